@@ -1,0 +1,102 @@
+"""python -m interp_lightning: compose the configuration, run the experiment, report what went wrong in a sentence.
+
+Nothing here imports torch, so that --help and --cfg answer at once.
+"""
+
+import os
+import sys
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra.errors import HydraException, InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from interp_lightning.errors import ConfigError
+
+# Beside this file in an installed wheel, beside the package in a checkout.
+CONF = next(
+    folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
+)
+
+
+@cache  # asked for many times over, and the answer is where this run writes
+def run_dir(outputs: str, name: str, ckpt_path: str | None) -> str:
+    """A new folder named by the time, or with ckpt_path=last the folder of the run to go on with."""
+    runs = Path(outputs) / name
+    if ckpt_path == "last":
+        checkpoints = sorted(runs.glob("**/checkpoints/last.ckpt"), key=lambda file: file.stat().st_mtime)
+        if checkpoints:
+            return str(checkpoints[-1].parent.parent)
+    stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    return str(next(runs / name for name in names if not (runs / name).exists()))
+
+
+def record_dir(ckpt_path: str | None) -> str:
+    """Where in the run's folder Hydra keeps the configuration; a continuation leaves the first one alone."""
+    return f".hydra/continued_{datetime.now():%Y-%m-%d_%H-%M-%S}" if ckpt_path == "last" else ".hydra"
+
+
+OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)
+OmegaConf.register_new_resolver("record_dir", record_dir, replace=True)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def task(cfg: DictConfig) -> None:
+    """One job: what Hydra calls, once or for each point of a sweep."""
+    from interp_lightning.experiment import run
+
+    run(cfg)
+
+
+def main() -> None:
+    """The command line."""
+    if "--cfg" in sys.argv and "--resolve" not in sys.argv:
+        sys.argv.append("--resolve")
+    # Lets exceptions through to here instead of printing them; with a value set by the user, they go all the way.
+    wants_traceback = os.environ.setdefault("HYDRA_FULL_ERROR", "0") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        task()
+    except KeyboardInterrupt:
+        fail("Interrupted; a run that had begun to train keeps its checkpoint of the last epoch.", 130)
+    except Exception as error:
+        sentence = explain(error)
+        if wants_traceback or sentence is None:
+            raise
+        fail(sentence)
+
+
+def fail(sentence: str, status: int = 1) -> NoReturn:
+    """Print the sentence on stderr and end."""
+    print(f"\n{sentence}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def explain(error: BaseException) -> str | None:
+    """The sentence for something that the user can mend; None for an error of ours."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    for link in chain:
+        if isinstance(link, ConfigError):
+            return str(link)
+    if isinstance(error, InstantiationException):
+        # "Error in call to target '…':\nTypeError(…)\nfull_key: …"
+        return " ".join(str(error).split("\n"))
+    if isinstance(error, HydraException):
+        # What is missing and what there is; not where it was looked for.
+        return str(error).split("\nConfig search path")[0].strip()
+    if isinstance(error, OmegaConfBaseException):
+        return str(error).strip()
+    if isinstance(error, OSError) and error.filename:
+        return f"`{error.filename}` cannot be written or read ({error.strerror}); set outputs=… to a folder of yours"
+    return None
+
+
+if __name__ == "__main__":
+    main()

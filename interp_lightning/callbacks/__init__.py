@@ -1,0 +1,1 @@
+"""What happens around training: the progress bar, the figures, the orderly stop."""

@@ -1,0 +1,65 @@
+"""One bar for the whole run: images, ETA, images per second, losses."""
+
+import sys
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar
+from tqdm import tqdm
+
+from interp_lightning.models.base import Autoencoder
+
+
+class Progress(ProgressBar):
+    """A tqdm bar over all images of the budget. In a file or a pipe it prints a line every half minute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: tqdm | None = None  # type: ignore[type-arg]
+        self._enabled = True
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Autoencoder)
+        if not self._enabled or not trainer.is_global_zero:
+            return
+        batches = int(trainer.num_training_batches) * trainer.max_epochs if trainer.max_epochs else None
+        size = trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        interactive = sys.stderr.isatty()
+        self._bar = tqdm(
+            desc="Training",
+            total=batches * size if batches else None,
+            initial=pl_module.batches_seen * size,
+            unit=" images",
+            unit_scale=True,
+            dynamic_ncols=True,
+            mininterval=0.2 if interactive else 30,
+            file=sys.stderr,
+        )
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._bar is None:
+            return
+        if batch_idx % 10 == 0:  # reading a loss waits for the device
+            losses = {
+                name.rsplit("/", 1)[1]: f"{float(value):.4f}"
+                for name, value in trainer.callback_metrics.items()
+                if name.startswith("train/")
+            }
+            self._bar.set_postfix(epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}", **losses, refresh=False)
+        self._bar.update(trainer.datamodule.batch_size)  # type: ignore[attr-defined]
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        tqdm.write(" ".join(map(str, args)), file=sys.stderr)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -1,0 +1,181 @@
+"""What every data set shares: splits in memory, batches by one indexing, the order of an epoch from its number."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from interp_lightning.distributed import shard
+from interp_lightning.errors import ConfigError, check_integer
+
+EVAL_BATCH = 500
+
+Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), uint8 or in [−1, 1]; labels (B,)
+
+
+class Source(ABC):
+    """A split: a number of items, and how to make a batch of some of them."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def epoch(self, generator: torch.Generator) -> Tensor:
+        """What an epoch of training goes through, in its order, (N, …); all randomness comes from `generator`."""
+
+    @abstractmethod
+    def all(self) -> Tensor:
+        """What evaluation goes through, (N, …): always the same, in the same order."""
+
+    @abstractmethod
+    def batch(self, items: Tensor) -> Batch:
+        """Images and labels of some of those items."""
+
+
+@dataclass(frozen=True)
+class InMemory(Source):
+    """Images (N, C, H, W), uint8, and labels (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def epoch(self, generator: torch.Generator) -> Tensor:
+        return torch.randperm(len(self), generator=generator)
+
+    def all(self) -> Tensor:
+        return torch.arange(len(self))
+
+    def batch(self, items: Tensor) -> Batch:
+        return self.images[items], self.labels[items]
+
+
+class TrainingLoader:
+    """An epoch of full batches, each sliced for this rank. Its state is where in which epoch it stands."""
+
+    def __init__(self, source: Source, batch_size: int, seed: int, rank: int, world_size: int) -> None:
+        self.source, self.batch_size, self.seed = source, batch_size, seed
+        self.rank, self.world_size = rank, world_size
+        self.current_epoch, self.next_batch = -1, 0
+        self.resuming = False
+
+    def __len__(self) -> int:
+        return len(self.source) // self.batch_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        if not self.resuming:
+            self.current_epoch, self.next_batch = self.current_epoch + 1, 0
+        self.resuming = False
+        key = np.random.SeedSequence([self.seed, self.current_epoch]).generate_state(1, np.uint64)[0]
+        order = self.source.epoch(torch.Generator().manual_seed(int(key)))
+        while self.next_batch < len(self):
+            start = self.next_batch * self.batch_size
+            self.next_batch += 1
+            yield self.source.batch(shard(order[start : start + self.batch_size], self.rank, self.world_size))
+
+    def state_dict(self) -> dict[str, int]:
+        return {"current_epoch": self.current_epoch, "next_batch": self.next_batch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.current_epoch, self.next_batch = state["current_epoch"], state["next_batch"]
+        # A finished epoch has nothing left to resume: the next iteration starts a new one.
+        self.resuming = self.next_batch < len(self)
+
+
+class EvaluationLoader:
+    """Every item once, in order, in batches as equal as can be, so that no batch has a handful of images."""
+
+    def __init__(self, source: Source, rank: int, world_size: int) -> None:
+        self.source, self.rank, self.world_size = source, rank, world_size
+
+    def __len__(self) -> int:
+        return -(-len(self.source) // (EVAL_BATCH * self.world_size))
+
+    def __iter__(self) -> Iterator[Batch]:
+        for items in self.source.all().tensor_split(len(self) * self.world_size)[self.rank :: self.world_size]:
+            yield self.source.batch(items)
+
+
+class ImageData(L.LightningDataModule, ABC):
+    """A data set of square images.
+
+    Args:
+        batch_size: training images per step, on all devices together.
+        seed: of the training order.
+    """
+
+    name: ClassVar[str]
+    image_shape: ClassVar[tuple[int, int, int]]  # (C, H, W)
+    classes: ClassVar[int]
+    epochs: ClassVar[int]  # a training budget that is worth looking at
+    fallback: str | None = None  # the data set to train on where this one is not to be had
+
+    def __init__(self, batch_size: int, seed: int = 0) -> None:
+        super().__init__()
+        self.batch_size = check_integer("data.batch_size", batch_size, least=1)
+        self.seed = check_integer("seed", seed)
+
+    @abstractmethod
+    def load(self) -> tuple[Source, Source, Source]:
+        """Training, validation and test split; raises DataError if files are missing or damaged."""
+
+    def setup(self, stage: str | None = None) -> None:
+        if self._splits is None:
+            self._splits = self.load()
+            if len(self.train) < self.batch_size:
+                raise ConfigError(
+                    f"`data.batch_size` (={self.batch_size}) must be ≤ {len(self.train)}, the number of training images"
+                )
+
+    _splits: tuple[Source, Source, Source] | None = None
+
+    @property
+    def train(self) -> Source:
+        return self._split(0)
+
+    @property
+    def val(self) -> Source:
+        return self._split(1)
+
+    @property
+    def test(self) -> Source:
+        return self._split(2)
+
+    def train_dataloader(self) -> TrainingLoader:
+        rank, world_size = self._place()
+        if self.batch_size % (2 * world_size) and world_size > 1:
+            raise ConfigError(
+                f"`data.batch_size` (={self.batch_size}) must be a multiple of {2 * world_size}, "
+                f"twice the number of devices that share it"
+            )
+        return TrainingLoader(self.train, self.batch_size, self.seed, rank, world_size)
+
+    def val_dataloader(self) -> EvaluationLoader:
+        return EvaluationLoader(self.val, *self._place())
+
+    def test_dataloader(self) -> EvaluationLoader:
+        return EvaluationLoader(self.test, *self._place())
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        images, labels = batch
+        return to_unit_range(images), labels
+
+    def _split(self, index: int) -> Source:
+        self.setup()
+        assert self._splits is not None
+        return self._splits[index]
+
+    def _place(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """uint8 images to [−1, 1]; images already there unchanged."""
+    return images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images

@@ -1,0 +1,139 @@
+"""data=mnist: verified before use, fetched when missing."""
+
+import gzip
+import hashlib
+import os
+import struct
+import urllib.request
+import warnings
+import zlib
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from torchvision.datasets import MNIST as TorchvisionMNIST
+
+from interp_lightning.data.base import ImageData, InMemory, Source
+from interp_lightning.errors import DataError, DataNotFound, check_choice
+
+# Name, shape and MD5 of each file unpacked; packed or unpacked, what is in it is what counts.
+FILES: dict[str, tuple[tuple[int, ...], str]] = {
+    "train-images-idx3-ubyte": ((60_000, 28, 28), "6bbc9ace898e44ae57da46a324031adb"),
+    "train-labels-idx1-ubyte": ((60_000,), "a25bea736e30d166cdddb491f175f624"),
+    "t10k-images-idx3-ubyte": ((10_000, 28, 28), "2646ac647ad5339dbf082846283269ea"),
+    "t10k-labels-idx1-ubyte": ((10_000,), "27ae3e4e09519cfbb04c329615203637"),
+}
+TIMEOUT = 10  # seconds without an answer
+HELD_OUT = 5_000
+SPLIT_SEED = 0  # the split belongs to the data set, not to the run
+
+
+class MNIST(ImageData):
+    """MNIST (LeCun et al. 1998), padded with black to 32 × 32; official test set, 5,000 training digits for validation.
+
+    Args:
+        batch_size, seed: see `ImageData`.
+        root: the folder that torchvision would use; the files lie in root/MNIST/raw, packed (.gz) or not.
+        fallback: the data set to train on when the files are neither there nor to be fetched; None is an error.
+    """
+
+    name: ClassVar[str] = "mnist"
+    image_shape: ClassVar[tuple[int, int, int]] = (1, 32, 32)
+    classes: ClassVar[int] = 10
+    epochs: ClassVar[int] = 10
+
+    def __init__(self, batch_size: int, seed: int = 0, root: str = "data", fallback: str | None = None) -> None:
+        super().__init__(batch_size, seed)
+        self.folder = Path(root) / "MNIST" / "raw"
+        self.fallback = check_choice("data.fallback", fallback, (None, "digits"))
+
+    def load(self) -> tuple[Source, Source, Source]:
+        arrays = {name: self._find(name) for name in FILES}
+        images = pad(arrays["train-images-idx3-ubyte"][:, None], [2, 2, 2, 2])
+        labels = arrays["train-labels-idx1-ubyte"].long()
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))
+        train, val = order[HELD_OUT:], order[:HELD_OUT]
+        test = InMemory(
+            pad(arrays["t10k-images-idx3-ubyte"][:, None], [2, 2, 2, 2]), arrays["t10k-labels-idx1-ubyte"].long()
+        )
+        return InMemory(images[train], labels[train]), InMemory(images[val], labels[val]), test
+
+    def _find(self, name: str) -> Tensor:
+        """The verified content of one file, from disk or, failing that, from the network."""
+        damaged: list[str] = []
+        for path in (self.folder / name, self.folder / f"{name}.gz"):
+            try:
+                return _verified(name, _unpack(path))
+            except FileNotFoundError:
+                continue
+            except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+                damaged.append(f"{path} is damaged ({error})")
+            except OSError as error:
+                raise DataError(
+                    f"`data.root`: {path} cannot be read ({error.strerror}); make it readable or name another folder"
+                ) from error
+        try:
+            content = self._download(name)
+        except (OSError, ValueError, EOFError, zlib.error) as error:
+            if damaged:
+                raise DataError(
+                    f"{' and '.join(damaged)} and could not be fetched again ({_reason(error)}); replace it by the "
+                    f"original or use data=digits"
+                ) from error
+            raise DataNotFound(
+                f"MNIST is not in {self.folder.absolute()} and could not be downloaded ({_reason(error)}); put "
+                f"{', '.join(f'{file}.gz' for file in FILES)} there, name their folder by data.root=…, or use "
+                f"data=digits, which needs no files"
+            ) from error
+        if damaged:
+            warnings.warn(f"{' and '.join(damaged)}; fetched again", stacklevel=2)
+        return content
+
+    def _download(self, name: str) -> Tensor:
+        failure: Exception = OSError("no mirror known")
+        for mirror in TorchvisionMNIST.mirrors:
+            try:
+                with urllib.request.urlopen(f"{mirror}{name}.gz", timeout=TIMEOUT) as response:
+                    packed = response.read()
+                content = _verified(name, gzip.decompress(packed))
+            except (OSError, ValueError, EOFError, zlib.error) as error:
+                failure = error
+                continue
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Beside the target and renamed, so that no other process ever sees half a file.
+            part = self.folder / f".{name}.gz.{os.getpid()}.part"
+            part.write_bytes(packed)
+            part.replace(self.folder / f"{name}.gz")
+            return content
+        raise failure
+
+
+def _unpack(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+
+
+def _verified(name: str, content: bytes) -> Tensor:
+    """Decode an IDX file of bytes; ValueError says what is wrong with it."""
+    shape, checksum = FILES[name]
+    if len(content) < 4 * (1 + len(shape)):
+        raise ValueError(f"it is {len(content)} bytes long")
+    magic, *found = struct.unpack_from(f">{1 + len(shape)}i", content)
+    if magic != 0x800 + len(shape):
+        raise ValueError(f"it begins with {magic:#x}, not {0x800 + len(shape):#x}")
+    if tuple(found) != shape:
+        raise ValueError(f"it holds {'×'.join(map(str, found))}, not {'×'.join(map(str, shape))}")
+    header = 4 * (1 + len(shape))
+    if len(content) - header != np.prod(shape):
+        raise ValueError(f"{len(content) - header:,} bytes of data, not {np.prod(shape):,}")
+    if len(shape) == 1 and max(content[header:]) > 9:
+        raise ValueError(f"a label is {max(content[header:])}, not 0 to 9")
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != checksum:
+        raise ValueError("its checksum is not that of the published file")
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header).reshape(shape)
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", error))

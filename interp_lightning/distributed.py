@@ -1,0 +1,45 @@
+"""One global batch over several devices: who holds what, and how the whole comes together again."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def shard(batch: Tensor, rank: int, world_size: int) -> Tensor:
+    """This rank's part of a global batch: a slice from the front and its mirror image from the back.
+
+    So the i-th and the i-th last sample of the global batch stay together, and reversing the local batch pairs
+    the same samples as reversing the global one. The batch must be a multiple of 2·world_size long.
+    """
+    if world_size == 1:
+        return batch
+    half = len(batch) // (2 * world_size)
+    end = len(batch) - rank * half
+    return torch.cat([batch[rank * half : (rank + 1) * half], batch[end - half : end]])
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        parts = [torch.empty_like(local) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, local.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        total = grads[0].contiguous()
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def gather(local: Tensor) -> Tensor:
+    """The global batch, (B, …) on each rank → (B·world_size, …); the backward pass sums over ranks.
+
+    With DDP's averaging this makes the gradient of a function of the global batch the one-device gradient,
+    without a factor in the function.
+    """
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return local
+    return _Gather.apply(local)

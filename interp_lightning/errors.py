@@ -1,0 +1,48 @@
+"""What a user can get wrong, said in one sentence: the value, what is allowed, the way out."""
+
+import math
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work."""
+
+
+class DataError(ConfigError):
+    """Data files that are damaged or cannot be read."""
+
+
+class DataNotFound(DataError):
+    """Data files that are neither on disk nor to be fetched."""
+
+
+class CheckpointError(ConfigError):
+    """A checkpoint that is missing, damaged or another model's."""
+
+
+def check_number(
+    name: str, value: Any, *, least: float = 0, most: float = math.inf, exclusive: bool = False, way_out: str = ""
+) -> float:
+    """Return `value` as a float, or raise ConfigError unless it is finite, ≥ `least` (> if `exclusive`) and ≤ `most`."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < least or value > most or (exclusive and value == least):
+        bounds = f"{'>' if exclusive else '≥'} {least:g}" + (f" and ≤ {most:g}" if most < math.inf else "")
+        raise ConfigError(f"`{name}` (={value!r}) must be a finite number {bounds}" + (f"; {way_out}" if way_out else ""))
+    return float(value)
+
+
+def check_integer(name: str, value: Any, *, least: int = 0, way_out: str = "") -> int:
+    """Return `value`, or raise ConfigError unless it is an integer ≥ `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(
+            f"`{name}` (={value!r}) must be an integer ≥ {least}" + (f"; {way_out}" if way_out else "")
+        )
+    return value
+
+
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    """Return `value`, or raise ConfigError unless it is one of `choices`."""
+    if value not in choices:
+        allowed = ", ".join("null" if choice is None else str(choice) for choice in choices)
+        raise ConfigError(f"`{name}` (={value!r}) must be one of: {allowed}")
+    return value

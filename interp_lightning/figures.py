@@ -1,0 +1,101 @@
+"""Pictures of a trained model, as matplotlib figures."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from interp_lightning.models.base import Autoencoder
+
+History = Mapping[str, Sequence[tuple[int, float]]]  # (images seen, value) by TensorBoard name
+
+
+def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Sequence[str] = ()) -> Figure:
+    """Images (R, C, channels, H, W) in [−1, 1] as R rows of C, with optional names for rows and columns."""
+    count_r, count_c, channels, height, width = images.shape
+    gap = max(1, height // 16)
+    canvas = torch.ones(count_r * (height + gap) - gap, count_c * (width + gap) - gap, channels)
+    for r in range(count_r):
+        for c in range(count_c):
+            top, left = r * (height + gap), c * (width + gap)
+            canvas[top : top + height, left : left + width] = images[r, c].float().clamp(-1, 1).movedim(0, 2) / 2 + 0.5
+
+    figure = Figure(figsize=(0.55 * count_c + 0.6, 0.55 * count_r + 0.7), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(canvas.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_yticks([r * (height + gap) + height / 2 for r in range(len(rows))], rows, fontsize=7)
+    axes.set_xticks([c * (width + gap) + width / 2 for c in range(len(columns))], columns, fontsize=7)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=9)
+    return figure
+
+
+def interpolations(model: Autoencoder, x: Tensor, title: str, how: str, steps: int = 11) -> Figure:
+    """The first half of x (2n, C, H, W) melting into the second half; the images themselves at both ends."""
+    x_a, x_b = x.chunk(2)
+    paths = model.interpolate(x_a, x_b, steps, how).cpu()
+    columns = ["image", *(f"{step / (steps - 1):.1f}" for step in range(steps)), "image"]
+    images = torch.cat([x_a.cpu()[:, None], paths, x_b.cpu()[:, None]], dim=1)
+    return image_grid(images, f"Interpolation ({how})\n{title}", columns=columns)
+
+
+def reconstructions(model: Autoencoder, x: Tensor, title: str, columns: int = 10) -> Figure:
+    """Images (N, C, H, W) above their reconstructions, `columns` to a row."""
+    x_hat = model.decode(model.encode(x))
+    pairs = torch.stack([x.unflatten(0, (-1, columns)), x_hat.unflatten(0, (-1, columns))], dim=1).flatten(0, 1)
+    return image_grid(pairs.cpu(), f"Reconstructions\n{title}", rows=["image", "decoded"] * (len(pairs) // 2))
+
+
+def prior_samples(model: Autoencoder, title: str, rows: int = 6, columns: int = 10) -> Figure:
+    """Decoded draws of the prior."""
+    noise = torch.randn(rows * columns, model.latent_dim, generator=torch.Generator().manual_seed(0))
+    images = model.decode(model.penalty.prior(noise.to(model.device)))
+    return image_grid(images.unflatten(0, (rows, columns)).cpu(), f"Samples from the prior\n{title}")
+
+
+def latent_scatter(z: Tensor, labels: Tensor, title: str) -> Figure:
+    """Codes (N, d) on their first two principal components, coloured by label (N,)."""
+    z = z.double().cpu()
+    centred = z - z.mean(0)
+    _, s, vt = torch.linalg.svd(centred, full_matrices=False)
+    share = s.square() / s.square().sum()
+    plane = (centred @ vt[:2].T).numpy()
+    if plane.shape[1] == 1:  # one-dimensional codes have no second component
+        plane = plane.repeat(2, axis=1)
+
+    figure = Figure(figsize=(6, 5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    classes = int(labels.max()) + 1
+    colours = matplotlib.colormaps["tab10" if classes <= 10 else "hsv"].resampled(classes)
+    points = axes.scatter(plane[:, 0], plane[:, 1], c=labels.cpu().numpy(), cmap=colours, s=4, vmin=-0.5, vmax=classes - 0.5)
+    figure.colorbar(points, ticks=range(classes), label="label")
+    axes.set_xlabel(f"principal component 1 ({share[0]:.0%} of the variance)")
+    axes.set_ylabel(f"principal component 2 ({share[1:2].sum():.0%})")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_title(f"Codes of the test images\n{title}", fontsize=9)
+    return figure
+
+
+def loss_curves(history: History, title: str) -> Figure:
+    """Each player's terms over the images seen; training as lines, validation as dots."""
+    players = ["autoencoder", *(["critic"] if any("/critic/" in name for name in history) else [])]
+    figure = Figure(figsize=(5.5 * len(players), 4), dpi=150, layout="constrained")
+    for index, player in enumerate(players):
+        axes = figure.add_subplot(1, len(players), index + 1)
+        terms = [name.split("/")[2] for name in history if name.startswith(f"train/{player}/")]
+        for colour, term in enumerate(terms):
+            style = {"color": f"C{colour}"}
+            axes.plot(*zip(*history[f"train/{player}/{term}"], strict=True), **style, lw=1, label=term)
+            if validation := history.get(f"val/{player}/{term}"):
+                axes.plot(*zip(*validation, strict=True), **style, ls="", marker="o", ms=4, label=f"{term} (validation)")
+        # A penalty may be negative and a term 0, which plain logarithms cannot show.
+        axes.set_yscale("symlog", linthresh=1e-3)
+        axes.grid(alpha=0.3)
+        axes.set_xlabel("images seen")
+        axes.set_title(player, fontsize=9)
+        axes.legend(fontsize=7)
+    figure.suptitle(f"Losses, weighted as minimised\n{title}", fontsize=9)
+    return figure

@@ -1,0 +1,1 @@
+"""How good is it? Pure functions; each docstring gives the protocol and its source."""

@@ -1,0 +1,69 @@
+"""model=acai: adversarially constrained interpolation, alone or with a penalty on the codes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from interp_lightning.errors import ConfigError, check_number
+from interp_lightning.interpolation import mix
+from interp_lightning.models.base import Autoencoder, Pass
+
+
+@dataclass(frozen=True)
+class ACAIPass(Pass):
+    """One batch's way through ACAI."""
+
+    alpha: Tensor  # (B,) mixing coefficients in [0, ½]
+    x_hat_alpha: Tensor  # (B, C, H, W) decoded mixed codes
+
+
+class ACAI(Autoencoder):
+    """ACAI, Berthelot et al. 2018, eq. 1 and 2: https://arxiv.org/abs/1807.07543.
+
+    A critic d guesses the mixing coefficient from the decoded mix; the autoencoder wants it to guess 0, which the
+    critic has learned to answer for images that are not mixed.
+
+    Args:
+        lam: weight λ ≥ 0 of the autoencoder's adversarial term.
+        gamma: share γ in [0, 1] of the image in γ·x + (1 − γ)·x̂, for which the critic learns 0.
+        network, penalty, …: see `Autoencoder`.
+    """
+
+    def __init__(self, lam: float = 0.5, gamma: float = 0.2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.lam = check_number("model.lam", lam, way_out="use model=ae to switch the critic off")
+        self.gamma = check_number("model.gamma", gamma, most=1)
+        self.critic = kwargs["network"].critic()
+
+    def forward(self, x: Tensor) -> ACAIPass:
+        generator = self.generator()
+        prior = self.draw_prior(len(x), generator)
+        alpha = self.draw_alpha(len(x), generator)
+        z = self.encode(x)
+        return ACAIPass(
+            x=x, z=z, x_hat=self.decode(z), prior=prior, alpha=alpha, x_hat_alpha=self.decode(mix(z, alpha))
+        )
+
+    def autoencoder_losses(self, p: ACAIPass) -> dict[str, Tensor]:
+        return {
+            "reconstruction": F.mse_loss(p.x_hat, p.x),
+            "interpolation": self.lam * self.critic(p.x_hat_alpha).square().mean(),
+            "penalty": self.penalty.lam * self.divergence(p),
+        }
+
+    def critic_losses(self, p: ACAIPass) -> dict[str, Tensor]:
+        return {
+            "alpha": F.mse_loss(self.critic(p.x_hat_alpha), p.alpha),
+            "realism": self.critic(self.gamma * p.x + (1 - self.gamma) * p.x_hat).square().mean(),
+            **self.penalty_critic_losses(p),
+        }
+
+    def check(self, batch_size: int) -> None:
+        super().check(batch_size)
+        if batch_size % 2:
+            raise ConfigError(
+                f"`data.batch_size` (={batch_size}) must be even for model=acai, which mixes each image with its mirror "
+                f"image in the batch; use {batch_size + 1}"
+            )

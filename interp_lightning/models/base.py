@@ -1,0 +1,202 @@
+"""Two players taking alternating steps: the only file that touches optimizers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from interp_lightning.distributed import gather, shard
+from interp_lightning.errors import ConfigError
+from interp_lightning.interpolation import path
+from interp_lightning.networks import Network
+from interp_lightning.penalties.base import Penalty
+from interp_lightning.schedules import Constant, Schedule
+
+TRAINING, EVALUATION = 0, 1  # streams of random numbers
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One batch's way through the model. A model that needs more extends it."""
+
+    x: Tensor  # (B, C, H, W) images in [−1, 1]
+    z: Tensor  # (B, d) codes
+    x_hat: Tensor  # (B, C, H, W) reconstructions
+    prior: Tensor  # (B, d) draws of the prior, as many as the batch has codes on all devices together
+
+    def detach(self) -> Self:
+        """What the critic player sees: the same values, without the graph that made them."""
+        return type(self)(**{field.name: getattr(self, field.name).detach() for field in fields(self)})
+
+
+class Autoencoder(L.LightningModule, ABC):
+    """Encoder and decoder against a critic, in alternating steps.
+
+    The autoencoder player owns encoder and decoder, the critic player every other parameter, the penalty's
+    included. A model whose critic player owns nothing takes one step per batch.
+
+    Args:
+        network: recipe for the parts.
+        penalty: D(Q_z, P_z).
+        optimizer: makes an optimizer from parameter groups, for each player.
+        schedule: factor on all learning rates over the run.
+        seed: of all random draws; they depend on nothing else but the number of the batch.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        penalty: Penalty,
+        optimizer: Callable[..., Optimizer] = torch.optim.Adam,
+        schedule: Schedule | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.encoder = network.encoder()
+        self.decoder = network.decoder()
+        self.penalty = penalty
+        self.latent_dim = network.latent_dim
+        self.optimizer = optimizer
+        self.schedule = schedule or Constant()
+        self.seed = seed
+        self.batches_seen = 0
+        self._materialise_penalty()
+
+    # The objective, which each model writes whole.
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Pass:
+        """Images (B, C, H, W) → everything that the losses need."""
+
+    @abstractmethod
+    def autoencoder_losses(self, p: Any) -> dict[str, Tensor]:
+        """The weighted terms whose sum encoder and decoder minimise."""
+
+    @abstractmethod
+    def critic_losses(self, p: Any) -> dict[str, Tensor]:
+        """The terms whose sum every other parameter minimises; p comes detached."""
+
+    # What models and users call.
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [−1, 1] → codes (B, d)."""
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Codes (B, d) → images (B, C, H, W)."""
+        return self.decoder(z)
+
+    def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int, how: str = "lerp") -> Tensor:
+        """Decoded paths from x_a to x_b, (B, C, H, W) each → (B, steps, C, H, W), both ends reconstructed."""
+        codes = path(self.encode(x_a), self.encode(x_b), steps, how)
+        return self.decode(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+
+    def generator(self) -> torch.Generator:
+        """Random numbers for this batch: the same for every device, new in each training step, fixed in evaluation."""
+        stream = (TRAINING, self.batches_seen) if self.training else (EVALUATION, 0)
+        key = np.random.SeedSequence([self.seed, *stream]).generate_state(1, np.uint64)[0]
+        return torch.Generator().manual_seed(int(key))
+
+    def draw_prior(self, n: int, generator: torch.Generator) -> Tensor:
+        """n draws of the prior per device, for all devices: (n · devices, d)."""
+        noise = torch.randn(n * self.devices, self.latent_dim, generator=generator)
+        return self.penalty.prior(noise.to(self.device))
+
+    def draw_alpha(self, n: int, generator: torch.Generator) -> Tensor:
+        """This device's n of the global batch's mixing coefficients α ~ U[0, ½]: (n,)."""
+        alpha = 0.5 * torch.rand(n * self.devices, generator=generator)
+        return shard(alpha, self.global_rank if self.devices > 1 else 0, self.devices).to(self.device)
+
+    def divergence(self, p: Pass) -> Tensor:
+        """D(Q_z, P_z) of the global batch, unweighted, in full precision: ()."""
+        with torch.autocast(p.z.device.type, enabled=False):
+            return self.penalty(self._global_codes(p), p.prior.float())
+
+    def penalty_critic_losses(self, p: Pass) -> dict[str, Tensor]:
+        """What the penalty's own parameters minimise, in full precision."""
+        with torch.autocast(p.z.device.type, enabled=False):
+            return self.penalty.critic_losses(self._global_codes(p), p.prior.float())
+
+    def check(self, batch_size: int) -> None:
+        """Raise ConfigError if global batches of that many images cannot be trained on."""
+        self.penalty.check(batch_size, self.latent_dim)
+
+    # Lightning's side.
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        autoencoder, critic = self._players()
+        with self.toggled_optimizer(autoencoder):
+            p = self(batch[0])
+            self._step(autoencoder, "autoencoder", self.autoencoder_losses(p))
+        if critic is not None:
+            with self.toggled_optimizer(critic):
+                self._step(critic, "critic", self.critic_losses(p.detach()))
+        self.batches_seen += 1
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        p = self(batch[0])
+        losses = {f"val/autoencoder/{name}": loss for name, loss in self.autoencoder_losses(p).items()}
+        # What draws of the prior itself would score in a batch of this size: the value to compare with.
+        fresh = self.draw_prior(2 * len(p.x), self.generator())[len(p.x) :]
+        baseline = self.divergence(replace(p, z=fresh))
+        losses |= {"val/penalty/value": self.divergence(p), "val/penalty/baseline": baseline}
+        self.log_dict(losses, on_epoch=True, batch_size=len(p.x), sync_dist=self.devices > 1)
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        own = {id(parameter) for parameter in (*self.encoder.parameters(), *self.decoder.parameters())}
+        penalty = list(self.penalty.parameters())
+        own_or_penalty = own | {id(parameter) for parameter in penalty}
+        critic = [parameter for parameter in self.parameters() if id(parameter) not in own_or_penalty]
+
+        groups: list[dict[str, Any]] = [{"params": critic}] if critic else []
+        if penalty:
+            groups.append({"params": penalty} | ({} if self.penalty.lr is None else {"lr": self.penalty.lr}))
+        players = [[{"params": [*self.encoder.parameters(), *self.decoder.parameters()]}], groups]
+        return [self.optimizer(player) for player in players if player]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["batches_seen"] = self.batches_seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.batches_seen = checkpoint["batches_seen"]
+
+    @property
+    def devices(self) -> int:
+        """How many devices share a batch."""
+        return self.trainer.world_size if self._trainer is not None and self.training else 1
+
+    def _players(self) -> tuple[LightningOptimizer, LightningOptimizer | None]:
+        optimizers = self.optimizers()
+        return (optimizers[0], optimizers[1]) if isinstance(optimizers, list) else (optimizers, None)  # type: ignore[return-value]
+
+    def _step(self, optimizer: LightningOptimizer, player: str, losses: dict[str, Tensor]) -> None:
+        factor = self.schedule(self.batches_seen / self.trainer.num_training_batches, self.trainer.max_epochs or 1)
+        for group in optimizer.param_groups:
+            group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
+        optimizer.zero_grad()
+        self.manual_backward(torch.stack(list(losses.values())).sum())
+        optimizer.step()
+        self.log_dict({f"train/{player}/{name}": loss.detach() for name, loss in losses.items()})
+
+    def _global_codes(self, p: Pass) -> Tensor:
+        return gather(p.z.float()) if self.devices > 1 else p.z.float()
+
+    def _materialise_penalty(self) -> None:
+        """Let the penalty's layers see the size of a code, before any optimizer asks for their parameters."""
+        codes = self.draw_prior(2 * self.latent_dim, torch.Generator().manual_seed(0))
+        self.penalty.eval()
+        with torch.no_grad():
+            value = self.penalty(codes, codes)
+        self.penalty.train()
+        if value.shape != ():
+            raise ConfigError(
+                f"{type(self.penalty).__name__} must return one number, a tensor of shape (), not {tuple(value.shape)}"
+            )

@@ -1,0 +1,152 @@
+"""Encoders, decoders and critics. A network is a recipe: it builds the parts that a model asks for."""
+
+import math
+from abc import ABC, abstractmethod
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from interp_lightning.errors import ConfigError, check_integer
+
+SLOPE = 0.2  # of every leaky ReLU
+
+
+class Network(ABC):
+    """Recipe for the parts of an autoencoder of square images, all on flat codes.
+
+    Args:
+        image_shape: (C, H, W) with H = W, as the data module gives it.
+        latent_dim: numbers per code, d.
+        depth: channels of the widest scale; every halving of the image doubles them.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, depth: int) -> None:
+        self.channels, self.size, width = image_shape
+        if self.size != width:
+            raise ConfigError(f"images must be square, but the data set gives {self.size}×{width}; pad or crop them")
+        self.latent_dim = check_integer("latent_dim", latent_dim, least=1)
+        self.depth = check_integer("network.depth", depth, least=1)
+
+    @abstractmethod
+    def encoder(self) -> nn.Module:
+        """(B, C, H, W) → (B, d)."""
+
+    @abstractmethod
+    def decoder(self) -> nn.Module:
+        """(B, d) → (B, C, H, W)."""
+
+    def critic(self) -> nn.Module:
+        """(B, C, H, W) → (B,): the encoder's architecture, averaged over its outputs (ACAI, section 2)."""
+        return nn.Sequential(self.encoder(), Mean())
+
+
+class ACAINetwork(Network):
+    """The convolutional autoencoder of ACAI, https://arxiv.org/abs/1807.07543, appendix B.
+
+    Args:
+        latent_width: the code's spatial size; latent_dim = latent_width² · channels.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], latent_dim: int, depth: int = 16, latent_width: int = 4
+    ) -> None:
+        super().__init__(image_shape, latent_dim, depth)
+        check_integer("network.latent_width", latent_width, least=1)
+        halvings = math.log2(self.size / latent_width)
+        if not halvings.is_integer() or halvings < 1:
+            widths = [self.size >> s for s in range(1, self.size.bit_length()) if self.size % (1 << s) == 0]
+            raise ConfigError(f"`network.latent_width` (={latent_width}) must be one of {widths} for this data set")
+        area = latent_width**2
+        if latent_dim % area:
+            raise ConfigError(
+                f"`latent_dim` (={latent_dim}) must be a multiple of {area} = network.latent_width², as the code is a "
+                f"{latent_width}×{latent_width} grid of channels; use a multiple, set network.latent_width, or network=fast"
+            )
+        self.scales = int(halvings)
+        self.latent_shape = (latent_dim // area, latent_width, latent_width)
+
+    def encoder(self) -> nn.Module:
+        layers: list[nn.Module] = [nn.Conv2d(self.channels, self.depth, 1)]  # (B, depth, H, W)
+        width = self.depth
+        for scale in range(self.scales):
+            out = self.depth << scale
+            layers += [*_conv3(width, out), *_conv3(out, out), nn.AvgPool2d(2)]  # (B, out, H / 2^(s+1), ·)
+            width = out
+        layers += [*_conv3(width, self.depth << self.scales)]
+        layers += [nn.Conv2d(self.depth << self.scales, self.latent_shape[0], 3, padding=1)]  # (B, *latent_shape)
+        return _initialise(nn.Sequential(*layers, nn.Flatten()))  # (B, d)
+
+    def decoder(self) -> nn.Module:
+        layers: list[nn.Module] = [nn.Unflatten(1, self.latent_shape)]
+        width = self.latent_shape[0]
+        for scale in reversed(range(self.scales)):
+            out = self.depth << scale
+            layers += [*_conv3(width, out), *_conv3(out, out), nn.Upsample(scale_factor=2)]  # (B, out, H / 2^s, ·)
+            width = out
+        layers += [*_conv3(width, self.depth), nn.Conv2d(self.depth, self.channels, 3, padding=1)]  # (B, C, H, W)
+        return _initialise(nn.Sequential(*layers))
+
+
+class FastNetwork(Network):
+    """Strided 4×4 convolutions and one linear layer: any latent_dim, a fraction of ACAINetwork's arithmetic."""
+
+    scales = 3
+
+    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, depth: int = 32) -> None:
+        super().__init__(image_shape, latent_dim, depth)
+        if self.size % (1 << self.scales):
+            raise ConfigError(f"network=fast needs images whose size (={self.size}) is a multiple of {1 << self.scales}")
+        self.inner = self.size >> self.scales
+        self.widths = [self.channels, *(depth << scale for scale in range(self.scales))]
+
+    def encoder(self) -> nn.Module:
+        layers: list[nn.Module] = []
+        for width, out in pairwise(self.widths):
+            layers += [nn.Conv2d(width, out, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]  # (B, out, H / 2^s, ·)
+        features = self.widths[-1] * self.inner**2
+        return _initialise(nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, self.latent_dim)))  # (B, d)
+
+    def decoder(self) -> nn.Module:
+        inner_shape = (self.widths[-1], self.inner, self.inner)
+        layers: list[nn.Module] = [nn.Linear(self.latent_dim, math.prod(inner_shape)), nn.Unflatten(1, inner_shape)]
+        for width, out in pairwise(reversed(self.widths)):
+            layers += [nn.LeakyReLU(SLOPE), nn.ConvTranspose2d(width, out, 4, stride=2, padding=1)]
+        return _initialise(nn.Sequential(*layers))  # (B, C, H, W)
+
+
+class LatentDiscriminator(nn.Module):
+    """Multilayer perceptron on codes, (N, d) → (N,) logits; d is inferred from the first codes it sees."""
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.LazyLinear(width), nn.ReLU()]
+        for _ in range(depth - 1):
+            layers += [nn.Linear(width, width), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(width, 1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(z).squeeze(1)
+
+
+class Mean(nn.Module):
+    """(B, d) → (B,)."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.mean(dim=1)
+
+
+def _conv3(width: int, out: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(width, out, 3, padding=1), nn.LeakyReLU(SLOPE)
+
+
+def _initialise(module: nn.Module) -> nn.Module:
+    """Weights N(0, 1/((1 + slope²)·fan_in)), biases 0: He et al. 2015 without its factor 2, as ACAI's code has it."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            fan_in = layer.weight[0].numel()
+            if isinstance(layer, nn.ConvTranspose2d):  # each output pixel sees in_channels · kernel² / stride² weights
+                fan_in = layer.in_channels * math.prod(layer.kernel_size) // math.prod(layer.stride)
+            nn.init.normal_(layer.weight, std=(1 / ((1 + SLOPE**2) * fan_in)) ** 0.5)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+    return module

@@ -1,0 +1,5 @@
+"""D(Q_z, P_z): how far the codes are from the prior. One file each, named like its yaml."""
+
+from interp_lightning.penalties.base import Penalty
+
+__all__ = ["Penalty"]
