@@ -23,20 +23,18 @@ class CheckpointError(ConfigError):
 def check_number(
     name: str, value: Any, *, least: float = 0, most: float = math.inf, exclusive: bool = False, way_out: str = ""
 ) -> float:
-    """Return `value` as a float, or raise ConfigError unless it is finite, ≥ `least` (> if `exclusive`) and ≤ `most`."""
+    """Return `value` as a float, or raise ConfigError unless it is finite and from `least` (or above it) to `most`."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not number or value < least or value > most or (exclusive and value == least):
         bounds = f"{'>' if exclusive else '≥'} {least:g}" + (f" and ≤ {most:g}" if most < math.inf else "")
-        raise ConfigError(f"`{name}` (={value!r}) must be a finite number {bounds}" + (f"; {way_out}" if way_out else ""))
+        raise ConfigError(f"`{name}` (={value!r}) must be a finite number {bounds}{way_out and '; ' + way_out}")
     return float(value)
 
 
 def check_integer(name: str, value: Any, *, least: int = 0, way_out: str = "") -> int:
     """Return `value`, or raise ConfigError unless it is an integer ≥ `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(
-            f"`{name}` (={value!r}) must be an integer ≥ {least}" + (f"; {way_out}" if way_out else "")
-        )
+        raise ConfigError(f"`{name}` (={value!r}) must be an integer ≥ {least}{way_out and '; ' + way_out}")
     return value
 
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -53,7 +53,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def _run(cfg: DictConfig, folder: Path) -> None:
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     config["choices"] = {key: str(value) for key, value in HydraConfig.get().runtime.choices.items() if "/" not in key}
     seed = check_integer("seed", cfg.seed)
     L.seed_everything(seed, verbose=False)
@@ -68,8 +68,8 @@ def _run(cfg: DictConfig, folder: Path) -> None:
     substitute = "" if data.name == config["choices"]["data"] else f" (instead of {config['choices']['data']})"
     title = f"{cell} on {data.name}{substitute}"
 
-    recorder = Recorder(folder / "figures", title)
-    trainer = build_trainer(cfg, data, folder, recorder, checkpoint)
+    recorder = Recorder(folder / "figures", title, model, data)
+    trainer = build_trainer(cfg, model, data, folder, recorder, checkpoint)
     if trainer.is_global_zero:
         log.info(
             f"{title}: {sum(p.numel() for p in model.parameters()):,} parameters, {trainer.max_epochs} epochs of "
@@ -86,9 +86,9 @@ def _run(cfg: DictConfig, folder: Path) -> None:
     log.info("Evaluating on the test images …")
     model.to(trainer.strategy.root_device)
     metrics = evaluate(model, data)
-    recorder.draw_images(model, data, trainer)
+    recorder.draw_images(trainer)
     codes, labels, _ = encode_all(model, data.test)
-    recorder.draw_summary(model, codes, labels, trainer)
+    recorder.draw_summary(codes, labels, trainer)
 
     results = {
         "model": config["choices"]["model"],
@@ -106,7 +106,7 @@ def _run(cfg: DictConfig, folder: Path) -> None:
     }
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     for logger in trainer.loggers:
-        logger.log_hyperparams(flat(config) | {"data": data.name}, metrics)  # type: ignore[call-arg]
+        logger.log_hyperparams(flat(config) | {"data": data.name}, metrics)
         logger.finalize("success")
     report(results, title, folder)
 
@@ -116,7 +116,7 @@ def build_model(cfg: DictConfig, data: ImageData) -> Autoencoder:
     return instantiate(
         cfg.model,
         network=instantiate(cfg.network, image_shape=data.image_shape, latent_dim=cfg.latent_dim),
-        penalty=instantiate(cfg.penalty),
+        penalty=instantiate(cfg.penalty, _convert_="all"),
         optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.schedule),
         seed=cfg.seed,
@@ -138,7 +138,12 @@ def load_data(data: ImageData) -> ImageData:
 
 
 def build_trainer(
-    cfg: DictConfig, data: ImageData, folder: Path, recorder: Recorder, checkpoint: "Checkpoint | None"
+    cfg: DictConfig,
+    model: Autoencoder,
+    data: ImageData,
+    folder: Path,
+    recorder: Recorder,
+    checkpoint: "Checkpoint | None",
 ) -> L.Trainer:
     """Lightning's Trainer, with everything in the run's folder."""
     checkpoints = folder / "checkpoints"
@@ -155,7 +160,7 @@ def build_trainer(
         Interrupt(checkpoints / "last.ckpt"),
     ]
     if cfg.trainer.enable_progress_bar:
-        callbacks.append(Progress())
+        callbacks.append(Progress(model, data))
     # A continued run draws over the points that came after its checkpoint.
     logger = instantiate(cfg.logger, save_dir=folder, purge_step=checkpoint and checkpoint.batches_seen)
     trainer: L.Trainer = instantiate(
@@ -194,7 +199,7 @@ def find_checkpoint(ckpt_path: str | None, folder: Path, config: dict[str, Any])
         theirs, batches_seen = state["hyper_parameters"], state["batches_seen"]
     except Exception as error:  # whichever a damaged file happens to raise: it is refused all the same
         raise CheckpointError(
-            f"`ckpt_path` (={path}) cannot be read as a checkpoint of this project ({type(error).__name__}); use another"
+            f"`ckpt_path` (={path}) is no readable checkpoint of this project ({type(error).__name__}); use another"
         ) from error
     for key in ("model", "penalty", "network"):
         if theirs["choices"][key] != config["choices"][key]:

@@ -70,7 +70,9 @@ def latent_scatter(z: Tensor, labels: Tensor, title: str) -> Figure:
     axes = figure.add_subplot()
     classes = int(labels.max()) + 1
     colours = matplotlib.colormaps["tab10" if classes <= 10 else "hsv"].resampled(classes)
-    points = axes.scatter(plane[:, 0], plane[:, 1], c=labels.cpu().numpy(), cmap=colours, s=4, vmin=-0.5, vmax=classes - 0.5)
+    points = axes.scatter(
+        plane[:, 0], plane[:, 1], c=labels.cpu().numpy(), cmap=colours, s=4, vmin=-0.5, vmax=classes - 0.5
+    )
     figure.colorbar(points, ticks=range(classes), label="label")
     axes.set_xlabel(f"principal component 1 ({share[0]:.0%} of the variance)")
     axes.set_ylabel(f"principal component 2 ({share[1:2].sum():.0%})")
@@ -87,10 +89,10 @@ def loss_curves(history: History, title: str) -> Figure:
         axes = figure.add_subplot(1, len(players), index + 1)
         terms = [name.split("/")[2] for name in history if name.startswith(f"train/{player}/")]
         for colour, term in enumerate(terms):
-            style = {"color": f"C{colour}"}
-            axes.plot(*zip(*history[f"train/{player}/{term}"], strict=True), **style, lw=1, label=term)
+            axes.plot(*zip(*history[f"train/{player}/{term}"], strict=True), color=f"C{colour}", lw=1, label=term)
             if validation := history.get(f"val/{player}/{term}"):
-                axes.plot(*zip(*validation, strict=True), **style, ls="", marker="o", ms=4, label=f"{term} (validation)")
+                dots = zip(*validation, strict=True)
+                axes.plot(*dots, color=f"C{colour}", ls="", marker="o", ms=4, label=f"{term} (validation)")
         # A penalty may be negative and a term 0, which plain logarithms cannot show.
         axes.set_yscale("symlog", linthresh=1e-3)
         axes.grid(alpha=0.3)

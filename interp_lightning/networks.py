@@ -59,8 +59,8 @@ class ACAINetwork(Network):
         area = latent_width**2
         if latent_dim % area:
             raise ConfigError(
-                f"`latent_dim` (={latent_dim}) must be a multiple of {area} = network.latent_width², as the code is a "
-                f"{latent_width}×{latent_width} grid of channels; use a multiple, set network.latent_width, or network=fast"
+                f"`latent_dim` (={latent_dim}) must be a multiple of {area} = network.latent_width², as the code "
+                f"is a {latent_width}×{latent_width} grid of channels; use another of them, or network=fast"
             )
         self.scales = int(halvings)
         self.latent_shape = (latent_dim // area, latent_width, latent_width)
@@ -95,7 +95,9 @@ class FastNetwork(Network):
     def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, depth: int = 32) -> None:
         super().__init__(image_shape, latent_dim, depth)
         if self.size % (1 << self.scales):
-            raise ConfigError(f"network=fast needs images whose size (={self.size}) is a multiple of {1 << self.scales}")
+            raise ConfigError(
+                f"network=fast needs images whose size (={self.size}) is a multiple of {1 << self.scales}"
+            )
         self.inner = self.size >> self.scales
         self.widths = [self.channels, *(depth << scale for scale in range(self.scales))]
 

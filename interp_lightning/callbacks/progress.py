@@ -7,15 +7,17 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from interp_lightning.data.base import ImageData
 from interp_lightning.models.base import Autoencoder
 
 
 class Progress(ProgressBar):
     """A tqdm bar over all images of the budget. In a file or a pipe it prints a line every half minute."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: Autoencoder, data: ImageData) -> None:
         super().__init__()
-        self._bar: tqdm | None = None  # type: ignore[type-arg]
+        self.model, self.data = model, data
+        self._bar: tqdm | None = None
         self._enabled = True
 
     def disable(self) -> None:
@@ -25,16 +27,14 @@ class Progress(ProgressBar):
         self._enabled = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Autoencoder)
         if not self._enabled or not trainer.is_global_zero:
             return
         batches = int(trainer.num_training_batches) * trainer.max_epochs if trainer.max_epochs else None
-        size = trainer.datamodule.batch_size  # type: ignore[attr-defined]
         interactive = sys.stderr.isatty()
         self._bar = tqdm(
             desc="Training",
-            total=batches * size if batches else None,
-            initial=pl_module.batches_seen * size,
+            total=batches * self.data.batch_size if batches else None,
+            initial=self.model.batches_seen * self.data.batch_size,
             unit=" images",
             unit_scale=True,
             dynamic_ncols=True,
@@ -54,7 +54,7 @@ class Progress(ProgressBar):
                 if name.startswith("train/")
             }
             self._bar.set_postfix(epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}", **losses, refresh=False)
-        self._bar.update(trainer.datamodule.batch_size)  # type: ignore[attr-defined]
+        self._bar.update(self.data.batch_size)
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         tqdm.write(" ".join(map(str, args)), file=sys.stderr)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from interp_lightning.distributed import shard
-from interp_lightning.errors import ConfigError, check_integer
+from interp_lightning.errors import ConfigError, check_choice, check_integer
 
 EVAL_BATCH = 500
 
@@ -109,18 +109,19 @@ class ImageData(L.LightningDataModule, ABC):
     Args:
         batch_size: training images per step, on all devices together.
         seed: of the training order.
+        fallback: the data set to train on when this one's files are neither there nor to be fetched; None is an error.
     """
 
-    name: ClassVar[str]
+    name: str
     image_shape: ClassVar[tuple[int, int, int]]  # (C, H, W)
     classes: ClassVar[int]
     epochs: ClassVar[int]  # a training budget that is worth looking at
-    fallback: str | None = None  # the data set to train on where this one is not to be had
 
-    def __init__(self, batch_size: int, seed: int = 0) -> None:
+    def __init__(self, batch_size: int, seed: int = 0, fallback: str | None = None) -> None:
         super().__init__()
         self.batch_size = check_integer("data.batch_size", batch_size, least=1)
         self.seed = check_integer("seed", seed)
+        self.fallback = check_choice("data.fallback", fallback, (None, "digits"))
 
     @abstractmethod
     def load(self) -> tuple[Source, Source, Source]:

@@ -19,7 +19,7 @@ class Digits(ImageData):
     Stratified by class: 1,257 for training, 180 for validation, 360 for testing.
     """
 
-    name: ClassVar[str] = "digits"
+    name: str = "digits"
     image_shape: ClassVar[tuple[int, int, int]] = (1, 32, 32)
     classes: ClassVar[int] = 10
     epochs: ClassVar[int] = 120

@@ -68,7 +68,7 @@ class Angles(Source):
 class Lines(ImageData):
     """Lines at angles uniform over the circle, rendered as they are needed: 65,536 an epoch, as ACAI evaluates."""
 
-    name: ClassVar[str] = "lines"
+    name: str = "lines"
     image_shape: ClassVar[tuple[int, int, int]] = (1, SIZE, SIZE)
     classes: ClassVar[int] = SECTORS
     epochs: ClassVar[int] = 5

@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
 from interp_lightning.data.base import ImageData, InMemory, Source
-from interp_lightning.errors import DataError, DataNotFound, check_choice
+from interp_lightning.errors import DataError, DataNotFound
 
 # Name, shape and MD5 of each file unpacked; packed or unpacked, what is in it is what counts.
 FILES: dict[str, tuple[tuple[int, ...], str]] = {
@@ -35,20 +35,18 @@ class MNIST(ImageData):
     """MNIST (LeCun et al. 1998), padded with black to 32 × 32; official test set, 5,000 training digits for validation.
 
     Args:
-        batch_size, seed: see `ImageData`.
+        batch_size, seed, fallback: see `ImageData`.
         root: the folder that torchvision would use; the files lie in root/MNIST/raw, packed (.gz) or not.
-        fallback: the data set to train on when the files are neither there nor to be fetched; None is an error.
     """
 
-    name: ClassVar[str] = "mnist"
+    name: str = "mnist"
     image_shape: ClassVar[tuple[int, int, int]] = (1, 32, 32)
     classes: ClassVar[int] = 10
     epochs: ClassVar[int] = 10
 
     def __init__(self, batch_size: int, seed: int = 0, root: str = "data", fallback: str | None = None) -> None:
-        super().__init__(batch_size, seed)
+        super().__init__(batch_size, seed, fallback)
         self.folder = Path(root) / "MNIST" / "raw"
-        self.fallback = check_choice("data.fallback", fallback, (None, "digits"))
 
     def load(self) -> tuple[Source, Source, Source]:
         arrays = {name: self._find(name) for name in FILES}

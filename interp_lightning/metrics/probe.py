@@ -34,6 +34,6 @@ def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tenso
         return loss
 
     with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)
     predicted = (test_z @ weight.detach() + bias.detach()).argmax(1)
     return (predicted == test_y).double().mean().item()

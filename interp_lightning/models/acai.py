@@ -64,6 +64,6 @@ class ACAI(Autoencoder):
         super().check(batch_size)
         if batch_size % 2:
             raise ConfigError(
-                f"`data.batch_size` (={batch_size}) must be even for model=acai, which mixes each image with its mirror "
-                f"image in the batch; use {batch_size + 1}"
+                f"`data.batch_size` (={batch_size}) must be even for model=acai, which mixes each image with "
+                f"its mirror image in the batch; use {batch_size + 1}"
             )

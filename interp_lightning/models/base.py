@@ -9,7 +9,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from interp_lightning.distributed import gather, shard
@@ -175,7 +175,7 @@ class Autoencoder(L.LightningModule, ABC):
 
     def _players(self) -> tuple[LightningOptimizer, LightningOptimizer | None]:
         optimizers = self.optimizers()
-        return (optimizers[0], optimizers[1]) if isinstance(optimizers, list) else (optimizers, None)  # type: ignore[return-value]
+        return (optimizers[0], optimizers[1]) if isinstance(optimizers, list) else (optimizers, None)
 
     def _step(self, optimizer: LightningOptimizer, player: str, losses: dict[str, Tensor]) -> None:
         factor = self.schedule(self.batches_seen / self.trainer.num_training_batches, self.trainer.max_epochs or 1)

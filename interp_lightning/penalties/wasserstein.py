@@ -58,9 +58,13 @@ class Wasserstein(Penalty):
         centre = population.mean(0)
         centred = (population - centre) / (total - 1) ** 0.5
         shift = centre if self.mean is None else centre - self.mean
-        rooted, trace = (centred, z.shape[1]) if self.factor is None else (
-            centred @ self.factor,
-            self.factor.square().sum(),
+        rooted, trace = (
+            (centred, z.shape[1])
+            if self.factor is None
+            else (
+                centred @ self.factor,
+                self.factor.square().sum(),
+            )
         )
         value = shift.square().sum() + centred.square().sum() + trace - 2 * torch.linalg.svdvals(rooted).sum()
 
@@ -96,19 +100,28 @@ class Wasserstein(Penalty):
 
 
 def _mean(mean: Sequence[float] | Tensor) -> Tensor:
-    mean = torch.as_tensor(mean, dtype=torch.float64)
-    if mean.ndim != 1 or not mean.isfinite().all():
-        raise ConfigError(f"`penalty.mean` must be a list of finite numbers, one per latent dimension, not {mean.tolist()}")
-    return mean
+    numbers = _numbers(mean)
+    if numbers is None or numbers.ndim != 1:
+        raise ConfigError(f"`penalty.mean` (={mean}) must be a list of finite numbers, one per latent dimension")
+    return numbers
 
 
 def _factor(cov: Sequence[Sequence[float]] | Tensor) -> Tensor:
     """L with L Lᵀ = cov; from eigenvalues, as Cholesky's refuses a singular covariance."""
-    cov = torch.as_tensor(cov, dtype=torch.float64)
-    if cov.ndim != 2 or cov.shape[0] != cov.shape[1] or not cov.isfinite().all():
-        raise ConfigError(f"`penalty.cov` must be a square matrix of finite numbers, not one of shape {tuple(cov.shape)}")
-    values, vectors = torch.linalg.eigh((cov + cov.T) / 2)
-    tolerance = 1e-8 * cov.abs().max()
-    if (cov - cov.T).abs().max() > tolerance or values.min() < -tolerance:
-        raise ConfigError("`penalty.cov` must be symmetric and positive semi-definite, as a covariance is")
+    numbers = _numbers(cov)
+    if numbers is None or numbers.ndim != 2 or numbers.shape[0] != numbers.shape[1]:
+        raise ConfigError(f"`penalty.cov` (={cov}) must be a square matrix of finite numbers, a list of rows")
+    values, vectors = torch.linalg.eigh((numbers + numbers.T) / 2)
+    tolerance = 1e-8 * numbers.abs().max()
+    if (numbers - numbers.T).abs().max() > tolerance or values.min() < -tolerance:
+        raise ConfigError(f"`penalty.cov` (={cov}) must be symmetric and positive semi-definite, as a covariance is")
     return vectors * values.clamp_min(0).sqrt()
+
+
+def _numbers(values: object) -> Tensor | None:
+    """Nested lists as a tensor; None if they are not finite numbers in rows of one length, or none at all."""
+    try:
+        numbers = torch.as_tensor(values, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    return numbers if numbers.numel() and numbers.isfinite().all() else None

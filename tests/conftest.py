@@ -1,0 +1,77 @@
+"""Shared by all tests: composed configurations, runs in this process, small models."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+from torchvision.datasets import MNIST as TorchvisionMNIST
+
+from interp_lightning.__main__ import CONF
+from interp_lightning.experiment import run
+from interp_lightning.models.acai import ACAI
+from interp_lightning.models.ae import AE
+from interp_lightning.models.base import Autoencoder
+from interp_lightning.networks import FastNetwork
+from interp_lightning.penalties.base import Penalty
+
+IMAGE_SHAPE = (1, 32, 32)
+TINY = ["data=digits", "trainer=cpu", "network.depth=4", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
+
+
+def choices(group: str) -> list[str]:
+    """All yaml files of a group: new ones get their tests by being there."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+MODELS, PENALTIES = choices("model"), choices("penalty")
+CELLS = [(model, penalty) for model in MODELS for penalty in PENALTIES]
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TorchvisionMNIST, "mirrors", ["file:///nowhere/"])
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Callable[..., DictConfig]:
+    """Compose the configuration that a command line would, with its output in tmp_path / folder."""
+
+    def compose_and_set(*overrides: str, folder: str = "run") -> DictConfig:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("config", [*overrides, f"outputs={tmp_path}"], return_hydra_config=True)
+        output = tmp_path / folder
+        output.mkdir(exist_ok=True)
+        with open_dict(cfg):
+            cfg.hydra.runtime.output_dir = str(output)
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg
+
+    return compose_and_set
+
+
+@pytest.fixture
+def launch(configure: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., Path]:
+    """Run a tiny experiment in this process and return its folder."""
+
+    def launch_run(*overrides: str, folder: str = "run") -> Path:
+        run(configure(*TINY, *overrides, folder=folder))
+        return tmp_path / folder
+
+    return launch_run
+
+
+def small_model(kind: type[Autoencoder] = ACAI, *, penalty: Penalty, latent_dim: int = 4, **kwargs: Any) -> Autoencoder:
+    torch.manual_seed(0)
+    return kind(network=FastNetwork(IMAGE_SHAPE, latent_dim, depth=2), penalty=penalty, **kwargs)
+
+
+__all__ = ["ACAI", "AE", "CELLS", "IMAGE_SHAPE", "MODELS", "PENALTIES", "TINY", "choices", "small_model"]

@@ -1,0 +1,157 @@
+"""The command line, in processes of its own: help, errors, sweeps, devices, signals, wheels."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "interp_lightning", *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def runs(cwd: Path) -> list[Path]:
+    return sorted(path.parent for path in cwd.glob("outputs/**/results.json"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--help"], ["model: acai, ae", "penalty: gan, mmd, none, wasserstein", "data: digits, lines, mnist"]),
+        (["--cfg", "job", "model=ae", "penalty=mmd"], ["name: ae_mmd", "kernel: imq"]),
+    ],
+)
+def test_help_and_configuration_do_not_import_torch(arguments, expected, tmp_path):
+    code = (
+        "import sys\nfrom interp_lightning.__main__ import main\n"
+        f"sys.argv[1:] = {arguments!r}\n"
+        "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules and 'lightning' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for text in expected:
+        assert text in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["model=vqvae"], ["model/vqvae", "acai", "ae"]),
+        (["penalty=kl"], ["penalty/kl", "gan", "mmd", "none", "wasserstein"]),
+        (["data=imagenet"], ["data/imagenet", "digits", "lines", "mnist"]),
+        (["penalty.lambda=1"], ["penalty.lambda"]),
+        (["penalty.lam=-1", "data=digits"], ["`penalty.lam` (=-1) must be a finite number ≥ 0; use penalty=none"]),
+        (["+penalty.lamb=1", "data=digits"], ["unexpected keyword argument 'lamb'", "penalty"]),
+        (["outputs=/dev/null/outputs", "data=digits"], ["/dev/null/outputs", "cannot be written", "outputs="]),
+        (["trainer=gpu", "data=digits"], ["gpu"]),
+        (["trainer.precision=12", "data=digits"], ["precision"]),
+    ],
+)
+def test_errors_are_a_sentence(arguments, expected, tmp_path):
+    done = command(*arguments, cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for text in expected:
+        assert text in done.stderr
+
+
+def test_a_sweep_leaves_a_run_per_value_and_survives_a_failure(tmp_path):
+    done = command("-m", *TINY, "penalty.lam=0.01,-1,1", "trainer.limit_train_batches=2", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "`penalty.lam` (=-1)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(runs(tmp_path)) == 2
+    (failed,) = [path for path in tmp_path.glob("outputs/acai_wasserstein/*/1/run.log")]
+    assert "`penalty.lam` (=-1)" in failed.read_text()
+
+
+def test_a_penalty_from_outside_the_package(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from interp_lightning.penalties import Penalty\n\n\n"
+        "class Norm(Penalty):\n"
+        "    def forward(self, z, prior):\n"
+        "        return (z.square().mean() - prior.square().mean()).square()\n"
+    )
+    (tmp_path / "my_conf" / "penalty").mkdir(parents=True)
+    (tmp_path / "my_conf" / "penalty" / "norm.yaml").write_text("_target_: mine.Norm\nlam: 0.1\n")
+    done = command(*TINY, "penalty=norm", "--config-dir", "my_conf", "trainer.limit_train_batches=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (folder,) = runs(tmp_path)
+    assert json.loads((folder / "results.json").read_text())["penalty"] == "norm"
+    assert folder.parent.name == "acai_norm"
+
+
+@pytest.mark.parametrize("penalty", ["gan", "wasserstein"])
+def test_two_devices_train_one_model(penalty, tmp_path):
+    # The child process takes its random port and ranks from the environment, which must not be set already.
+    done = command(*TINY, f"penalty={penalty}", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu",
+                   "trainer.limit_train_batches=3", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (folder,) = runs(tmp_path)
+    assert json.loads((folder / "results.json").read_text())["budget"]["images"] == 3 * 64
+    assert done.stdout.count("reconstruction mse") == 1
+
+
+def test_devices_are_refused_in_a_sweep(tmp_path):
+    done = command("-m", *TINY, "trainer=ddp", "trainer.accelerator=cpu", "penalty.lam=0.1,1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "`trainer.devices` (=2) must be 1 in a multirun" in done.stderr
+    assert not runs(tmp_path)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_checkpoint_to_go_on_from(number, status, tmp_path):
+    endless = [option for option in TINY if "max_epochs" not in option]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "interp_lightning", *endless, "trainer.max_epochs=1000"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        while not list(tmp_path.glob("outputs/*/*/checkpoints/last.ckpt")):  # training has begun
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == status, errors
+    assert "last.ckpt" in errors
+    assert "Traceback" not in errors
+
+    done = command(*TINY[:-2], "trainer.max_epochs=1", "ckpt_path=last", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (folder,) = runs(tmp_path)
+    assert (folder / ".hydra" / "config.yaml").is_file()
+    assert len(list(folder.glob(".hydra/continued_*/config.yaml"))) == 1
+
+
+def test_an_installed_wheel_runs_from_any_folder(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=REPOSITORY, check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    zipfile.ZipFile(wheel).extractall(site)
+    elsewhere.mkdir()
+    done = command(*TINY, "trainer.limit_train_batches=2", cwd=elsewhere, PYTHONPATH=str(site))
+    assert done.returncode == 0, done.stderr
+    assert len(runs(elsewhere)) == 1
+    assert json.loads((runs(elsewhere)[0] / "results.json").read_text())["git_commit"] is None

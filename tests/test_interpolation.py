@@ -1,0 +1,72 @@
+"""Paths between codes."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interp_lightning.errors import ConfigError
+from interp_lightning.interpolation import lerp, mix, path, slerp
+
+
+def pair(seed: int, d: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(3, d, generator=generator, dtype=torch.float64) for _ in range(2))
+
+
+def test_mix_agrees_with_a_loop():
+    z, alpha = torch.randn(6, 3), torch.rand(6) / 2
+    for i, mixed in enumerate(mix(z, alpha)):
+        torch.testing.assert_close(mixed, alpha[i] * z[i] + (1 - alpha[i]) * z[5 - i])
+
+
+def test_mix_with_alpha_zero_is_the_partner():
+    z = torch.randn(4, 3)
+    assert torch.equal(mix(z, torch.zeros(4)), z.flip(0))
+
+
+@given(st.integers(0, 1000), st.sampled_from(["lerp", "slerp"]), st.integers(2, 20))
+def test_paths_go_from_end_to_end(seed, how, steps):
+    z_a, z_b = pair(seed)
+    points = path(z_a, z_b, steps, how)
+    assert points.shape == (3, steps, 5)
+    torch.testing.assert_close(points[:, 0], z_a)
+    torch.testing.assert_close(points[:, -1], z_b)
+    torch.testing.assert_close(points.flip(1), path(z_b, z_a, steps, how))
+
+
+@given(st.integers(0, 1000))
+def test_lerp_steps_are_equal(seed):
+    steps = path(*pair(seed), 7).diff(dim=1)
+    torch.testing.assert_close(steps, steps[:, :1].expand_as(steps))
+
+
+@given(st.integers(0, 1000))
+def test_slerp_turns_evenly_with_linear_norm(seed):
+    z_a, z_b = pair(seed)
+    points = path(z_a, z_b, 9, "slerp")
+    norms = points.norm(dim=2)
+    torch.testing.assert_close(norms, path(z_a.norm(dim=1)[:, None], z_b.norm(dim=1)[:, None], 9)[..., 0])
+    units = points / norms[..., None]
+    angles = (units[:, 1:] * units[:, :-1]).sum(2).clamp(-1, 1).arccos()
+    torch.testing.assert_close(angles, angles[:, :1].expand_as(angles), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0, -1.0, 0.0, 1 + 1e-12])
+def test_slerp_is_straight_where_no_plane_is_defined(scale):
+    z_a, _ = pair(0)
+    t = torch.tensor(0.3)
+    torch.testing.assert_close(slerp(z_a, scale * z_a, t), lerp(z_a, scale * z_a, t))
+
+
+def test_slerp_quarter_circle():
+    middle = slerp(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), torch.tensor(0.5))
+    torch.testing.assert_close(middle, torch.tensor([math.sqrt(0.5)] * 2))
+
+
+@pytest.mark.parametrize(("steps", "how"), [(1, "lerp"), (0, "lerp"), (2.5, "lerp"), (5, "spline")])
+def test_bad_paths(steps, how):
+    with pytest.raises(ConfigError):
+        path(*pair(0), steps, how)

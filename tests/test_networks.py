@@ -1,0 +1,78 @@
+"""Networks: shapes, initialisation, what they cannot make."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from interp_lightning.errors import ConfigError
+from interp_lightning.networks import ACAINetwork, FastNetwork
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        ACAINetwork((1, 32, 32), 32, depth=4),
+        ACAINetwork((3, 32, 32), 256, depth=4),
+        ACAINetwork((1, 32, 32), 64, depth=4, latent_width=2),
+        ACAINetwork((1, 64, 64), 7, depth=2, latent_width=1),
+        FastNetwork((1, 32, 32), 2, depth=4),
+        FastNetwork((3, 64, 64), 33, depth=4),
+    ],
+)
+def test_shapes(network):
+    x = torch.randn(3, network.channels, network.size, network.size)
+    z = network.encoder()(x)
+    assert z.shape == (3, network.latent_dim)
+    assert network.decoder()(z).shape == x.shape
+    assert network.critic()(x).shape == (3,)
+
+
+def test_acai_network_is_the_published_one():
+    """1×1 convolution; two 3×3 and a pooling per scale; two 3×3. Widths 16, 32, 64, 128 for depth 16."""
+    network = ACAINetwork((1, 32, 32), 32, depth=16)
+    widths = [
+        (layer.in_channels, layer.out_channels, layer.kernel_size[0])
+        for layer in network.encoder().modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
+    scales = [(16, 16, 3), (16, 16, 3), (16, 32, 3), (32, 32, 3), (32, 64, 3), (64, 64, 3)]
+    assert widths == [(1, 16, 1), *scales, (64, 128, 3), (128, 2, 3)]
+    widths = [
+        (layer.in_channels, layer.out_channels) for layer in network.decoder().modules() if isinstance(layer, nn.Conv2d)
+    ]
+    assert widths == [(2, 64), (64, 64), (64, 32), (32, 32), (32, 16), (16, 16), (16, 16), (16, 1)]
+
+
+@pytest.mark.parametrize("network", [ACAINetwork((1, 32, 32), 32), FastNetwork((1, 32, 32), 32)])
+def test_initialisation_keeps_the_scale_of_activations(network):
+    torch.manual_seed(0)
+    for part in (network.encoder(), network.decoder()):
+        for layer in part.modules():
+            if isinstance(layer, nn.Conv2d):
+                fan_in = layer.in_channels * math.prod(layer.kernel_size)
+                if layer.weight.numel() > 1000:
+                    expected = (1 / (1.04 * fan_in)) ** 0.5
+                    assert layer.weight.std().item() == pytest.approx(expected, rel=0.1)
+                assert not layer.bias.any()
+    z = network.encoder()(torch.randn(16, 1, 32, 32))
+    assert 0.01 < z.std() < 1
+    assert 0.01 < network.decoder()(torch.randn(16, 32)).std() < 2
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ACAINetwork((1, 32, 32), 33), r"`latent_dim` \(=33\) must be a multiple of 16"),
+        (lambda: ACAINetwork((1, 32, 32), 0), r"`latent_dim` \(=0\) must be an integer ≥ 1"),
+        (lambda: ACAINetwork((1, 32, 32), 32, latent_width=3), r"`network.latent_width` \(=3\) must be one of \[16, 8"),
+        (lambda: ACAINetwork((1, 32, 32), 32, depth=0), r"`network.depth` \(=0\)"),
+        (lambda: FastNetwork((1, 32, 32), 2.5), r"`latent_dim` \(=2.5\)"),
+        (lambda: FastNetwork((1, 28, 30), 2), "square"),
+        (lambda: FastNetwork((1, 30, 30), 2), "multiple of 8"),
+    ],
+)
+def test_what_a_network_cannot_make(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()

@@ -1,0 +1,182 @@
+"""Whole runs in this process: every cell, what a run leaves, resuming, precision."""
+
+import json
+import logging
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import CELLS, choices
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from interp_lightning.errors import CheckpointError, ConfigError, DataError
+
+FIGURES = ["interpolation_lerp", "interpolation_slerp", "latent_scatter", "loss_curves", "prior_samples",
+           "reconstructions"]  # fmt: skip
+
+
+def checkpoint(folder: Path, name: str = "last") -> dict:
+    return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def history(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    (state,) = [state for key, state in checkpoint(folder)["callbacks"].items() if key.startswith("Recorder")]
+    return state["history"]
+
+
+@pytest.mark.parametrize(("model", "penalty"), CELLS)
+def test_every_cell_trains_and_its_reconstruction_improves(model, penalty, launch):
+    folder = launch(
+        f"model={model}", f"penalty={penalty}", "network.depth=16", "trainer.max_epochs=4", "optimizer.lr=2e-3"
+    )
+    errors = [value for _, value in history(folder)["val/autoencoder/reconstruction"]]
+    assert len(errors) == 4
+    assert errors[-1] < 0.8 * errors[0]
+    assert all(math.isfinite(value) for curve in history(folder).values() for _, value in curve)
+
+    results = json.loads((folder / "results.json").read_text())
+    assert (results["model"], results["penalty"], results["data"]) == (model, penalty, "digits")
+    assert results["metrics"]["probe_accuracy"] > 0.3  # chance is 0.1
+
+
+@pytest.mark.parametrize("network", choices("network"))
+@pytest.mark.parametrize("data", ["digits", "lines"])
+def test_every_network_and_data_set(network, data, launch):
+    folder = launch(
+        f"network={network}", f"data={data}", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"
+    )
+    assert json.loads((folder / "results.json").read_text())["data"] == data
+
+
+def test_what_a_run_leaves(launch):
+    folder = launch("model=acai", "penalty=gan", "trainer.max_epochs=2", "seed=7")
+    assert {path.stem for path in (folder / "figures").iterdir()} == set(FIGURES)
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+
+    results = json.loads((folder / "results.json").read_text())
+    assert results["seed"] == 7
+    assert results["budget"]["epochs"] == 2
+    assert results["budget"]["images"] == 2 * (1257 // 64) * 64
+    assert results["images_per_second"] > 0
+    assert set(results["metrics"]) == {"reconstruction_mse", "probe_accuracy", "cluster_accuracy"}
+    assert results["versions"]["torch"] == torch.__version__.split("+")[0] or torch.__version__
+    assert len(results["config_hash"]) == 64
+
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0})
+    events.Reload()
+    tags = events.Tags()
+    assert set(tags["images"]) == set(FIGURES)
+    assert {"train/autoencoder/reconstruction", "train/critic/alpha", "train/critic/latent_codes",
+            "val/autoencoder/penalty", "val/penalty/value", "val/penalty/baseline",
+            *results["metrics"]} <= set(tags["scalars"])  # fmt: skip
+    # The axis counts batches, not optimizer steps, of which a model with a critic has two a batch.
+    assert events.Scalars("val/autoencoder/reconstruction")[-1].step < 2 * (1257 // 64)
+
+
+def test_a_run_is_repeatable_and_its_seed_matters(launch):
+    first, same, other = (launch(f"seed={seed}", folder=folder) for folder, seed in (("a", 1), ("b", 1), ("c", 2)))
+    weights = [checkpoint(folder)["state_dict"] for folder in (first, same, other)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    assert not all(torch.equal(value, weights[2][name]) for name, value in weights[0].items())
+
+
+@pytest.mark.parametrize("penalty", ["gan", "wasserstein"])
+def test_a_continued_run_ends_as_the_uninterrupted_one(penalty, launch, tmp_path):
+    straight = launch(f"penalty={penalty}", "trainer.max_epochs=3", folder="straight")
+    launch(f"penalty={penalty}", "trainer.max_epochs=1", folder="broken")
+    continued = launch(f"penalty={penalty}", "trainer.max_epochs=3", "ckpt_path=last", folder="broken")
+    ours, theirs = checkpoint(continued), checkpoint(straight)
+    assert all(torch.equal(value, theirs["state_dict"][name]) for name, value in ours["state_dict"].items())
+    assert history(continued) == history(straight)
+    results = [json.loads((folder / "results.json").read_text()) for folder in (continued, straight)]
+    assert results[0]["metrics"] == results[1]["metrics"]
+    assert results[0]["budget"]["images"] == results[1]["budget"]["images"]
+
+    elsewhere = launch(f"penalty={penalty}", "trainer.max_epochs=3",
+                       f"ckpt_path={straight}/checkpoints/best.ckpt", folder="elsewhere")  # fmt: skip
+    assert (elsewhere / "results.json").is_file()
+
+
+def test_bf16_mixed_on_the_cpu(launch):
+    for penalty in ("gan", "wasserstein"):
+        folder = launch(f"penalty={penalty}", "trainer.precision=bf16-mixed", folder=penalty)
+        assert all(math.isfinite(value) for curve in history(folder).values() for _, value in curve)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("model", "penalty"), CELLS)
+def test_every_cell_on_a_gpu_in_bf16(model, penalty, launch):
+    folder = launch(f"model={model}", f"penalty={penalty}", "trainer.accelerator=gpu", "trainer.precision=bf16-mixed")
+    assert all(math.isfinite(value) for curve in history(folder).values() for _, value in curve)
+
+
+def test_without_mnist_the_default_run_trains_on_digits_and_says_so(launch, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        folder = launch("data=mnist", f"data.root={tmp_path}/nowhere", "trainer.limit_train_batches=2")
+    assert "TRAINING ON data=digits INSTEAD" in caplog.text
+    assert "train-images-idx3-ubyte" in caplog.text
+    results = json.loads((folder / "results.json").read_text())
+    assert (results["data"], results["data_asked_for"]) == ("digits", "mnist")
+
+
+@pytest.mark.parametrize("override", ["data.fallback=null", *(f"experiment={name}" for name in choices("experiment"))])
+def test_without_mnist_and_fallback_nothing_is_trained(override, launch, tmp_path):
+    with pytest.raises(DataError, match=r"MNIST is not in .*nowhere.*data\.root=.*data=digits"):
+        launch("data=mnist", f"data.root={tmp_path}/nowhere", override)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_experiment_runs_on_other_data_too(experiment, launch):
+    folder = launch(f"experiment={experiment}", "trainer.limit_train_batches=1", "network.depth=2")
+    assert json.loads((folder / "results.json").read_text())["data"] == "digits"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["penalty.lam=-1"], r"`penalty\.lam` \(=-1\) must be a finite number ≥ 0; use penalty=none"),
+        (["penalty.lam=.nan"], r"`penalty\.lam` \(=nan\)"),
+        (["model.lam=-1"], r"`model\.lam` \(=-1\) .* use model=ae"),
+        (["model.gamma=2"], r"`model\.gamma` \(=2\)"),
+        (["penalty=mmd", "penalty.sigma=0"], r"`penalty\.sigma` \(=0\)"),
+        (["penalty=mmd", "model=ae", "data.batch_size=1"], r"`data\.batch_size` \(=1\)"),
+        (["penalty=wasserstein", "model=ae", "data.batch_size=1"], r"`data\.batch_size` \(=1\)"),
+        (["data.batch_size=63"], r"`data\.batch_size` \(=63\) must be even"),
+        (["data.batch_size=5000"], r"`data\.batch_size` \(=5000\) must be ≤ 1257"),
+        (["network=acai", "latent_dim=33"], r"`latent_dim` \(=33\) must be a multiple of 16"),
+        (["seed=-1"], r"`seed` \(=-1\)"),
+        (["ckpt_path=nowhere.ckpt"], r"`ckpt_path` \(=nowhere\.ckpt\) names no checkpoint: there is no such file"),
+        (["ckpt_path=last"], r"`ckpt_path` \(=last\) names no checkpoint: no run in"),
+    ],
+)
+def test_bad_settings_are_refused_before_training(overrides, message, configure, launch, tmp_path):
+    with pytest.raises(Exception, match=message) as caught:
+        launch(*overrides)
+    chain = [caught.value]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    assert any(isinstance(error, ConfigError) for error in chain)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_checkpoints_of_other_models_and_damaged_ones_are_refused(launch, tmp_path):
+    folder = launch("model=acai", "penalty=gan", "trainer.limit_train_batches=1", folder="first")
+    path = folder / "checkpoints" / "last.ckpt"
+    for overrides, message in [
+        (["model=ae", "penalty=gan"], "holds model=acai, but this run has model=ae"),
+        (["model=acai", "penalty=mmd"], "holds penalty=gan, but this run has penalty=mmd"),
+        (["model=acai", "penalty=gan", "network=acai"], "holds network=fast, but this run has network=acai"),
+        (["model=acai", "penalty=gan", "latent_dim=16"], "holds a model with latent_dim=32, but this run has"),
+        (["model=acai", "penalty=gan", "network.depth=5"], "holds a model with depth=4, but this run has depth=5"),
+    ]:
+        with pytest.raises(CheckpointError, match=message):
+            launch(*overrides, f"ckpt_path={path}", folder="second")
+
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 2], b"", b"not a checkpoint"):
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"is no readable checkpoint of this project"):
+            launch("model=acai", "penalty=gan", f"ckpt_path={path}", folder="second")
