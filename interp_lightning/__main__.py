@@ -36,12 +36,18 @@ def run_dir(outputs: str, name: str, ckpt_path: str | None) -> str:
     return str(next(runs / name for name in names if not (runs / name).exists()))
 
 
+def run_name(name: str | None, choices: DictConfig) -> str:
+    """What runs are filed under: the name given, the experiment, or the cell of the grid."""
+    return name or choices.experiment or f"{choices.model}_{choices.penalty}"
+
+
 def record_dir(ckpt_path: str | None) -> str:
     """Where in the run's folder Hydra keeps the configuration; a continuation leaves the first one alone."""
     return f".hydra/continued_{datetime.now():%Y-%m-%d_%H-%M-%S}" if ckpt_path == "last" else ".hydra"
 
 
 OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)
+OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 OmegaConf.register_new_resolver("record_dir", record_dir, replace=True)
 
 

@@ -92,7 +92,7 @@ class FastNetwork(Network):
 
     scales = 3
 
-    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, depth: int = 32) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, depth: int = 16) -> None:
         super().__init__(image_shape, latent_dim, depth)
         if self.size % (1 << self.scales):
             raise ConfigError(

@@ -21,7 +21,14 @@ from interp_lightning.networks import FastNetwork
 from interp_lightning.penalties.base import Penalty
 
 IMAGE_SHAPE = (1, 32, 32)
-TINY = ["data=digits", "trainer=cpu", "network.depth=4", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
+TINY = [
+    "data=digits",
+    "data.batch_size=64",
+    "trainer=cpu",
+    "network.depth=4",
+    "trainer.enable_progress_bar=false",
+    "trainer.max_epochs=1",
+]
 
 
 def choices(group: str) -> list[str]:

@@ -21,7 +21,8 @@ def checkpoint(folder: Path, name: str = "last") -> dict:
 
 
 def history(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    (state,) = [state for key, state in checkpoint(folder)["callbacks"].items() if key.startswith("Recorder")]
+    callbacks = checkpoint(folder)["callbacks"]
+    (state,) = (state for key, state in callbacks.items() if key.startswith("Recorder"))
     return state["history"]
 
 
@@ -138,7 +139,7 @@ def test_every_experiment_runs_on_other_data_too(experiment, launch):
     ("overrides", "message"),
     [
         (["penalty.lam=-1"], r"`penalty\.lam` \(=-1\) must be a finite number ≥ 0; use penalty=none"),
-        (["penalty.lam=.nan"], r"`penalty\.lam` \(=nan\)"),
+        (["penalty.lam=nan"], r"`penalty\.lam` \(=nan\)"),
         (["model.lam=-1"], r"`model\.lam` \(=-1\) .* use model=ae"),
         (["model.gamma=2"], r"`model\.gamma` \(=2\)"),
         (["penalty=mmd", "penalty.sigma=0"], r"`penalty\.sigma` \(=0\)"),

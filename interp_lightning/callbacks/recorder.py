@@ -58,14 +58,14 @@ class Recorder(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.seconds += time.monotonic() - self._started
-        if (batch_idx + 1) % EVERY == 0:
+        if (batch_idx + 1) % EVERY == 0 or trainer.is_last_batch:
             self._remember(trainer, "train/")
         if trainer.is_global_zero and time.monotonic() - self._drawn > self._wait:
             self._wait *= 2
             self.draw_images(trainer)
             self._drawn = time.monotonic()
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking:
             self._remember(trainer, "val/")
 

@@ -22,7 +22,7 @@ class Digits(ImageData):
     name: str = "digits"
     image_shape: ClassVar[tuple[int, int, int]] = (1, 32, 32)
     classes: ClassVar[int] = 10
-    epochs: ClassVar[int] = 120
+    epochs: ClassVar[int] = 50
 
     def load(self) -> tuple[Source, Source, Source]:
         bunch = load_digits()
