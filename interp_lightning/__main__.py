@@ -3,6 +3,7 @@
 Nothing here imports torch, so that --help and --cfg answer at once.
 """
 
+import logging
 import os
 import sys
 from datetime import datetime
@@ -16,6 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from interp_lightning.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 # Beside this file in an installed wheel, beside the package in a checkout.
 CONF = next(
@@ -51,12 +54,22 @@ OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 OmegaConf.register_new_resolver("record_dir", record_dir, replace=True)
 
 
+class RunFailed(Exception):
+    """A run that has already said what went wrong, on the console and in its run.log."""
+
+
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def task(cfg: DictConfig) -> None:
     """One job: what Hydra calls, once or for each point of a sweep."""
     from interp_lightning.experiment import run
 
-    run(cfg)
+    try:
+        run(cfg)
+    except Exception as error:
+        # Hydra shows only a sweep's first failure, so each job writes its own into its folder.
+        sentence = explain(error)
+        log.error(sentence or "This run failed by an error of the program's own.", exc_info=sentence is None)
+        raise RunFailed from error
 
 
 def main() -> None:
@@ -70,6 +83,10 @@ def main() -> None:
         task()
     except KeyboardInterrupt:
         fail("Interrupted; a run that had begun to train keeps its checkpoint of the last epoch.", 130)
+    except RunFailed:
+        if wants_traceback:
+            raise
+        raise SystemExit(1) from None
     except Exception as error:
         sentence = explain(error)
         if wants_traceback or sentence is None:

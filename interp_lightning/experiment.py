@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -44,15 +45,8 @@ def run(cfg: DictConfig) -> None:
     logging.captureWarnings(True)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # the run says itself what it does
     torch.set_float32_matmul_precision("high")
-    try:
-        _run(cfg, folder)
-    except Exception as error:
-        # Hydra shows only a sweep's first failure, so each job writes its own into its folder.
-        log.error(f"This run failed: {error}", exc_info=not isinstance(error, ConfigError) and error.__cause__ is None)
-        raise
-
-
-def _run(cfg: DictConfig, folder: Path) -> None:
+    # Lightning 2.6 looks at its batches in a way that torch 2.14 calls deprecated; nothing a user could do.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     config["choices"] = {key: str(value) for key, value in HydraConfig.get().runtime.choices.items() if "/" not in key}
     seed = check_integer("seed", cfg.seed)
