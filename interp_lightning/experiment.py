@@ -164,6 +164,8 @@ def build_trainer(
         logger=logger,
         callbacks=callbacks,
     )
+    if trainer.world_size > 1 and cfg.trainer.strategy == "auto":
+        raise ConfigError(f"`trainer.devices` (={cfg.trainer.devices}) must be 1 unless with trainer=ddp; add it")
     if trainer.world_size > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise ConfigError(
             f"`trainer.devices` (={cfg.trainer.devices}) must be 1 in a multirun, because every further process would "

@@ -148,7 +148,7 @@ class Autoencoder(L.LightningModule, ABC):
         fresh = self.draw_prior(2 * len(p.x), self.generator())[len(p.x) :]
         baseline = self.divergence(replace(p, z=fresh))
         losses |= {"val/penalty/value": self.divergence(p), "val/penalty/baseline": baseline}
-        self.log_dict(losses, on_epoch=True, batch_size=len(p.x), sync_dist=self.devices > 1)
+        self.log_dict(losses, on_epoch=True, batch_size=len(p.x), sync_dist=True)
 
     def configure_optimizers(self) -> list[Optimizer]:
         own = {id(parameter) for parameter in (*self.encoder.parameters(), *self.decoder.parameters())}

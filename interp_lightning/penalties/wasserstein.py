@@ -74,6 +74,7 @@ class Wasserstein(Penalty):
         return value
 
     def prior(self, noise: Tensor) -> Tensor:
+        self._check_dimension(noise.shape[1])
         draws = noise if self.factor is None else noise @ self.factor.to(noise).T
         return draws if self.mean is None else draws + self.mean.to(noise)
 
@@ -94,6 +95,9 @@ class Wasserstein(Penalty):
 
     def _check_shapes(self, n: int, d: int) -> None:
         check_integer("data.batch_size", n, least=2, way_out="W2 needs the covariance of a batch of codes")
+        self._check_dimension(d)
+
+    def _check_dimension(self, d: int) -> None:
         for name, parameter in (("mean", self.mean), ("cov", self.factor)):
             if parameter is not None and len(parameter) != d:
                 raise ConfigError(f"`penalty.{name}` is for codes of {len(parameter)} numbers, but `latent_dim` is {d}")
