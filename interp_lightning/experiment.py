@@ -100,7 +100,9 @@ def run(cfg: DictConfig) -> None:
     }
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     for logger in trainer.loggers:
-        logger.log_hyperparams(flat(config) | {"data": data.name}, metrics)
+        logger.log_hyperparams(
+            flat(config) | {"data": data.name}, {f"test/{name}": value for name, value in metrics.items()}
+        )
         logger.finalize("success")
     report(results, title, folder)
 

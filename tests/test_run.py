@@ -70,7 +70,7 @@ def test_what_a_run_leaves(launch):
     assert set(tags["images"]) == set(FIGURES)
     assert {"train/autoencoder/reconstruction", "train/critic/alpha", "train/critic/latent_codes",
             "val/autoencoder/penalty", "val/penalty/value", "val/penalty/baseline",
-            *results["metrics"]} <= set(tags["scalars"])  # fmt: skip
+            *(f"test/{name}" for name in results["metrics"])} <= set(tags["scalars"])  # fmt: skip
     # The axis counts batches, not optimizer steps, of which a model with a critic has two a batch.
     assert events.Scalars("val/autoencoder/reconstruction")[-1].step < 2 * (1257 // 64)
 
