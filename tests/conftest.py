@@ -9,6 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hypothesis import settings
 from omegaconf import DictConfig, open_dict
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
@@ -19,6 +20,10 @@ from interp_lightning.models.ae import AE
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.networks import FastNetwork
 from interp_lightning.penalties.base import Penalty
+
+# No timing stands in a test, and a red build is red again.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 IMAGE_SHAPE = (1, 32, 32)
 TINY = [

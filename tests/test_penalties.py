@@ -86,7 +86,6 @@ def test_w2_of_the_prior_vanishes_with_many_samples():
 
 
 @given(sizes, seeds)
-@settings(deadline=None)
 def test_w2_agrees_with_scipy_for_the_standard_prior(size, seed):
     z, d = codes(*size, seed), size[1]
     expected = w2_by_definition(z, torch.zeros(d).double(), torch.eye(d).double())
@@ -95,14 +94,12 @@ def test_w2_agrees_with_scipy_for_the_standard_prior(size, seed):
 
 
 @given(sizes, seeds)
-@settings(deadline=None)
 def test_w2_agrees_with_scipy_for_any_gaussian(size, seed):
     z, (mean, cov) = codes(*size, seed), gaussian(size[1], seed + 1)
     assert Wasserstein(1.0, mean, cov)(z, z).item() == pytest.approx(w2_by_definition(z, mean, cov), rel=1e-5)
 
 
 @given(st.sampled_from([(20, 3), (100, 8), (40, 2)]), seeds)
-@settings(deadline=None)
 def test_w2_agrees_with_pot(size, seed):
     z, (mean, cov) = codes(*size, seed), gaussian(size[1], seed + 1)
     expected = ot.gaussian.bures_wasserstein_distance(
@@ -235,7 +232,7 @@ def mmd_by_definition(z: Tensor, prior: Tensor, kernel: str, sigma: float, scale
 
 @pytest.mark.parametrize("kernel", ["imq", "rbf"])
 @given(st.integers(2, 7), st.integers(2, 7), seeds, st.floats(0.3, 3))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_mmd_agrees_with_a_naive_loop(kernel, n, m, seed, sigma):
     z, prior = codes(n, 3, seed), torch.randn(m, 3).double()
     penalty = MMD(1.0, kernel, sigma, scales=[0.5, 2.0])
