@@ -5,7 +5,6 @@ import json
 import logging
 import subprocess
 import sys
-import time
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -66,14 +65,14 @@ def run(cfg: DictConfig) -> None:
     trainer = build_trainer(cfg, model, data, folder, recorder, checkpoint)
     if trainer.is_global_zero:
         log.info(
-            f"{title}: {sum(p.numel() for p in model.parameters()):,} parameters, {trainer.max_epochs} epochs of "
-            f"{len(data.train):,} images, everything in {folder}"
+            f"{title}: {sum(p.numel() for p in model.parameters()):,} parameters, {len(data.train):,} images, "
+            f"{trainer.max_epochs} time(s), everything in {folder}"
         )
-    start = time.monotonic()
+        if checkpoint is not None:
+            log.info(f"Going on after {checkpoint.batches_seen:,} batches, from {checkpoint.path}")
     trainer.fit(
         model, datamodule=data, ckpt_path=None if checkpoint is None else str(checkpoint.path), weights_only=True
     )
-    seconds = time.monotonic() - start
     if not trainer.is_global_zero:
         return
 
@@ -90,7 +89,7 @@ def run(cfg: DictConfig) -> None:
         "data": data.name,
         "data_asked_for": config["choices"]["data"],
         "seed": seed,
-        "budget": {"epochs": trainer.current_epoch, "images": recorder.images, "seconds": round(seconds, 1)},
+        "budget": {"epochs": trainer.current_epoch, "images": recorder.images, "seconds": round(recorder.seconds, 1)},
         "images_per_second": round(recorder.images_per_second, 1),
         "versions": {package: version(package) for package in ("torch", "lightning", "torchvision", "hydra-core")}
         | {"interp_lightning": __version__, "python": sys.version.split()[0]},
@@ -98,6 +97,7 @@ def run(cfg: DictConfig) -> None:
         "config_hash": config_hash(config),
         "metrics": metrics,
     }
+    log.info(f"Done: {metrics}")
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     for logger in trainer.loggers:
         logger.log_hyperparams(
