@@ -58,14 +58,8 @@ class Wasserstein(Penalty):
         centre = population.mean(0)
         centred = (population - centre) / (total - 1) ** 0.5
         shift = centre if self.mean is None else centre - self.mean
-        rooted, trace = (
-            (centred, z.shape[1])
-            if self.factor is None
-            else (
-                centred @ self.factor,
-                self.factor.square().sum(),
-            )
-        )
+        rooted = centred if self.factor is None else centred @ self.factor  # Z L
+        trace = z.shape[1] if self.factor is None else self.factor.square().sum()  # Tr S
         value = shift.square().sum() + centred.square().sum() + trace - 2 * torch.linalg.svdvals(rooted).sum()
 
         if remember:
