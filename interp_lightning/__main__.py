@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import NoReturn
 
 import hydra
-from hydra.errors import HydraException, InstantiationException
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from interp_lightning.errors import ConfigError
 
 log = logging.getLogger(__name__)
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+TRACEBACK = os.environ.get(FULL_ERROR) == "1"  # the user wants tracebacks, also of what a sentence explains
 
 # Beside this file in an installed wheel, beside the package in a checkout.
 CONF = next(
@@ -55,7 +60,7 @@ OmegaConf.register_new_resolver("record_dir", record_dir, replace=True)
 
 
 class RunFailed(Exception):
-    """A run that has already said what went wrong, on the console and in its run.log."""
+    """A run of a sweep that has already said what went wrong, on the console and in its run.log."""
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -63,33 +68,36 @@ def task(cfg: DictConfig) -> None:
     """One job: what Hydra calls, once or for each point of a sweep."""
     from interp_lightning.experiment import run
 
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if not sweep:
+        os.environ.pop(FULL_ERROR, None)  # set for Hydra by main(); the processes of further devices decide anew
     try:
         run(cfg)
     except Exception as error:
         # Hydra shows only a sweep's first failure, so each job writes its own into its folder.
         sentence = explain(error)
-        log.error(sentence or "This run failed by an error of the program's own.", exc_info=sentence is None)
-        raise RunFailed from error
+        log.error(
+            sentence or "This run failed by an error of the program's own.", exc_info=TRACEBACK or sentence is None
+        )
+        if sweep:
+            raise RunFailed from error  # which Hydra notes, and goes on
+        raise SystemExit(1) from None
 
 
 def main() -> None:
     """The command line."""
     if "--cfg" in sys.argv and "--resolve" not in sys.argv:
         sys.argv.append("--resolve")
-    # Lets exceptions through to here instead of printing them; with a value set by the user, they go all the way.
-    wants_traceback = os.environ.setdefault("HYDRA_FULL_ERROR", "0") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+    os.environ[FULL_ERROR] = "1"  # lets exceptions through to here instead of printing them
     try:
         task()
     except KeyboardInterrupt:
         fail("Interrupted; a run that had begun to train keeps its checkpoint of the last epoch.", 130)
     except RunFailed:
-        if wants_traceback:
-            raise
         raise SystemExit(1) from None
     except Exception as error:
         sentence = explain(error)
-        if wants_traceback or sentence is None:
+        if TRACEBACK or sentence is None:
             raise
         fail(sentence)
 
@@ -109,8 +117,11 @@ def explain(error: BaseException) -> str | None:
         if isinstance(link, ConfigError):
             return str(link)
     if isinstance(error, InstantiationException):
-        # "Error in call to target '…':\nTypeError(…)\nfull_key: …"
-        return " ".join(str(error).split("\n"))
+        *_, key = str(error).split("full_key: ")  # "Error in call to target '…':\nTypeError(…)\nfull_key: …"
+        return f"`{key.strip()}` cannot be set up: {' '.join(str(error.__cause__ or error).split())}"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        return f"`{group}` (={choice}) must be one of: {', '.join(error.options)}"
     if isinstance(error, HydraException):
         # What is missing and what there is; not where it was looked for.
         return str(error).split("\nConfig search path")[0].strip()

@@ -46,6 +46,8 @@ def run(cfg: DictConfig) -> None:
     torch.set_float32_matmul_precision("high")
     # Lightning 2.6 looks at its batches in a way that torch 2.14 calls deprecated; nothing a user could do.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # Going on in a run's own folder is what ckpt_path=last is for.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     config["choices"] = {key: str(value) for key, value in HydraConfig.get().runtime.choices.items() if "/" not in key}
     seed = check_integer("seed", cfg.seed)
@@ -78,10 +80,10 @@ def run(cfg: DictConfig) -> None:
 
     log.info("Evaluating on the test images …")
     model.to(trainer.strategy.root_device)
-    metrics = evaluate(model, data)
+    train, test = encode_all(model, data.train), encode_all(model, data.test)
+    metrics = evaluate(train, test, data.classes)
     recorder.draw_images(trainer)
-    codes, labels, _ = encode_all(model, data.test)
-    recorder.draw_summary(codes, labels, trainer)
+    recorder.draw_summary(test.z, test.labels, trainer)
 
     results = {
         "model": config["choices"]["model"],
@@ -172,6 +174,11 @@ def build_trainer(
         raise ConfigError(
             f"`trainer.devices` (={cfg.trainer.devices}) must be 1 in a multirun, because every further process would "
             "start the whole sweep again; run the points one by one"
+        )
+    if trainer.world_size > 1 and data.batch_size % (2 * trainer.world_size):
+        raise ConfigError(
+            f"`data.batch_size` (={data.batch_size}) must be a multiple of {2 * trainer.world_size}, twice the number "
+            "of devices that share it"
         )
     return trainer
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import SymmetricalLogLocator
 from torch import Tensor
 
 from interp_lightning.models.base import Autoencoder
@@ -95,6 +96,8 @@ def loss_curves(history: History, title: str) -> Figure:
                 axes.plot(*dots, color=f"C{colour}", ls="", marker="o", ms=4, label=f"{term} (validation)")
         # A penalty may be negative and a term 0, which plain logarithms cannot show.
         axes.set_yscale("symlog", linthresh=1e-3)
+        axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1e-3, subs=[1, 2, 5]))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.grid(alpha=0.3)
         axes.set_xlabel("images seen")
         axes.set_title(player, fontsize=9)

@@ -2,7 +2,6 @@
 
 import math
 from abc import ABC, abstractmethod
-from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -88,32 +87,38 @@ class ACAINetwork(Network):
 
 
 class FastNetwork(Network):
-    """Strided 4×4 convolutions and one linear layer: any latent_dim, a fraction of ACAINetwork's arithmetic."""
-
-    scales = 3
+    """ACAINetwork's blocks from half resolution down, where they are cheap, and one linear layer: any latent_dim."""
 
     def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, depth: int = 16) -> None:
         super().__init__(image_shape, latent_dim, depth)
-        if self.size % (1 << self.scales):
-            raise ConfigError(
-                f"network=fast needs images whose size (={self.size}) is a multiple of {1 << self.scales}"
-            )
-        self.inner = self.size >> self.scales
-        self.widths = [self.channels, *(depth << scale for scale in range(self.scales))]
+        if self.size % 8:
+            raise ConfigError(f"network=fast needs images whose size (={self.size}) is a multiple of 8; pad them")
+        self.inner_shape = (4 * depth, self.size // 8, self.size // 8)
 
     def encoder(self) -> nn.Module:
-        layers: list[nn.Module] = []
-        for width, out in pairwise(self.widths):
-            layers += [nn.Conv2d(width, out, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]  # (B, out, H / 2^s, ·)
-        features = self.widths[-1] * self.inner**2
-        return _initialise(nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, self.latent_dim)))  # (B, d)
+        d = self.depth
+        return _initialise(
+            nn.Sequential(
+                *(nn.Conv2d(self.channels, d, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)),  # (B, d, H/2, W/2)
+                *(*_conv3(d, d), nn.AvgPool2d(2)),  # (B, d, H/4, W/4)
+                *(*_conv3(d, 2 * d), *_conv3(2 * d, 2 * d), nn.AvgPool2d(2)),  # (B, 2d, H/8, W/8)
+                *(*_conv3(2 * d, 4 * d), nn.Flatten()),  # (B, 4d · H/8 · W/8)
+                nn.Linear(math.prod(self.inner_shape), self.latent_dim),
+            )
+        )
 
     def decoder(self) -> nn.Module:
-        inner_shape = (self.widths[-1], self.inner, self.inner)
-        layers: list[nn.Module] = [nn.Linear(self.latent_dim, math.prod(inner_shape)), nn.Unflatten(1, inner_shape)]
-        for width, out in pairwise(reversed(self.widths)):
-            layers += [nn.LeakyReLU(SLOPE), nn.ConvTranspose2d(width, out, 4, stride=2, padding=1)]
-        return _initialise(nn.Sequential(*layers))  # (B, C, H, W)
+        d = self.depth
+        return _initialise(
+            nn.Sequential(
+                nn.Linear(self.latent_dim, math.prod(self.inner_shape)),
+                *(nn.Unflatten(1, self.inner_shape), nn.LeakyReLU(SLOPE)),  # (B, 4d, H/8, W/8)
+                *(*_conv3(4 * d, 2 * d), nn.Upsample(scale_factor=2)),  # (B, 2d, H/4, W/4)
+                *(*_conv3(2 * d, 2 * d), *_conv3(2 * d, d), nn.Upsample(scale_factor=2)),  # (B, d, H/2, W/2)
+                *(*_conv3(d, d), nn.Upsample(scale_factor=2)),  # (B, d, H, W)
+                nn.Conv2d(d, self.channels, 3, padding=1),
+            )
+        )
 
 
 class LatentDiscriminator(nn.Module):
@@ -144,10 +149,8 @@ def _conv3(width: int, out: int) -> tuple[nn.Module, nn.Module]:
 def _initialise(module: nn.Module) -> nn.Module:
     """Weights N(0, 1/((1 + slope²)·fan_in)), biases 0: He et al. 2015 without its factor 2, as ACAI's code has it."""
     for layer in module.modules():
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
             fan_in = layer.weight[0].numel()
-            if isinstance(layer, nn.ConvTranspose2d):  # each output pixel sees in_channels · kernel² / stride² weights
-                fan_in = layer.in_channels * math.prod(layer.kernel_size) // math.prod(layer.stride)
             nn.init.normal_(layer.weight, std=(1 / ((1 + SLOPE**2) * fan_in)) ** 0.5)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)

@@ -53,14 +53,14 @@ def test_help_and_configuration_do_not_import_torch(arguments, expected, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["model=vqvae"], ["model/vqvae", "acai", "ae"]),
-        (["penalty=kl"], ["penalty/kl", "gan", "mmd", "none", "wasserstein"]),
-        (["data=imagenet"], ["data/imagenet", "digits", "lines", "mnist"]),
+        (["model=vqvae"], ["`model` (=vqvae) must be one of: acai, ae"]),
+        (["penalty=kl"], ["`penalty` (=kl) must be one of: gan, mmd, none, wasserstein"]),
+        (["data=imagenet"], ["`data` (=imagenet) must be one of: digits, lines, mnist"]),
         (["penalty.lambda=1"], ["penalty.lambda"]),
         (["penalty.lam=-1", "data=digits"], ["`penalty.lam` (=-1) must be a finite number ≥ 0; use penalty=none"]),
-        (["+penalty.lamb=1", "data=digits"], ["unexpected keyword argument 'lamb'", "penalty"]),
+        (["+penalty.lamb=1", "data=digits"], ["`penalty` cannot be set up", "unexpected keyword argument 'lamb'"]),
         (["outputs=/dev/null/outputs", "data=digits"], ["/dev/null/outputs", "cannot be written", "outputs="]),
-        (["trainer=gpu", "data=digits"], ["gpu"]),
+        (["trainer=gpu", "data=digits"], ["`trainer` cannot be set up", "gpu"]),
         (["trainer.precision=12", "data=digits"], ["precision"]),
     ],
 )
@@ -68,8 +68,16 @@ def test_errors_are_a_sentence(arguments, expected, tmp_path):
     done = command(*arguments, cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+    assert "Error executing job" not in done.stderr
     for text in expected:
         assert text in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["model=vqvae"], [*TINY, "penalty.lam=-1"]])
+def test_tracebacks_are_to_be_had(arguments, tmp_path):
+    done = command(*arguments, cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
 
 
 def test_a_sweep_leaves_a_run_per_value_and_survives_a_failure(tmp_path):

@@ -78,12 +78,12 @@ def test_clustering_of_constant_codes_does_not_fail():
 
 def test_evaluation_is_that_of_the_whole_test_split():
     model, data = small_model(AE, penalty=NoPenalty()), Digits(batch_size=64)
-    metrics = evaluate(model, data)
+    train, test = encode_all(model, data.train), encode_all(model, data.test)
     x = to_unit_range(data.test.images)
     with torch.no_grad():
         expected = (model.decode(model.encode(x)) - x).square().mean().item()
+    assert test.z.shape == (360, 4)
+    assert torch.equal(test.labels, data.test.labels)
+    metrics = evaluate(train, test, data.classes)
     assert metrics["reconstruction_mse"] == pytest.approx(expected, rel=1e-5)
-    assert metrics == evaluate(model, data)
-    codes, labels, _ = encode_all(model, data.test)
-    assert codes.shape == (360, 4)
-    assert torch.equal(labels, data.test.labels)
+    assert metrics == evaluate(train, test, data.classes)

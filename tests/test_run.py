@@ -152,6 +152,7 @@ def test_every_experiment_runs_on_other_data_too(experiment, launch):
         (["network=acai", "latent_dim=33"], r"`latent_dim` \(=33\) must be a multiple of 16"),
         (["seed=-1"], r"`seed` \(=-1\)"),
         (["trainer.devices=2"], r"`trainer\.devices` \(=2\) must be 1 unless with trainer=ddp"),
+        (["trainer=ddp", "trainer.accelerator=cpu", "data.batch_size=66"], r"`data\.batch_size` \(=66\) .* of 4"),
         (["penalty.mean=[0,1]"], r"`penalty\.mean` is for codes of 2 numbers, but `latent_dim` is 32"),
         (["ckpt_path=nowhere.ckpt"], r"`ckpt_path` \(=nowhere\.ckpt\) names no checkpoint: there is no such file"),
         (["ckpt_path=last"], r"`ckpt_path` \(=last\) names no checkpoint: no run in"),

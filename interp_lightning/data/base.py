@@ -150,13 +150,7 @@ class ImageData(L.LightningDataModule, ABC):
         return self._split(2)
 
     def train_dataloader(self) -> TrainingLoader:
-        rank, world_size = self._place()
-        if self.batch_size % (2 * world_size) and world_size > 1:
-            raise ConfigError(
-                f"`data.batch_size` (={self.batch_size}) must be a multiple of {2 * world_size}, "
-                f"twice the number of devices that share it"
-            )
-        return TrainingLoader(self.train, self.batch_size, self.seed, rank, world_size)
+        return TrainingLoader(self.train, self.batch_size, self.seed, *self._place())
 
     def val_dataloader(self) -> EvaluationLoader:
         return EvaluationLoader(self.val, *self._place())

@@ -69,6 +69,8 @@ class Autoencoder(L.LightningModule, ABC):
         self.seed = seed
         self.batches_seen = 0
         self._materialise_penalty()
+        # Convolutions on a CPU take a third less time; on a GPU it is what tensor cores want.
+        self.to(memory_format=torch.channels_last)
 
     # The objective, which each model writes whole.
 
