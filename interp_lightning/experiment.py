@@ -75,6 +75,8 @@ def run(cfg: DictConfig) -> None:
     trainer.fit(
         model, datamodule=data, ckpt_path=None if checkpoint is None else str(checkpoint.path), weights_only=True
     )
+    if trainer.limit_val_batches == 0:  # then no callback has saved
+        trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt", weights_only=False)
     if not trainer.is_global_zero:
         return
 
@@ -147,13 +149,16 @@ def build_trainer(
     checkpoints = folder / "checkpoints"
     callbacks: list[Callback] = [
         recorder,
-        ModelCheckpoint(
-            checkpoints,
-            filename="best",
-            monitor="val/autoencoder/reconstruction",
-            save_last=True,
-            save_on_train_epoch_end=False,  # after validation, which a resumed run would otherwise skip
-            enable_version_counter=False,
+        # Two callbacks, as one with save_last=True writes last.ckpt only when the best one has changed.
+        *(
+            ModelCheckpoint(
+                checkpoints,
+                filename=name,
+                monitor=monitor,
+                save_on_train_epoch_end=False,  # after validation, which a resumed run would otherwise skip
+                enable_version_counter=False,
+            )
+            for name, monitor in (("best", "val/autoencoder/reconstruction"), ("last", None))
         ),
         Interrupt(checkpoints / "last.ckpt"),
     ]

@@ -122,7 +122,7 @@ def test_ae_losses_are_the_waes(images):
     losses = model.autoencoder_losses(p)
     assert set(losses) == {"reconstruction", "penalty"}
     torch.testing.assert_close(losses["penalty"], 0.5 * model.penalty(p.z, p.prior))
-    assert set(model.critic_losses(p.detach())) == {"latent_prior", "latent_codes"}
+    assert set(model.critic_losses(p.detach())) == {"latent_prior", "latent_codes", "latent_slope"}
 
 
 def test_the_critic_sees_no_graph(images):
@@ -216,7 +216,7 @@ def test_schedules_scale_every_learning_rate(images, configure):
     cosine = instantiate(configure("schedule=cosine").schedule)
     assert [round(cosine(epoch, 10), 6) for epoch in (0, 5, 10)] == [1.0, 0.5, 0.0]
 
-    model = small_model(ACAI, penalty=GAN(1.0, width=4, depth=1), schedule=lambda epoch, epochs: 0.25)
+    model = small_model(ACAI, penalty=GAN(1.0, width=4, depth=1, lr=5e-4), schedule=lambda epoch, epochs: 0.25)
     train_one_batch(model, images)
     rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in model.trainer.optimizers]
     assert rates == [[0.25e-3], [0.25e-3, 0.25 * 5e-4]]

@@ -280,8 +280,25 @@ def test_gan_losses_are_those_of_the_paper():
     torch.testing.assert_close(losses["latent_codes"], -(1 - probability[0]).log().mean())
 
 
+def test_gan_slope_is_the_mean_squared_gradient_of_the_discriminator():
+    torch.manual_seed(0)
+    penalty, z, prior = GAN(1.0, width=8, depth=2, r1=0.6), torch.randn(6, 3).double(), torch.randn(6, 3).double()
+    penalty(z.float(), prior.float())  # lets the discriminator see the size of a code
+    penalty.double()
+    total, step = 0.0, 1e-6
+    for point in (*z, *prior):
+        for axis in torch.eye(3).double():
+            ends = penalty.discriminator(torch.stack([point - step * axis, point + step * axis]))
+            total += ((ends[1] - ends[0]) / (2 * step)).item() ** 2
+    losses = penalty.critic_losses(z, prior)
+    assert losses["latent_slope"].item() == pytest.approx(0.6 / 2 * total / 12, rel=1e-5)
+    losses["latent_slope"].backward()
+    assert all(p.grad.abs().sum() > 0 for name, p in penalty.named_parameters() if name.endswith("0.weight"))
+    assert "latent_slope" not in GAN(1.0, width=8, depth=2, r1=0).critic_losses(z.float(), prior.float())
+
+
 def test_gan_gives_one_logit_per_code_and_has_the_published_size():
-    penalty = GAN(1.0)
+    penalty = GAN(1.0, width=512, depth=4)
     assert penalty.discriminator(torch.randn(6, 8)).shape == (6,)
     assert sum(p.numel() for p in penalty.parameters()) == 8 * 512 + 512 + 3 * (512 * 512 + 512) + 512 + 1
 
@@ -311,6 +328,7 @@ def test_lambda_must_be_a_number_not_below_zero(kind, lam):
         (lambda: MMD(1, scales=[1, -1]), r"`penalty.scales` \(=-1\)"),
         (lambda: GAN(1, width=0), r"`penalty.width` \(=0\)"),
         (lambda: GAN(1, lr=-1e-3), r"`penalty.lr`"),
+        (lambda: GAN(1, r1=-1), r"`penalty.r1` \(=-1\)"),
         (lambda: Wasserstein(1, queue=-1), r"`penalty.queue` \(=-1\)"),
         (lambda: Wasserstein(1, cov=[[1.0, 2.0], [2.0, 1.0]]), r"`penalty.cov` .* must be symmetric and positive"),
         (lambda: Wasserstein(1, cov=[[1.0, 2.0]]), r"`penalty.cov` \(=\[\[1.0, 2.0\]\]\) must be a square matrix"),

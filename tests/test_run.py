@@ -101,6 +101,23 @@ def test_a_continued_run_ends_as_the_uninterrupted_one(penalty, launch, tmp_path
     assert (elsewhere / "results.json").is_file()
 
 
+def test_last_is_the_newest_and_best_the_best(launch):
+    # The learning rate grows until it is a hundred times too large.
+    folder = launch("model=ae", "schedule.final=100", "trainer.max_epochs=3")
+    errors = [value for _, value in history(folder)["val/autoencoder/reconstruction"]]
+    assert len(errors) == 3
+    assert not min(errors[1:]) < errors[0]
+    assert (checkpoint(folder, "best")["epoch"], checkpoint(folder, "last")["epoch"]) == (0, 2)
+
+
+@pytest.mark.parametrize("option", ["trainer.limit_val_batches=0", "trainer.check_val_every_n_epoch=2"])
+def test_without_a_validation_every_epoch_a_run_can_be_continued(option, launch):
+    folder = launch(option, "trainer.max_epochs=2", "schedule=constant")
+    assert checkpoint(folder)["batches_seen"] == 2 * (1257 // 64)
+    launch(option, "trainer.max_epochs=4", "schedule=constant", "ckpt_path=last")
+    assert checkpoint(folder)["batches_seen"] == 4 * (1257 // 64)
+
+
 def test_bf16_mixed_on_the_cpu(launch):
     for penalty in ("gan", "wasserstein"):
         folder = launch(f"penalty={penalty}", "trainer.precision=bf16-mixed", folder=penalty)

@@ -71,7 +71,7 @@ class Lines(ImageData):
     name: str = "lines"
     image_shape: ClassVar[tuple[int, int, int]] = (1, SIZE, SIZE)
     classes: ClassVar[int] = SECTORS
-    epochs: ClassVar[int] = 4
+    epochs: ClassVar[int] = 5
 
     def load(self) -> tuple[Source, Source, Source]:
         return Angles(65_536, seed=0), Angles(2_000, seed=1), Angles(2_000, seed=2)

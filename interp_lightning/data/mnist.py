@@ -42,7 +42,7 @@ class MNIST(ImageData):
     name: str = "mnist"
     image_shape: ClassVar[tuple[int, int, int]] = (1, 32, 32)
     classes: ClassVar[int] = 10
-    epochs: ClassVar[int] = 4
+    epochs: ClassVar[int] = 5
 
     def __init__(self, batch_size: int, seed: int = 0, root: str = "data", fallback: str | None = None) -> None:
         super().__init__(batch_size, seed, fallback)
