@@ -5,6 +5,7 @@ Nothing here imports torch, so that --help and --cfg answer at once.
 
 import logging
 import os
+import re
 import sys
 from datetime import datetime
 from functools import cache
@@ -122,6 +123,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         return f"`{group}` (={choice}) must be one of: {', '.join(error.options)}"
+    if unknown := re.match(r"Could not override '(.+?)'", str(error)):
+        return f"`{unknown[1]}` is no setting of this run; --cfg job prints those there are"
     if isinstance(error, HydraException):
         # What is missing and what there is; not where it was looked for.
         return str(error).split("\nConfig search path")[0].strip()
