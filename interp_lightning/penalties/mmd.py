@@ -8,6 +8,8 @@ from torch import Tensor
 from interp_lightning.errors import ConfigError, check_choice, check_integer, check_number
 from interp_lightning.penalties.base import Penalty
 
+ROWS = 1_000  # of the matrix of pairs at a time, so that a whole test set fits into memory
+
 
 class MMD(Penalty):
     """Maximum mean discrepancy, the unbiased estimator; Tolstikhin et al. 2017, algorithm 2.
@@ -50,9 +52,10 @@ class MMD(Penalty):
 
     def _kernel(self, a: Tensor, b: Tensor) -> Tensor:
         """Sum of k over all pairs and scales: (n, d), (m, d) → ()."""
-        squared = (a.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * a @ b.T).clamp_min(0)  # (n, m)
-        total = squared.new_zeros(())
-        for scale in self.scales:
-            c = 2 * a.shape[1] * self.sigma**2 * scale
-            total = total + (c / (c + squared) if self.kernel == "imq" else torch.exp(-squared / c)).sum()
+        total = a.new_zeros(())
+        for rows in a.split(ROWS):
+            squared = (rows.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * rows @ b.T).clamp_min(0)  # (n, m)
+            for scale in self.scales:
+                c = 2 * a.shape[1] * self.sigma**2 * scale
+                total = total + (c / (c + squared) if self.kernel == "imq" else torch.exp(-squared / c)).sum()
         return total

@@ -1,0 +1,78 @@
+"""Are generated images like real ones? Distances and overlaps of two sets of features."""
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from interp_lightning.errors import ConfigError
+
+NEIGHBOURS = 3
+SUBSETS, SUBSET_SIZE = 100, 1_000
+ROWS = 1_000  # of a distance matrix at a time
+
+
+class _Features(nn.Identity):
+    """Tells torchmetrics that it is given features already, (N, d) → (N, d)."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+
+def frechet_distance(real: Tensor, generated: Tensor) -> float:
+    """Fréchet distance of Gaussians fitted to features: (n, d), (m, d) → FID, ≥ 0 up to rounding.
+
+    It is biased by the number of images: compare only values of equal n and m. Source: Heusel et al. 2017,
+    https://arxiv.org/abs/1706.08500, eq. 6; by torchmetrics, in double precision.
+    """
+    _check(real, generated, least=real.shape[1] + 1, what="a covariance of full rank")
+    metric = FrechetInceptionDistance(_Features(real.shape[1]), input_img_size=(1, 32, 32)).to(real.device)
+    metric.set_dtype(torch.float64)
+    for features, is_real in ((real, True), (generated, False)):
+        metric.update(features.double(), real=is_real)
+    return metric.compute().item()
+
+
+def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> float:
+    """Unbiased squared MMD with the kernel (x·y/d + 1)³: (n, d), (m, d) → KID, negative about half of the time at 0.
+
+    Mean over 100 subsets of (at most) 1,000 features. Source: Bińkowski et al. 2018, https://arxiv.org/abs/1801.01401,
+    section 4; by torchmetrics.
+    """
+    size = min(SUBSET_SIZE, len(real), len(generated))
+    _check(real, generated, least=2, what="pairs")
+    metric = KernelInceptionDistance(_Features(real.shape[1]), subsets=SUBSETS, subset_size=size).to(real.device)
+    for features, is_real in ((real, True), (generated, False)):
+        metric.update(features.double(), real=is_real)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # of the subsets
+        return metric.compute()[0].item()
+
+
+def precision_recall(real: Tensor, generated: Tensor, neighbours: int = NEIGHBOURS) -> tuple[float, float]:
+    """Share of generated features within the real ones' manifold, and of real within the generated ones'.
+
+    The manifold of a set is the union of balls around its points that reach to their k-th neighbours.
+    Source: Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991, eq. 1 and 2, k = 3.
+
+    Args:
+        real, generated: (n, d), (m, d); the numbers should be equal, as larger sets have tighter balls.
+        neighbours: k, smaller than n and m.
+    """
+    _check(real, generated, least=neighbours + 1, what=f"{neighbours} neighbours")
+    real, generated = real.double(), generated.double()
+    return _covered(real, generated, neighbours), _covered(generated, real, neighbours)
+
+
+def _covered(centres: Tensor, points: Tensor, neighbours: int) -> float:
+    """Share of the points (m, d) within the balls of the centres (n, d)."""
+    radius = torch.cat([torch.cdist(rows, centres).kthvalue(neighbours + 1).values for rows in centres.split(ROWS)])
+    inside = [(torch.cdist(rows, centres) <= radius).any(1) for rows in points.split(ROWS)]
+    return torch.cat(inside).double().mean().item()
+
+
+def _check(real: Tensor, generated: Tensor, least: int, what: str) -> None:
+    for name, features in (("real", real), ("generated", generated)):
+        if len(features) < least:
+            raise ConfigError(f"{len(features)} {name} images are too few for {what}; take at least {least}")

@@ -1,0 +1,46 @@
+"""How well codes match the prior: the same two numbers for every penalty, and for none."""
+
+import torch
+from torch import Tensor
+
+from interp_lightning.errors import check_integer
+from interp_lightning.penalties.mmd import MMD
+from interp_lightning.penalties.wasserstein import Wasserstein
+
+SPLITS = 4
+
+
+def latent_w2(z: Tensor, splits: int = SPLITS, seed: int = 0) -> float:
+    """Squared 2-Wasserstein distance of the Gaussian of the codes to N(0, I), freed of its bias.
+
+    The plug-in value of n codes is too large by c/n to first order, so that twice the value of all minus the mean
+    value of both halves has no such term (Quenouille 1949). It may be negative when the distributions agree.
+
+    Args:
+        z: codes, (n, d), n ≥ 4; there should be many more than d.
+        splits: random divisions into halves over which the correction is averaged.
+        seed: of those divisions.
+    """
+    check_integer("the number of codes", len(z), least=4, way_out="take a larger test set")
+    plug_in = Wasserstein(1.0).eval()
+    half = len(z) // 2
+    z = z[: 2 * half].double()
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(len(z), generator=generator).to(z.device) for _ in range(splits)]
+    halves = [plug_in(z[part], z[part]) for order in orders for part in order.split(half)]
+    return (2 * plug_in(z, z) - torch.stack(halves).mean()).item()
+
+
+def latent_mmd(z: Tensor, seed: int = 0) -> float:
+    """Unbiased squared MMD of the codes to as many draws of N(0, I), by the multi-scale IMQ kernel of WAE-MMD.
+
+    It may be negative when the distributions agree. Source: Tolstikhin et al. 2017, see `penalties.mmd.MMD`.
+
+    Args:
+        z: codes, (n, d), n ≥ 2.
+        seed: of the draws.
+    """
+    check_integer("the number of codes", len(z), least=2, way_out="take a larger test set")
+    z = z.double()
+    prior = torch.randn(z.shape, dtype=z.dtype, generator=torch.Generator().manual_seed(seed)).to(z.device)
+    return MMD(1.0)(z, prior).item()

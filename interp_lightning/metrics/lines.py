@@ -1,0 +1,137 @@
+"""Lines: does an interpolation stay on lines, and does the line turn evenly?"""
+
+import functools
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric
+
+from interp_lightning.data.lines import render_lines
+from interp_lightning.errors import ConfigError
+
+TEMPLATES = 10_000
+
+
+@functools.lru_cache(maxsize=2)
+def line_templates(size: int, device: torch.device) -> Tensor:
+    """All lines a path is compared with, at angles 2π·k / TEMPLATES, scaled to length 1.
+
+    Returns:
+        (TEMPLATES, size²) float64 on `device`, kept for the next call.
+    """
+    angles = torch.arange(TEMPLATES, dtype=torch.float64) * (2 * math.pi / TEMPLATES)
+    images = torch.cat([render_lines(chunk, size) for chunk in angles.split(1000)])
+    return F.normalize(images.flatten(1).double()).to(device)
+
+
+def nearest_lines(images: Tensor) -> tuple[Tensor, Tensor]:
+    """The line most like each image, by the cosine of their pixels in [−1, 1].
+
+    Args:
+        images: (n, size, size).
+
+    Returns:
+        Cosine distance to the nearest template, (n,) float64, 1 for an image of zeros, and the template's number, (n,).
+    """
+    templates = line_templates(images.shape[-1], images.device)
+    # float64, because neighbouring templates differ by 1e-6, too little for a float32 sum, TF32 or autocast.
+    unit = F.normalize(images.flatten(1).double())
+    nearest = [(chunk @ templates.T).max(1) for chunk in unit.split(256)]
+    return 1 - torch.cat([best.values for best in nearest]), torch.cat([best.indices for best in nearest])
+
+
+def path_smoothness(templates: Tensor) -> Tensor:
+    """max_t |θ_{t+1} − θ_t| / |θ_T − θ_1| − 1/(T − 1), the angles θ unwrapped along the path: 0 is an even turn.
+
+    The denominator is the net turn, as in the published code: back and forth raises the score, above 1 too.
+
+    Args:
+        templates: number of the nearest template, (pairs, T); integers, so that no net turn is 0 exactly.
+
+    Returns:
+        (pairs,) float64, NaN where the net turn is 0. Source: Berthelot et al. 2018, section 3.1.
+    """
+    turns = templates.diff(dim=1)
+    turns = turns - TEMPLATES * (turns / TEMPLATES).round().long()  # the short way round; ± half a circle stays
+    net = turns.sum(1).abs().double()
+    return (turns.abs().amax(1) / net - 1 / turns.shape[1]).where(net > 0, math.nan)
+
+
+def _sums(paths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Sums over paths: distance, smoothness where defined, number of paths, number of defined ones."""
+    _check(paths)
+    distance, templates = nearest_lines(paths.flatten(0, 1))
+    smoothness = path_smoothness(templates.view(paths.shape[:2]))
+    pairs = torch.tensor(len(paths), device=paths.device)
+    return distance.view(paths.shape[:2]).mean(1).sum(), smoothness.nansum(), pairs, smoothness.isfinite().sum()
+
+
+def _means(distance: Tensor, smoothness: Tensor, pairs: Tensor, defined: Tensor) -> tuple[Tensor, Tensor]:
+    return distance / pairs, (smoothness / pairs).where(defined > 0, math.nan)
+
+
+def _check(paths: Tensor) -> None:
+    shape = tuple(paths.shape)
+    if paths.ndim != 4:
+        raise ConfigError(f"`paths` (of shape {shape}) must have 4 dimensions; reshape to (pairs, steps, H, W)")
+    if shape[2] != shape[3]:
+        raise ConfigError(f"`paths` (images of {shape[2]}×{shape[3]}) must hold square images; crop or pad them")
+    if shape[1] < 2:
+        raise ConfigError(f"`paths` (={shape[1]} steps) must have at least 2 steps; take 16, as the paper does")
+    if not paths.isfinite().all():
+        wrong = int((~paths.isfinite()).sum())
+        raise ConfigError(f"`paths` (={wrong} NaN or infinite pixels) must be finite; evaluate an earlier checkpoint")
+
+
+@torch.no_grad()
+def line_evaluation(paths: Tensor) -> tuple[float, float]:
+    """Mean cosine distance to the nearest line, and mean smoothness of the lines' angles along the paths.
+
+    A path without net turn has no smoothness and counts 0 in the mean, as in the published code; without any
+    other path the smoothness is NaN. Source: Berthelot et al. 2018, section 3.1, https://arxiv.org/abs/1807.07543.
+
+    Args:
+        paths: images in [−1, 1], (pairs, steps, H, W), end points included.
+
+    Returns:
+        (mean_distance, smoothness), both 0 at best.
+
+    Raises:
+        ConfigError: `paths` is not 4-dimensional, not square, shorter than 2 steps or not finite.
+    """
+    distance, smoothness = _means(*_sums(paths))
+    return distance.item(), smoothness.item()
+
+
+class LineEvaluation(Metric):
+    """`line_evaluation` of all paths of all updates on all devices; its states are sums over paths."""
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = False
+
+    distance: Tensor
+    smoothness: Tensor
+    pairs: Tensor
+    defined: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("distance", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("smoothness", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("pairs", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("defined", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, paths: Tensor) -> None:
+        distance, smoothness, pairs, defined = _sums(paths)
+        self.distance += distance
+        self.smoothness += smoothness
+        self.pairs += pairs
+        self.defined += defined
+
+    def compute(self) -> dict[str, Tensor]:
+        distance, smoothness = _means(self.distance, self.smoothness, self.pairs, self.defined)
+        return {"lines_mean_distance": distance, "lines_smoothness": smoothness}

@@ -1,0 +1,50 @@
+"""How real and how even interpolations are, as functions of the images along them."""
+
+import torch
+from torch import Tensor
+
+CONFIDENT = 0.9  # probability from which a classifier counts as sure
+
+
+def step_lengths(features: Tensor) -> Tensor:
+    """Distances between neighbours on each path: (pairs, steps, d) → (pairs, steps − 1)."""
+    return features.diff(dim=1).norm(dim=-1)
+
+
+def evenness(features: Tensor) -> Tensor:
+    """Longest step over the mean step of each path, (pairs, steps, d) → (pairs,): 1 is even, steps − 1 one jump.
+
+    A path that does not move at all counts as even.
+    """
+    lengths = step_lengths(features)
+    mean = lengths.mean(1)
+    return torch.where(mean > 0, lengths.amax(1) / mean, torch.ones_like(mean))
+
+
+def detour(features: Tensor) -> Tensor:
+    """Length of each path over the distance of its ends, (pairs, steps, d) → (pairs,): ≥ 1, and 1 is straight.
+
+    Infinite for a path that comes back to where it began; 1 for one that does not move.
+    """
+    total = step_lengths(features).sum(1)
+    distance = (features[:, -1] - features[:, 0]).norm(dim=-1)
+    return torch.where(total > 0, total / distance, torch.ones_like(total))
+
+
+def path_energy(near: Tensor, far: Tensor, epsilon: float) -> Tensor:
+    """Perceptual path length: ‖f(t + ε) − f(t)‖² / ε² for features (n, d) at t and at t + ε → (n,).
+
+    Source: Karras et al. 2019, section 4.1, https://arxiv.org/abs/1812.04948, with other features than VGG's.
+    """
+    return (far - near).square().sum(-1) / epsilon**2
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of a classifier's answer in nats, (…, classes) → (…)."""
+    log_p = logits.log_softmax(-1)
+    return -(log_p.exp() * log_p).sum(-1)
+
+
+def confident(logits: Tensor) -> Tensor:
+    """Whether a classifier gives one class a probability of at least 0.9, (…, classes) → (…), 0 or 1."""
+    return (logits.softmax(-1).amax(-1) >= CONFIDENT).to(logits.dtype)

@@ -1,0 +1,70 @@
+"""FID, KID, precision and recall against independent references."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+
+from interp_lightning.errors import ConfigError
+from interp_lightning.metrics.generation import frechet_distance, kernel_distance, precision_recall
+
+
+def features(n: int, seed: int, shift: float = 0.0, scale: float = 1.0, d: int = 5) -> torch.Tensor:
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(scale * rng.normal(size=(n, d)) @ np.random.default_rng(0).normal(size=(d, d)) + shift)
+
+
+def test_frechet_distance_is_scipys():
+    a, b = features(300, 1), features(200, 2, shift=0.5, scale=1.5)
+    cov_a, cov_b = np.cov(a.numpy().T), np.cov(b.numpy().T)
+    root = scipy.linalg.sqrtm(cov_a @ cov_b).real
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum().item() + np.trace(cov_a + cov_b - 2 * root)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+
+
+def test_kernel_distance_of_whole_sets_is_the_naive_loop():
+    a, b = features(30, 1), features(30, 2, shift=0.5)
+
+    def k(x, y):
+        return (float(x @ y) / 5 + 1) ** 3
+
+    own = sum(k(s[i], s[j]) for s in (a, b) for i in range(30) for j in range(30) if i != j) / (30 * 29)
+    cross = sum(k(x, y) for x in a for y in b) / 30**2
+    assert kernel_distance(a, b) == pytest.approx(own - 2 * cross, rel=1e-6)
+    assert kernel_distance(a, b, seed=1) == pytest.approx(kernel_distance(a, b), rel=1e-9)
+
+
+def test_kernel_distance_is_repeatable_and_leaves_the_random_state_alone():
+    a, b = features(1_500, 1), features(1_500, 2)
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    assert kernel_distance(a, b) == kernel_distance(a, b)
+    assert kernel_distance(a, b) != kernel_distance(a, b, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_precision_and_recall_are_the_naive_loop():
+    real, generated = features(60, 1), features(50, 2, shift=0.3, scale=0.6)
+
+    def covered(centres, points):
+        radii = [sorted(torch.dist(c, other).item() for other in centres)[3] for c in centres]
+        return sum(any(torch.dist(p, c) <= r for c, r in zip(centres, radii, strict=True)) for p in points) / len(
+            points
+        )
+
+    precision, recall = precision_recall(real, generated)
+    assert (precision, recall) == pytest.approx((covered(real, generated), covered(generated, real)))
+    assert recall < precision  # the generated ones are too narrow
+
+
+def test_equal_sets_overlap_and_far_ones_do_not():
+    a = features(100, 1)
+    assert precision_recall(a, a) == (1, 1)
+    assert precision_recall(a, a + 100) == (0, 0)
+
+
+@pytest.mark.parametrize("metric", [frechet_distance, kernel_distance, precision_recall])
+def test_too_few_images(metric):
+    with pytest.raises(ConfigError, match=r"1 generated images are too few for .*; take at least"):
+        metric(features(50, 1), features(1, 2))
