@@ -25,6 +25,8 @@ from interp_lightning.penalties.base import Penalty
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
+torch.set_num_threads(1)  # as in a run
+
 IMAGE_SHAPE = (1, 32, 32)
 TINY = [
     "data=digits",
