@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shlex
 import subprocess
 import sys
 import warnings
@@ -44,7 +45,7 @@ def run(cfg: DictConfig) -> None:
     logging.captureWarnings(True)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # the run says itself what it does
     torch.set_float32_matmul_precision("high")
-    # With as many threads as cores, two runs on two cores were measured to be six times slower than with one each,
+    # With as many threads as cores, two runs on two cores were measured to be three to six times slower than with one,
     # because threads that wait for one another in short operations keep the cores busy.
     torch.set_num_threads(check_integer("threads", cfg.threads, least=1))
     # Lightning 2.6 looks at its batches in a way that torch 2.14 calls deprecated; nothing a user could do.
@@ -169,9 +170,15 @@ def build_trainer(
         callbacks.append(Progress(model, data))
     # A continued run draws over the points that came after its checkpoint.
     logger = instantiate(cfg.logger, save_dir=folder, purge_step=checkpoint and checkpoint.batches_seen)
+    epochs = check_integer(
+        "trainer.max_epochs",
+        data.epochs if cfg.trainer.max_epochs is None else cfg.trainer.max_epochs,
+        least=1,
+        way_out="a run can be ended before by trainer.max_time=DD:HH:MM:SS or Ctrl-C",
+    )
     trainer: L.Trainer = instantiate(
         cfg.trainer,
-        max_epochs=data.epochs if cfg.trainer.max_epochs is None else cfg.trainer.max_epochs,
+        max_epochs=epochs,
         default_root_dir=folder,
         logger=logger,
         callbacks=callbacks,
@@ -246,8 +253,9 @@ def report(results: dict[str, Any], title: str, folder: Path) -> None:
         ("Numbers", folder / "results.json"),
         ("Go on", folder / "checkpoints" / "last.ckpt"),
     ):
-        console.print(f"{what + ':':10}{where}", soft_wrap=True, highlight=False)
-    console.print(f"Curves:   tensorboard --logdir {folder.parent}", soft_wrap=True, highlight=False)
+        if where.exists():  # trainer.fast_dev_run leaves no checkpoint
+            console.print(f"{what + ':':10}{where}", soft_wrap=True, highlight=False)
+    console.print(f"Curves:   tensorboard --logdir {shlex.quote(str(folder.parent))}", soft_wrap=True, highlight=False)
 
 
 def git_commit() -> str | None:

@@ -168,6 +168,8 @@ def test_every_experiment_runs_on_other_data_too(experiment, launch):
         (["data.batch_size=5000"], r"`data\.batch_size` \(=5000\) must be ≤ 1257"),
         (["network=acai", "latent_dim=33"], r"`latent_dim` \(=33\) must be a multiple of 16"),
         (["seed=-1"], r"`seed` \(=-1\)"),
+        (["trainer.max_epochs=0"], r"`trainer\.max_epochs` \(=0\) must be an integer ≥ 1"),
+        (["trainer.max_epochs=many"], r"`trainer\.max_epochs` \(='many'\) must be an integer ≥ 1"),
         (["threads=0"], r"`threads` \(=0\) must be an integer ≥ 1"),
         (["trainer.devices=2"], r"`trainer\.devices` \(=2\) must be 1 unless with trainer=ddp"),
         (["trainer=ddp", "trainer.accelerator=cpu", "data.batch_size=66"], r"`data\.batch_size` \(=66\) .* of 4"),

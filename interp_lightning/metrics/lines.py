@@ -28,7 +28,7 @@ def line_templates(size: int, device: torch.device) -> Tensor:
 
 
 def nearest_lines(images: Tensor) -> tuple[Tensor, Tensor]:
-    """The line most like each image, by the cosine of their pixels in [−1, 1].
+    """The line most like each image, by the cosine of all pixels as they are, −1 to 1.
 
     Args:
         images: (n, size, size).
@@ -49,7 +49,7 @@ def path_smoothness(templates: Tensor) -> Tensor:
     The denominator is the net turn, as in the published code: back and forth raises the score, above 1 too.
 
     Args:
-        templates: number of the nearest template, (pairs, T); integers, so that no net turn is 0 exactly.
+        templates: number of the nearest template, (pairs, T); integers, so that a net turn of 0 is exactly 0.
 
     Returns:
         (pairs,) float64, NaN where the net turn is 0. Source: Berthelot et al. 2018, section 3.1.
@@ -60,6 +60,7 @@ def path_smoothness(templates: Tensor) -> Tensor:
     return (turns.abs().amax(1) / net - 1 / turns.shape[1]).where(net > 0, math.nan)
 
 
+@torch.no_grad()
 def _sums(paths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Sums over paths: distance, smoothness where defined, number of paths, number of defined ones."""
     _check(paths)
@@ -86,7 +87,6 @@ def _check(paths: Tensor) -> None:
         raise ConfigError(f"`paths` (={wrong} NaN or infinite pixels) must be finite; evaluate an earlier checkpoint")
 
 
-@torch.no_grad()
 def line_evaluation(paths: Tensor) -> tuple[float, float]:
     """Mean cosine distance to the nearest line, and mean smoothness of the lines' angles along the paths.
 
