@@ -23,8 +23,8 @@ def line_templates(size: int, device: torch.device) -> Tensor:
         (TEMPLATES, size²) float64 on `device`, kept for the next call.
     """
     angles = torch.arange(TEMPLATES, dtype=torch.float64) * (2 * math.pi / TEMPLATES)
-    images = torch.cat([render_lines(chunk, size) for chunk in angles.split(1000)])
-    return F.normalize(images.flatten(1).double()).to(device)
+    lines = [F.normalize(render_lines(chunk, size).flatten(1).double()) for chunk in angles.split(500)]
+    return torch.cat(lines).to(device)
 
 
 def nearest_lines(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,8 +38,8 @@ def nearest_lines(images: Tensor) -> tuple[Tensor, Tensor]:
     """
     templates = line_templates(images.shape[-1], images.device)
     # float64, because neighbouring templates differ by 1e-6, too little for a float32 sum, TF32 or autocast.
-    unit = F.normalize(images.flatten(1).double())
-    nearest = [(chunk @ templates.T).max(1) for chunk in unit.split(256)]
+    chunks = images.flatten(1).split(256)
+    nearest = [(F.normalize(chunk.double()) @ templates.T).max(1) for chunk in chunks]
     return 1 - torch.cat([best.values for best in nearest]), torch.cat([best.indices for best in nearest])
 
 
