@@ -31,10 +31,11 @@ def check_number(
     return float(value)
 
 
-def check_integer(name: str, value: Any, *, least: int = 0, way_out: str = "") -> int:
-    """Return `value`, or raise ConfigError unless it is an integer ≥ `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"`{name}` (={value!r}) must be an integer ≥ {least}{way_out and '; ' + way_out}")
+def check_integer(name: str, value: Any, *, least: int = 0, most: float = math.inf, way_out: str = "") -> int:
+    """Return `value`, or raise ConfigError unless it is an integer from `least` to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least or value > most:
+        bounds = f"≥ {least}" + (f" and ≤ {most}" if most < math.inf else "")
+        raise ConfigError(f"`{name}` (={value!r}) must be an integer {bounds}{way_out and '; ' + way_out}")
     return value
 
 

@@ -54,12 +54,16 @@ def run(cfg: DictConfig) -> None:
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     config["choices"] = {key: str(value) for key, value in HydraConfig.get().runtime.choices.items() if "/" not in key}
-    seed = check_integer("seed", cfg.seed)
+    seed = check_integer("seed", cfg.seed, most=2**32 - 1)
     L.seed_everything(seed, verbose=False)
 
     data: ImageData = instantiate(cfg.data, seed=seed)
     model = build_model(cfg, data)
     model.check(data.batch_size)
+    try:
+        model.configure_optimizers()
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"`optimizer` cannot be set up: {error}; --cfg job prints its settings") from error
     model.save_hyperparameters(config, logger=False)
     checkpoint = find_checkpoint(cfg.ckpt_path, folder, config)
     data = load_data(data)
@@ -170,6 +174,10 @@ def build_trainer(
         callbacks.append(Progress(model, data))
     # A continued run draws over the points that came after its checkpoint.
     logger = instantiate(cfg.logger, save_dir=folder, purge_step=checkpoint and checkpoint.batches_seen)
+    for key in ("log_every_n_steps", "check_val_every_n_epoch"):
+        check_integer(f"trainer.{key}", cfg.trainer[key], least=1)
+    if cfg.trainer.limit_train_batches == 0:
+        raise ConfigError("`trainer.limit_train_batches` (=0) must be > 0, as there is nothing to learn from otherwise")
     epochs = check_integer(
         "trainer.max_epochs",
         data.epochs if cfg.trainer.max_epochs is None else cfg.trainer.max_epochs,
