@@ -5,31 +5,19 @@ Nothing here imports torch, so that --help and --cfg answer at once.
 
 import logging
 import os
-import re
 import sys
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from interp_lightning.errors import ConfigError
+from interp_lightning.cli import CONF, FULL_ERROR, TRACEBACK, explain, fail
 
 log = logging.getLogger(__name__)
-
-FULL_ERROR = "HYDRA_FULL_ERROR"
-TRACEBACK = os.environ.get(FULL_ERROR) == "1"  # the user wants tracebacks, also of what a sentence explains
-
-# Beside this file in an installed wheel, beside the package in a checkout.
-CONF = next(
-    folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
-)
 
 
 @cache  # asked for many times over, and the answer is where this run writes
@@ -101,40 +89,6 @@ def main() -> None:
         if TRACEBACK or sentence is None:
             raise
         fail(sentence)
-
-
-def fail(sentence: str, status: int = 1) -> NoReturn:
-    """Print the sentence on stderr and end."""
-    print(f"\n{sentence}", file=sys.stderr)
-    raise SystemExit(status)
-
-
-def explain(error: BaseException) -> str | None:
-    """The sentence for something that the user can mend; None for an error of ours."""
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
-    for link in chain:
-        if isinstance(link, ConfigError):
-            return str(link)
-    if isinstance(error, InstantiationException):
-        *_, key = str(error).split("full_key: ")  # "Error in call to target '…':\nTypeError(…)\nfull_key: …"
-        return f"`{key.strip()}` cannot be set up: {' '.join(str(error.__cause__ or error).split())}"
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, choice = error.missing_cfg_file.rpartition("/")
-        return f"`{group}` (={choice}) must be one of: {', '.join(error.options)}"
-    if unknown := re.match(r"Could not override '(.+?)'", str(error)):
-        return f"`{unknown[1]}` is no setting of this run; --cfg job prints those there are"
-    if str(error).startswith("Config group override must be"):
-        return "a group such as model= or trainer= must name one of its choices, not null; --help lists them"
-    if isinstance(error, HydraException):
-        # What is missing and what there is; not where it was looked for.
-        return str(error).split("\nConfig search path")[0].strip()
-    if isinstance(error, OmegaConfBaseException):
-        return str(error).strip()
-    if isinstance(error, OSError) and error.filename:
-        return f"`{error.filename}` cannot be written or read ({error.strerror}); set outputs=… to a folder of yours"
-    return None
 
 
 if __name__ == "__main__":

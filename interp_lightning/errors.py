@@ -20,6 +20,10 @@ class CheckpointError(ConfigError):
     """A checkpoint that is missing, damaged or another model's."""
 
 
+class ResultsError(ConfigError):
+    """Results that are missing, damaged or not to be compared."""
+
+
 def check_number(
     name: str, value: Any, *, least: float = 0, most: float = math.inf, exclusive: bool = False, way_out: str = ""
 ) -> float:

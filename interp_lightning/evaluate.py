@@ -1,46 +1,107 @@
-"""What a trained model is worth: the numbers of results.json."""
+"""python -m interp_lightning.evaluate: measure trained runs again."""
 
-from dataclasses import dataclass
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-from tqdm import tqdm
+from interp_lightning.cli import CONF, Settings, command
 
-from interp_lightning.data.base import EvaluationLoader, Source, to_unit_range
-from interp_lightning.metrics.clustering import clustering_accuracy
-from interp_lightning.metrics.probe import linear_probe
-from interp_lightning.models.base import Autoencoder
+if TYPE_CHECKING:
+    import torch
+
+    from interp_lightning.evaluation import Evaluation
+
+log = logging.getLogger(__name__)
+
+USAGE = """Measure trained runs again: all metrics into results.json, all figures anew.
+
+  python -m interp_lightning.evaluate run=outputs/acai_wasserstein/<time>      in the run's own folder
+  python -m interp_lightning.evaluate run=DIR run=DIR metrics=full out=DIR     several, elsewhere
+  python -m interp_lightning.evaluate ckpt=DIR/checkpoints/best.ckpt out=DIR   another checkpoint than the last
+
+  run=DIR         a run, or a folder of runs such as a sweep's; may be given several times
+  ckpt=FILE       a checkpoint by itself, which wants out=
+  out=DIR         where results.json and figures go instead; with several runs, a folder in it for each
+  metrics=fast    how thoroughly: fast, or full (everything, as in the papers)
+  metrics.KEY=…   restarts (of k-means), images (per set, null is all), pairs, steps, features, weights
+  data.root=DIR   where the data lie, if not where they lay in training
+  device=auto     cpu, cuda, or auto
+  threads=1       of the CPU
+  trust=false     true lets a run's configuration set up classes from outside this package: that runs their code"""
+
+DEFAULTS: Settings = {
+    "run": [],
+    "ckpt": [],
+    "out": "",
+    "metrics": [],
+    "data.root": "",
+    "device": "auto",
+    "threads": 1,
+    "trust": False,
+}
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """A whole split as a model sees it."""
+def work(settings: Settings) -> None:
+    """Evaluate all runs that the settings name; one that fails does not stop the others."""
+    from interp_lightning.errors import ConfigError
+    from interp_lightning.runs import find_runs, prepare
 
-    z: Tensor  # (N, d) codes
-    labels: Tensor  # (N,)
-    error: float  # mean squared error of the reconstructions, images in [−1, 1]
+    device = prepare(settings["device"], settings["threads"])
+    evaluation = _evaluation(settings["metrics"])
+    runs, files, out = find_runs(settings["run"]), [Path(name) for name in settings["ckpt"]], settings["out"]
+    if not runs and not files:
+        raise ConfigError("nothing to evaluate: name a run by run=DIR or a checkpoint by ckpt=FILE")
+    if files and not out:
+        raise ConfigError(f"`ckpt` (={files[0]}) needs out=DIR, for its results are not those of its run's last state")
+    failed = []
+    for source in [*runs, *files]:
+        folder = (Path(out) / _name(source) if len(runs) + len(files) > 1 else Path(out)) if out else source
+        log.info(f"Evaluating {source} …")
+        try:
+            evaluate(source, folder, evaluation, device, settings["data.root"] or None, settings["trust"])
+        except ConfigError as error:
+            log.error(f"{error}\n")
+            failed.append(source)
+    if failed:
+        raise ConfigError(f"{len(failed)} of {len(runs) + len(files)} could not be evaluated, for the reasons above")
 
 
-@torch.no_grad()
-def encode_all(model: Autoencoder, source: Source) -> Encoded:
-    """Encode and decode every image of a split, in order. Leaves the model in evaluation mode."""
-    model.eval()
-    codes, labels, error = [], [], 0.0
-    loader = EvaluationLoader(source, rank=0, world_size=1)
-    for images, y in tqdm(loader, desc="Encoding", leave=False, disable=None):
-        x = to_unit_range(images).to(model.device)
-        z = model.encode(x)
-        error += F.mse_loss(model.decode(z), x).item() * len(x)
-        codes.append(z)
-        labels.append(y.to(model.device))
-    return Encoded(torch.cat(codes), torch.cat(labels), error / len(source))
+def evaluate(
+    source: Path, folder: Path, evaluation: "Evaluation", device: "torch.device", root: str | None, trust: bool
+) -> None:
+    """Measure one run, or one checkpoint file, and write results.json and figures into a folder."""
+    import torch
+
+    from interp_lightning import figures
+    from interp_lightning.runs import load_run, results_so_far, title, write_results
+    from interp_lightning.tables import report
+
+    run = load_run(source, root=root, trust=trust)
+    assessment = evaluation(run.model.to(device), run.datamodule)
+    folder.mkdir(parents=True, exist_ok=True)
+    results = results_so_far(source, run.config, run.datamodule) | assessment.results()
+    write_results(folder, results)
+    x, heading = figures.examples(run.datamodule).to(device), title(run.config)
+    with torch.inference_mode():
+        drawn = figures.of_model(run.model, x, heading) | figures.of_assessment(assessment, heading)
+    figures.save(drawn, folder / "figures")
+    report(results, folder)
 
 
-def evaluate(train: Encoded, test: Encoded, classes: int) -> dict[str, float]:
-    """Metrics of the test split: reconstruction MSE, probe and clustering accuracy, fitted to the training split."""
-    return {
-        "reconstruction_mse": test.error,
-        "probe_accuracy": linear_probe(train.z, train.labels, test.z, test.labels, classes),
-        "cluster_accuracy": clustering_accuracy(train.z, test.z, test.labels, classes),
-    }
+def _evaluation(overrides: list[str]) -> "Evaluation":
+    """The evaluation that conf/metrics and the command line describe."""
+    from hydra import compose, initialize_config_dir
+    from hydra.utils import instantiate
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return instantiate(compose("config", overrides).metrics)
+
+
+def _name(source: Path) -> str:
+    """A folder's name for one of several runs: those of a sweep are told apart by their numbers only."""
+    parts = [part for part in source.with_suffix("").parts if part not in (".", "..", "/", "outputs", "checkpoints")]
+    return "_".join(parts)
+
+
+if __name__ == "__main__":
+    command(USAGE, DEFAULTS, work)

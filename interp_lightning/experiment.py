@@ -1,14 +1,8 @@
 """One run, top to bottom: data, model, trainer, fit, evaluate, figures, results.json."""
 
-import hashlib
-import json
 import logging
-import shlex
-import subprocess
-import sys
 import warnings
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,18 +13,17 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.table import Table
 
-from interp_lightning import __version__
 from interp_lightning.callbacks.interrupt import Interrupt
 from interp_lightning.callbacks.progress import Progress
 from interp_lightning.callbacks.recorder import Recorder
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound, check_integer
-from interp_lightning.evaluate import encode_all, evaluate
+from interp_lightning.evaluation import Evaluation
 from interp_lightning.models.base import Autoencoder
+from interp_lightning.runs import build_model, flat, new_results, read_checkpoint, title, write_results
+from interp_lightning.tables import report
 
 log = logging.getLogger(__name__)
 
@@ -64,18 +57,18 @@ def run(cfg: DictConfig) -> None:
         model.configure_optimizers()
     except (ValueError, TypeError) as error:
         raise ConfigError(f"`optimizer` cannot be set up: {error}; --cfg job prints its settings") from error
-    model.save_hyperparameters(config, logger=False)
+    evaluation: Evaluation = instantiate(cfg.metrics)
     checkpoint = find_checkpoint(cfg.ckpt_path, folder, config)
     data = load_data(data)
-    cell = f"{config['choices']['model']} × {config['choices']['penalty']}"
-    substitute = "" if data.name == config["choices"]["data"] else f" (instead of {config['choices']['data']})"
-    title = f"{cell} on {data.name}{substitute}"
+    evaluation.judge(data)  # if it is not to be had, now is the time to say so
+    config["data_used"] = data.name
+    model.save_hyperparameters(config, logger=False)
 
-    recorder = Recorder(folder / "figures", title, model, data)
+    recorder = Recorder(folder / "figures", title(config), model, data)
     trainer = build_trainer(cfg, model, data, folder, recorder, checkpoint)
     if trainer.is_global_zero:
         log.info(
-            f"{title}: {sum(p.numel() for p in model.parameters()):,} parameters, {len(data.train):,} images, "
+            f"{title(config)}: {sum(p.numel() for p in model.parameters()):,} parameters, {len(data.train):,} images, "
             f"{trainer.max_epochs} time(s), everything in {folder}"
         )
         if checkpoint is not None:
@@ -90,45 +83,16 @@ def run(cfg: DictConfig) -> None:
 
     log.info("Evaluating on the test images …")
     model.to(trainer.strategy.root_device)
-    train, test = encode_all(model, data.train), encode_all(model, data.test)
-    metrics = evaluate(train, test, data.classes)
+    assessment = evaluation(model, data)
     recorder.draw_images(trainer)
-    recorder.draw_summary(test.z, test.labels, trainer)
-
-    results = {
-        "model": config["choices"]["model"],
-        "penalty": config["choices"]["penalty"],
-        "data": data.name,
-        "data_asked_for": config["choices"]["data"],
-        "seed": seed,
-        "budget": {"epochs": trainer.current_epoch, "images": recorder.images, "seconds": round(recorder.seconds, 1)},
-        "images_per_second": round(recorder.images_per_second, 1),
-        "versions": {package: version(package) for package in ("torch", "lightning", "torchvision", "hydra-core")}
-        | {"interp_lightning": __version__, "python": sys.version.split()[0]},
-        "git_commit": git_commit(),
-        "config_hash": config_hash(config),
-        "metrics": metrics,
-    }
-    log.info(f"Done: {metrics}")
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    recorder.draw_summary(assessment, trainer)
+    budget = {"epochs": trainer.current_epoch, "images": recorder.images, "seconds": round(recorder.seconds, 1)}
+    results = new_results(config, budget, recorder.images_per_second) | assessment.results()
+    write_results(folder, results)
     for logger in trainer.loggers:
-        logger.log_hyperparams(
-            flat(config) | {"data": data.name}, {f"test/{name}": value for name, value in metrics.items()}
-        )
+        logger.log_hyperparams(flat(config), {f"test/{name}": value for name, value in results["metrics"].items()})
         logger.finalize("success")
-    report(results, title, folder)
-
-
-def build_model(cfg: DictConfig, data: ImageData) -> Autoencoder:
-    """The model that a configuration describes, for the images of a data set."""
-    return instantiate(
-        cfg.model,
-        network=instantiate(cfg.network, image_shape=data.image_shape, latent_dim=cfg.latent_dim),
-        penalty=instantiate(cfg.penalty, _convert_="all"),
-        optimizer=instantiate(cfg.optimizer),
-        schedule=instantiate(cfg.schedule),
-        seed=cfg.seed,
-    )
+    report(results, folder)
 
 
 def load_data(data: ImageData) -> ImageData:
@@ -222,13 +186,8 @@ def find_checkpoint(ckpt_path: str | None, folder: Path, config: dict[str, Any])
     if not path.is_file():
         where = f"no run in {folder.parent} has one" if ckpt_path == "last" else "there is no such file"
         raise CheckpointError(f"`ckpt_path` (={ckpt_path}) names no checkpoint: {where}; leave it out to start afresh")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        theirs, batches_seen = state["hyper_parameters"], state["batches_seen"]
-    except Exception as error:  # whichever a damaged file happens to raise: it is refused all the same
-        raise CheckpointError(
-            f"`ckpt_path` (={path}) is no readable checkpoint of this project ({type(error).__name__}); use another"
-        ) from error
+    state = read_checkpoint(path)
+    theirs = state["hyper_parameters"]
     for key in ("model", "penalty", "network"):
         if theirs["choices"][key] != config["choices"][key]:
             raise CheckpointError(
@@ -242,48 +201,4 @@ def find_checkpoint(ckpt_path: str | None, folder: Path, config: dict[str, Any])
                 f"`ckpt_path` (={path}) holds a model with {key}={other}, but this run has {key}={mine}; set it back "
                 "or start afresh without ckpt_path"
             )
-    return Checkpoint(path, batches_seen)
-
-
-def report(results: dict[str, Any], title: str, folder: Path) -> None:
-    """Print the numbers and where everything is."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("metric (test images)")
-    table.add_column("value", justify="right")
-    for name, value in results["metrics"].items():
-        table.add_row(name.replace("_", " "), f"{value:.1%}" if name.endswith("accuracy") else f"{value:.4f}")
-    table.add_row("images per second", f"{results['images_per_second']:,.0f}")
-    table.add_row("seconds of training", f"{results['budget']['seconds']:,.0f}")
-    console = Console()
-    console.print(table)
-    for what, where in (
-        ("Pictures", folder / "figures"),
-        ("Numbers", folder / "results.json"),
-        ("Go on", folder / "checkpoints" / "last.ckpt"),
-    ):
-        if where.exists():  # trainer.fast_dev_run leaves no checkpoint
-            console.print(f"{what + ':':10}{where}", soft_wrap=True, highlight=False)
-    console.print(f"Curves:   tensorboard --logdir {shlex.quote(str(folder.parent))}", soft_wrap=True, highlight=False)
-
-
-def git_commit() -> str | None:
-    """The commit of the checkout that this code runs from; None for an installed package."""
-    checkout = Path(__file__).parent.parent
-    if not (checkout / ".git").exists():
-        return None
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
-
-
-def config_hash(config: dict[str, Any]) -> str:
-    """SHA-256 of everything in the configuration but where it reads and writes."""
-    relevant = {key: value for key, value in config.items() if key not in ("outputs", "ckpt_path")}
-    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
-
-
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names, as on the command line."""
-    settings: dict[str, Any] = {}
-    for key, value in config.items():
-        settings |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return settings
+    return Checkpoint(path, state["batches_seen"])

@@ -1,6 +1,7 @@
 """Pictures of a trained model, as matplotlib figures."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib
 import torch
@@ -8,7 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import SymmetricalLogLocator
 from torch import Tensor
 
+from interp_lightning.data.base import ImageData, to_unit_range
+from interp_lightning.evaluation import Assessment, Profile
+from interp_lightning.interpolation import HOW
+from interp_lightning.metrics.catalogue import PATHS, SANITY
 from interp_lightning.models.base import Autoencoder
+
+ROWS = 10
 
 History = Mapping[str, Sequence[tuple[int, float]]]  # (images seen, value) by TensorBoard name
 
@@ -32,6 +39,35 @@ def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Se
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=9)
     return figure
+
+
+def examples(data: ImageData) -> Tensor:
+    """The test images that figures show, (20, C, H, W)."""
+    return to_unit_range(data.test.batch(data.test.all()[: 2 * ROWS])[0])
+
+
+def of_model(model: Autoencoder, x: Tensor, title: str) -> dict[str, Figure]:
+    """What a model makes of images (2n, C, H, W) and of draws from its prior; figures by their file's name."""
+    return {
+        **{f"interpolation_{how}": interpolations(model, x, title, how) for how in HOW},
+        "reconstructions": reconstructions(model, x, title),
+        "prior_samples": prior_samples(model, title),
+    }
+
+
+def of_assessment(assessment: Assessment, title: str) -> dict[str, Figure]:
+    """What an evaluation found; figures by their file's name."""
+    drawn = {"latent_scatter": latent_scatter(assessment.test.z, assessment.test.labels, title)}
+    if assessment.profiles:
+        drawn["path_profile"] = path_profile(assessment.profiles, title)
+    return drawn
+
+
+def save(drawn: dict[str, Figure], folder: Path) -> None:
+    """Write figures as PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in drawn.items():
+        figure.savefig(folder / f"{name}.png")
 
 
 def interpolations(model: Autoencoder, x: Tensor, title: str, how: str, steps: int = 11) -> Figure:
@@ -79,6 +115,31 @@ def latent_scatter(z: Tensor, labels: Tensor, title: str) -> Figure:
     axes.set_ylabel(f"principal component 2 ({share[1:2].sum():.0%})")
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_title(f"Codes of the test images\n{title}", fontsize=9)
+    return figure
+
+
+def path_profile(profiles: Mapping[str, Profile], title: str) -> Figure:
+    """What happens along the paths, by kind of path: how far each step goes, how sure and how torn a classifier is."""
+    panels = {
+        "step length / mean step": lambda profile: profile.lengths / profile.lengths.mean(),
+        "probability of the likeliest class": lambda profile: profile.confidence,
+        "entropy of the classes (nats)": lambda profile: profile.entropy,
+    }
+    shown = {name: get for name, get in panels.items() if get(next(iter(profiles.values()))) is not None}
+    figure = Figure(figsize=(4.2 * len(shown), 3.6), dpi=150, layout="constrained")
+    for index, (name, get) in enumerate(shown.items()):
+        axes = figure.add_subplot(1, len(shown), index + 1)
+        for kind, profile in profiles.items():
+            values = get(profile)
+            ends = torch.linspace(0, 1, len(profile.lengths) + 1)
+            at = ends if len(values) == len(ends) else (ends[1:] + ends[:-1]) / 2
+            axes.plot(at, values, marker=".", label=PATHS[kind], color="0.6" if kind in SANITY else None)
+        axes.set_xlabel("position on the path")
+        axes.set_ylabel(name)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    figure.suptitle(f"Along the paths between test images (means)\n{title}", fontsize=9)
     return figure
 
 

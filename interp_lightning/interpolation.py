@@ -5,8 +5,6 @@ from torch import Tensor
 
 from interp_lightning.errors import check_choice, check_integer
 
-HOW = ("lerp", "slerp")
-
 
 def mix(z: Tensor, alpha: Tensor) -> Tensor:
     """Mix each code with its partner in the reversed batch: α·z₁ + (1 − α)·z₂.
@@ -45,6 +43,10 @@ def slerp(z_a: Tensor, z_b: Tensor, t: Tensor) -> Tensor:
     return torch.where(undefined, lerp(z_a, z_b, t), lerp(norm_a, norm_b, t) * direction)
 
 
+BETWEEN = {"lerp": lerp, "slerp": slerp}
+HOW = tuple(BETWEEN)
+
+
 def path(z_a: Tensor, z_b: Tensor, steps: int, how: str = "lerp") -> Tensor:
     """Codes at `steps` equidistant points from z_a to z_b, both ends included.
 
@@ -57,6 +59,6 @@ def path(z_a: Tensor, z_b: Tensor, steps: int, how: str = "lerp") -> Tensor:
         (B, steps, d).
     """
     check_integer("steps", steps, least=2)
-    between = {"lerp": lerp, "slerp": slerp}[check_choice("how", how, HOW)]
+    between = BETWEEN[check_choice("how", how, HOW)]
     t = torch.linspace(0, 1, steps, device=z_a.device, dtype=z_a.dtype)[None, :, None]
     return between(z_a[:, None], z_b[:, None], t)

@@ -1,6 +1,6 @@
 """Shared by all tests: composed configurations, runs in this process, small models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from hypothesis import settings
 from omegaconf import DictConfig, open_dict
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
-from interp_lightning.__main__ import CONF
+from interp_lightning.cli import CONF
 from interp_lightning.experiment import run
 from interp_lightning.models.acai import ACAI
 from interp_lightning.models.ae import AE
@@ -35,6 +35,10 @@ TINY = [
     "network.depth=4",
     "trainer.enable_progress_bar=false",
     "trainer.max_epochs=1",
+    "metrics.restarts=3",
+    "metrics.images=100",
+    "metrics.pairs=8",
+    "metrics.steps=4",
 ]
 
 
@@ -55,21 +59,20 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def configure(tmp_path: Path) -> Callable[..., DictConfig]:
     """Compose the configuration that a command line would, with its output in tmp_path / folder."""
+    return lambda *overrides, folder="run": _compose(tmp_path, overrides, folder)
 
-    def compose_and_set(*overrides: str, folder: str = "run") -> DictConfig:
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("config", [*overrides, f"outputs={tmp_path}"], return_hydra_config=True)
-        output = tmp_path / folder
-        output.mkdir(exist_ok=True)
-        with open_dict(cfg):
-            cfg.hydra.runtime.output_dir = str(output)
-        HydraConfig.instance().set_config(cfg)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        return cfg
 
-    return compose_and_set
+def _compose(outputs: Path, overrides: Iterable[str], folder: str) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [*overrides, f"outputs={outputs}"], return_hydra_config=True)
+    (outputs / folder).mkdir(exist_ok=True)
+    with open_dict(cfg):
+        cfg.hydra.runtime.output_dir = str(outputs / folder)
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
 
 
 @pytest.fixture
@@ -81,6 +84,22 @@ def launch(configure: Callable[..., DictConfig], tmp_path: Path) -> Callable[...
         return tmp_path / folder
 
     return launch_run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three tiny runs on digits and one on lines, by their name; tests must not write into them."""
+    runs = {}
+    for name, overrides in {
+        "ae": ["model=ae", "penalty=none"],
+        "acai": ["model=acai", "penalty=wasserstein"],
+        "seed": ["model=acai", "penalty=wasserstein", "seed=1"],
+        "lines": ["model=ae", "penalty=none", "data=lines", "trainer.limit_train_batches=4"],
+    }.items():
+        outputs = tmp_path_factory.mktemp(name)
+        run(_compose(outputs, [*TINY, *overrides], "run"))
+        runs[name] = outputs / "run"
+    return runs
 
 
 def small_model(kind: type[Autoencoder] = ACAI, *, penalty: Penalty, latent_dim: int = 4, **kwargs: Any) -> Autoencoder:

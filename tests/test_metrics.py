@@ -5,18 +5,13 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from conftest import small_model
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from interp_lightning.data.base import to_unit_range
-from interp_lightning.data.digits import Digits
-from interp_lightning.evaluate import encode_all, evaluate
-from interp_lightning.metrics.clustering import clustering_accuracy
+from interp_lightning.errors import ConfigError
+from interp_lightning.metrics.clustering import clustering_accuracy, kmeans, nearest
 from interp_lightning.metrics.probe import linear_probe
-from interp_lightning.models.ae import AE
-from interp_lightning.penalties.none import NoPenalty
 
 
 def blobs(n: int, spread: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,9 +46,9 @@ def test_probe_of_noise_is_chance_and_of_constant_codes_does_not_fail():
 
 def test_clusters_that_are_classes_are_found_whatever_the_affine_map():
     (train_z, _), (test_z, test_y) = blobs(800, 0.05, 1), blobs(500, 0.05, 2)
-    assert clustering_accuracy(train_z, test_z, test_y, 4) == 1.0
+    assert clustering_accuracy(train_z, test_z, test_y, 4, restarts=20) == 1.0
     matrix = torch.from_numpy(np.random.default_rng(3).normal(size=(6, 6))).float()
-    assert clustering_accuracy(train_z @ matrix + 7, test_z @ matrix + 7, test_y, 4) == 1.0
+    assert clustering_accuracy(train_z @ matrix + 7, test_z @ matrix + 7, test_y, 4, restarts=20) == 1.0
 
 
 def test_clustering_agrees_with_all_permutations_of_names():
@@ -66,24 +61,46 @@ def test_clustering_agrees_with_all_permutations_of_names():
         np.mean([names[c] == y for c, y in zip(clusters, test_y.tolist(), strict=True)])
         for names in itertools.permutations(range(4))
     )
-    assert clustering_accuracy(train_z, test_z, test_y, 4) == pytest.approx(expected, abs=0.01)
+    assert clustering_accuracy(train_z, test_z, test_y, 4, restarts=20) == pytest.approx(expected, abs=0.01)
 
 
 def test_clustering_of_constant_codes_does_not_fail():
     y = torch.arange(40) % 4
-    with pytest.warns(UserWarning, match="distinct clusters"):
-        accuracy = clustering_accuracy(torch.ones(40, 3), torch.ones(40, 3), y, 4)
-    assert accuracy == 0.25
+    assert clustering_accuracy(torch.ones(40, 3), torch.ones(40, 3), y, 4, restarts=2) == 0.25
 
 
-def test_evaluation_is_that_of_the_whole_test_split():
-    model, data = small_model(AE, penalty=NoPenalty()), Digits(batch_size=64)
-    train, test = encode_all(model, data.train), encode_all(model, data.test)
-    x = to_unit_range(data.test.images)
-    with torch.no_grad():
-        expected = (model.decode(model.encode(x)) - x).square().mean().item()
-    assert test.z.shape == (360, 4)
-    assert torch.equal(test.labels, data.test.labels)
-    metrics = evaluate(train, test, data.classes)
-    assert metrics["reconstruction_mse"] == pytest.approx(expected, rel=1e-5)
-    assert metrics == evaluate(train, test, data.classes)
+@pytest.mark.parametrize("seed", range(3))
+def test_kmeans_is_as_good_as_scikit_learns(seed):
+    points = torch.from_numpy(np.random.default_rng(seed).normal(size=(600, 5)))
+    reference = KMeans(7, init="random", n_init=60, random_state=seed).fit(points.numpy())
+    centres = kmeans(points, 7, restarts=60, seed=seed)
+    assert centres.shape == (7, 5)
+    inertia = torch.cdist(points, centres).amin(1).square().sum().item()
+    assert inertia <= 1.005 * reference.inertia_
+
+
+def test_kmeans_ends_where_nothing_moves_and_more_restarts_are_no_worse():
+    points = torch.from_numpy(np.random.default_rng(0).normal(size=(500, 4)))
+    inertias = []
+    for restarts in (1, 10, 100):
+        centres = kmeans(points, 6, restarts)
+        labels = nearest(points, centres)
+        means = torch.stack([points[labels == k].mean(0) for k in range(6)])
+        torch.testing.assert_close(centres, means)
+        inertias.append((points - centres[labels]).square().sum().item())
+    assert inertias == sorted(inertias, reverse=True)
+    assert torch.equal(centres, kmeans(points, 6, 100))
+
+
+def test_kmeans_from_one_start_is_lloyds_algorithm():
+    points = torch.from_numpy(np.random.default_rng(1).normal(size=(200, 3)))
+    start = points[torch.randperm(200, generator=torch.Generator().manual_seed(0))[:5]]
+    expected = KMeans(5, init=start.float().numpy(), n_init=1, tol=0, max_iter=1000).fit(points.numpy())
+    torch.testing.assert_close(kmeans(points, 5, 1), torch.from_numpy(expected.cluster_centers_), rtol=1e-5, atol=1e-5)
+
+
+def test_an_empty_cluster_stays_and_too_few_points_are_refused():
+    points = torch.tensor([[0.0], [0.0], [0.0], [1.0]])
+    assert set(kmeans(points, 3, restarts=4).flatten().tolist()) == {0.0, 1.0}
+    with pytest.raises(ConfigError, match=r"number of training codes` \(=4\) must be an integer ≥ 5; take more"):
+        kmeans(points, 5, restarts=1)

@@ -12,8 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from interp_lightning.errors import CheckpointError, ConfigError, DataError
 
-FIGURES = ["interpolation_lerp", "interpolation_slerp", "latent_scatter", "loss_curves", "prior_samples",
-           "reconstructions"]  # fmt: skip
+FIGURES = ["interpolation_lerp", "interpolation_slerp", "latent_scatter", "loss_curves", "path_profile",
+           "prior_samples", "reconstructions"]  # fmt: skip
 
 
 def checkpoint(folder: Path, name: str = "last") -> dict:
@@ -60,7 +60,9 @@ def test_what_a_run_leaves(launch):
     assert results["budget"]["epochs"] == 2
     assert results["budget"]["images"] == 2 * (1257 // 64) * 64
     assert results["images_per_second"] > 0
-    assert set(results["metrics"]) == {"reconstruction_mse", "probe_accuracy", "cluster_accuracy"}
+    assert {"reconstruction_mse", "probe_accuracy", "fid_midpoints_lerp", "evenness_slerp"} <= set(results["metrics"])
+    assert results["protocol"] == {"restarts": 3, "images": 100, "pairs": 8, "steps": 4, "features": "digits"}
+    assert results["config"]["penalty"]["r1"] == 0.1
     assert results["versions"]["torch"] == torch.__version__.split("+")[0] or torch.__version__
     assert len(results["config_hash"]) == 64
 
@@ -177,6 +179,10 @@ def test_every_experiment_runs_on_other_data_too(experiment, launch):
         (["optimizer.lr=fast"], r"`optimizer` cannot be set up"),
         (["optimizer.betas=[1,2]"], r"`optimizer` cannot be set up: Invalid beta"),
         (["seed=99999999999"], r"`seed` \(=99999999999\) must be an integer ≥ 0 and ≤ 4294967295"),
+        (["metrics.restarts=0"], r"`metrics\.restarts` \(=0\) must be an integer ≥ 1"),
+        (["metrics.images=1"], r"`metrics\.images` \(=1\) must be an integer ≥ 2"),
+        (["metrics.features=vgg"], r"`metrics\.features` \(='vgg'\) must be one of: auto, digits, inception, null"),
+        (["metrics.features=inception"], r"`metrics\.features` \(=inception\) .*; .*use metrics\.features=digits"),
         (["threads=0"], r"`threads` \(=0\) must be an integer ≥ 1"),
         (["trainer.devices=2"], r"`trainer\.devices` \(=2\) must be 1 unless with trainer=ddp"),
         (["trainer=ddp", "trainer.accelerator=cpu", "data.batch_size=66"], r"`data\.batch_size` \(=66\) .* of 4"),

@@ -8,16 +8,14 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from interp_lightning import figures
-from interp_lightning.data.base import ImageData, to_unit_range
-from interp_lightning.interpolation import HOW
+from interp_lightning.data.base import ImageData
+from interp_lightning.evaluation import Assessment
 from interp_lightning.models.base import Autoencoder
 
 FIRST_PICTURES = 20.0  # seconds of training; each further wait is twice as long
 EVERY = 10  # batches between two points of the loss curves
-ROWS = 10
 
 
 class Recorder(L.Callback):
@@ -80,26 +78,22 @@ class Recorder(L.Callback):
         """Draw what the model makes of the same test images each time."""
         training = self.model.training
         self.model.eval()
-        images, _ = self.data.test.batch(self.data.test.all()[: 2 * ROWS])
-        x = to_unit_range(images).to(self.model.device)
-        for how in HOW:
-            self._save(figures.interpolations(self.model, x, self.title, how), f"interpolation_{how}", trainer)
-        self._save(figures.reconstructions(self.model, x, self.title), "reconstructions", trainer)
-        self._save(figures.prior_samples(self.model, self.title), "prior_samples", trainer)
+        x = figures.examples(self.data).to(self.model.device)
+        self._save(figures.of_model(self.model, x, self.title), trainer)
         self.model.train(training)
 
-    def draw_summary(self, z: Tensor, labels: Tensor, trainer: L.Trainer) -> None:
-        """Draw the codes of the test images and the losses of the whole run."""
-        self._save(figures.latent_scatter(z, labels, self.title), "latent_scatter", trainer)
+    def draw_summary(self, assessment: Assessment, trainer: L.Trainer) -> None:
+        """Draw what the evaluation found, and the losses of the whole run."""
+        self._save(figures.of_assessment(assessment, self.title), trainer)
         if self.history:
-            self._save(figures.loss_curves(self.history, self.title), "loss_curves", trainer)
+            self._save({"loss_curves": figures.loss_curves(self.history, self.title)}, trainer)
 
-    def _save(self, figure: Figure, name: str, trainer: L.Trainer) -> None:
-        self.folder.mkdir(exist_ok=True)
-        figure.savefig(self.folder / f"{name}.png")
+    def _save(self, drawn: dict[str, Figure], trainer: L.Trainer) -> None:
+        figures.save(drawn, self.folder)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure(name, figure, global_step=self.model.batches_seen)
+                for name, figure in drawn.items():
+                    logger.experiment.add_figure(name, figure, global_step=self.model.batches_seen)
 
     def _remember(self, trainer: L.Trainer, prefix: str) -> None:
         for name, value in trainer.callback_metrics.items():

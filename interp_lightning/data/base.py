@@ -9,6 +9,7 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
 from interp_lightning.distributed import shard
 from interp_lightning.errors import ConfigError, check_choice, check_integer
@@ -103,6 +104,14 @@ class EvaluationLoader:
             yield self.source.batch(items)
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """How what is drawn lies in the images of a data set."""
+
+    box: int  # pixels of its longer side
+    by_mass: bool  # whether its centre of mass is in the middle (at the pixel after it, as in MNIST), or its frame's
+
+
 class ImageData(L.LightningDataModule, ABC):
     """A data set of square images.
 
@@ -116,6 +125,9 @@ class ImageData(L.LightningDataModule, ABC):
     image_shape: ClassVar[tuple[int, int, int]]  # (C, H, W)
     classes: ClassVar[int]
     epochs: ClassVar[int]  # a training budget that is worth looking at
+    features: ClassVar[str | None] = None  # of `metrics.features.NETWORKS`, the one that tells these images apart
+
+    drawing: ClassVar[Drawing | None] = None  # how drawings lie in their images; None: the images are no drawings
 
     def __init__(self, batch_size: int, seed: int = 0, fallback: str | None = None) -> None:
         super().__init__()
@@ -126,6 +138,10 @@ class ImageData(L.LightningDataModule, ABC):
     @abstractmethod
     def load(self) -> tuple[Source, Source, Source]:
         """Training, validation and test split; raises DataError if files are missing or damaged."""
+
+    def path_metrics(self) -> list[Metric]:
+        """Fresh metrics of paths of such images, (pairs, steps, H, W), by what only this data set knows of them."""
+        return []
 
     def setup(self, stage: str | None = None) -> None:
         if self._splits is None:

@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 from torch.nn.functional import pad
 from torchvision.transforms.v2.functional import InterpolationMode, resize
 
-from interp_lightning.data.base import ImageData, InMemory, Source
+from interp_lightning.data.base import Drawing, ImageData, InMemory, Source
 
 SPLIT_SEED = 0  # the split belongs to the data set, not to the run
 
@@ -23,6 +23,8 @@ class Digits(ImageData):
     image_shape: ClassVar[tuple[int, int, int]] = (1, 32, 32)
     classes: ClassVar[int] = 10
     epochs: ClassVar[int] = 50
+    features: ClassVar[str | None] = "digits"
+    drawing: ClassVar[Drawing | None] = Drawing(box=28, by_mass=False)
 
     def load(self) -> tuple[Source, Source, Source]:
         bunch = load_digits()

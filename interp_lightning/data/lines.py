@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
 from interp_lightning.data.base import Batch, ImageData, Source
 
@@ -72,6 +73,11 @@ class Lines(ImageData):
     image_shape: ClassVar[tuple[int, int, int]] = (1, SIZE, SIZE)
     classes: ClassVar[int] = SECTORS
     epochs: ClassVar[int] = 5
+
+    def path_metrics(self) -> list[Metric]:
+        from interp_lightning.metrics.lines import LineEvaluation  # which renders lines
+
+        return [LineEvaluation(sync_on_compute=False)]
 
     def load(self) -> tuple[Source, Source, Source]:
         return Angles(65_536, seed=0), Angles(2_000, seed=1), Angles(2_000, seed=2)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
-from interp_lightning.data.base import ImageData, InMemory, Source
+from interp_lightning.data.base import Drawing, ImageData, InMemory, Source
 from interp_lightning.errors import DataError, DataNotFound
 
 # Name, shape and MD5 of each file unpacked; packed or unpacked, what is in it is what counts.
@@ -43,6 +43,8 @@ class MNIST(ImageData):
     image_shape: ClassVar[tuple[int, int, int]] = (1, 32, 32)
     classes: ClassVar[int] = 10
     epochs: ClassVar[int] = 5
+    features: ClassVar[str | None] = "digits"
+    drawing: ClassVar[Drawing | None] = Drawing(box=20, by_mass=True)
 
     def __init__(self, batch_size: int, seed: int = 0, root: str = "data", fallback: str | None = None) -> None:
         super().__init__(batch_size, seed, fallback)

@@ -1,15 +1,22 @@
 """Are generated images like real ones? Distances and overlaps of two sets of features."""
 
+import warnings
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from interp_lightning.errors import ConfigError
+from interp_lightning.metrics.base import Collected, scores
 
 NEIGHBOURS = 3
 SUBSETS, SUBSET_SIZE = 100, 1_000
 ROWS = 1_000  # of a distance matrix at a time
+ALONE: dict[str, Any] = {
+    "sync_on_compute": False
+}  # the functions are given all there is, and may be called on one device only
 
 
 class _Features(nn.Identity):
@@ -27,7 +34,7 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
     https://arxiv.org/abs/1706.08500, eq. 6; by torchmetrics, in double precision.
     """
     _check(real, generated, least=real.shape[1] + 1, what="a covariance of full rank")
-    metric = FrechetInceptionDistance(_Features(real.shape[1]), input_img_size=(1, 32, 32)).to(real.device)
+    metric = FrechetInceptionDistance(_Features(real.shape[1]), input_img_size=(1, 32, 32), **ALONE).to(real.device)
     metric.set_dtype(torch.float64)
     for features, is_real in ((real, True), (generated, False)):
         metric.update(features.double(), real=is_real)
@@ -42,7 +49,10 @@ def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> float:
     """
     size = min(SUBSET_SIZE, len(real), len(generated))
     _check(real, generated, least=2, what="pairs")
-    metric = KernelInceptionDistance(_Features(real.shape[1]), subsets=SUBSETS, subset_size=size).to(real.device)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*will save all extracted features.*")  # which it was given
+        metric = KernelInceptionDistance(_Features(real.shape[1]), subsets=SUBSETS, subset_size=size, **ALONE)
+    metric.to(real.device)
     for features, is_real in ((real, True), (generated, False)):
         metric.update(features.double(), real=is_real)
     with torch.random.fork_rng(devices=[]):
@@ -62,17 +72,43 @@ def precision_recall(real: Tensor, generated: Tensor, neighbours: int = NEIGHBOU
     """
     _check(real, generated, least=neighbours + 1, what=f"{neighbours} neighbours")
     real, generated = real.double(), generated.double()
-    return _covered(real, generated, neighbours), _covered(generated, real, neighbours)
+    radius_real, radius_generated = _radius(real, neighbours), _radius(generated, neighbours)
+    within = torch.zeros(len(generated), dtype=torch.bool, device=real.device)
+    around = []
+    for rows, radius in zip(real.split(ROWS), radius_real.split(ROWS), strict=True):
+        distance = torch.cdist(rows, generated)
+        within |= (distance <= radius[:, None]).any(0)
+        around.append((distance <= radius_generated).any(1))
+    return within.double().mean().item(), torch.cat(around).double().mean().item()
 
 
-def _covered(centres: Tensor, points: Tensor, neighbours: int) -> float:
-    """Share of the points (m, d) within the balls of the centres (n, d)."""
-    radius = torch.cat([torch.cdist(rows, centres).kthvalue(neighbours + 1).values for rows in centres.split(ROWS)])
-    inside = [(torch.cdist(rows, centres) <= radius).any(1) for rows in points.split(ROWS)]
-    return torch.cat(inside).double().mean().item()
+def _radius(features: Tensor, neighbours: int) -> Tensor:
+    """Distance of each point to its k-th neighbour, (n, d) → (n,); the nearest of all is the point itself."""
+    return torch.cat([torch.cdist(rows, features).kthvalue(neighbours + 1).values for rows in features.split(ROWS)])
 
 
 def _check(real: Tensor, generated: Tensor, least: int, what: str) -> None:
     for name, features in (("real", real), ("generated", generated)):
         if len(features) < least:
             raise ConfigError(f"{len(features)} {name} images are too few for {what}; take at least {least}")
+
+
+class GenerationQuality(Collected):
+    """FID, KID, precision and recall of generated against real features, of all updates on all devices."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("real", "generated", **kwargs)
+
+    def update(self, features: Tensor, real: bool) -> None:
+        """Features (n, d) of images, real ones or generated."""
+        self.add("real" if real else "generated", features)
+
+    def compute(self) -> dict[str, Tensor]:
+        real, generated = self.whole("real"), self.whole("generated")
+        precision, recall = precision_recall(real, generated)
+        return scores(
+            fid=frechet_distance(real, generated),
+            kid=kernel_distance(real, generated),
+            precision=precision,
+            recall=recall,
+        )

@@ -1,9 +1,12 @@
 """How well codes match the prior: the same two numbers for every penalty, and for none."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from interp_lightning.errors import check_integer
+from interp_lightning.metrics.base import Collected, scores
 from interp_lightning.penalties.mmd import MMD
 from interp_lightning.penalties.wasserstein import Wasserstein
 
@@ -44,3 +47,20 @@ def latent_mmd(z: Tensor, seed: int = 0) -> float:
     z = z.double()
     prior = torch.randn(z.shape, dtype=z.dtype, generator=torch.Generator().manual_seed(seed)).to(z.device)
     return MMD(1.0)(z, prior).item()
+
+
+class LatentMatch(Collected):
+    """`latent_w2` and `latent_mmd` of the codes of all updates on all devices."""
+
+    higher_is_better = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("z", **kwargs)
+
+    def update(self, z: Tensor) -> None:
+        """Codes (n, d)."""
+        self.add("z", z)
+
+    def compute(self) -> dict[str, Tensor]:
+        z = self.whole("z")
+        return scores(latent_w2=latent_w2(z), latent_mmd=latent_mmd(z))

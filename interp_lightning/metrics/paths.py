@@ -1,7 +1,11 @@
 """How real and how even interpolations are, as functions of the images along them."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from interp_lightning.metrics.base import Means
 
 CONFIDENT = 0.9  # probability from which a classifier counts as sure
 
@@ -48,3 +52,43 @@ def entropy(logits: Tensor) -> Tensor:
 def confident(logits: Tensor) -> Tensor:
     """Whether a classifier gives one class a probability of at least 0.9, (…, classes) → (…), 0 or 1."""
     return (logits.softmax(-1).amax(-1) >= CONFIDENT).to(logits.dtype)
+
+
+class PathEvenness(Means):
+    """Means of `evenness` and `detour` over the paths of all updates on all devices."""
+
+    higher_is_better = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("evenness", "detour", **kwargs)
+
+    def update(self, features: Tensor) -> None:
+        """Features along paths, (pairs, steps, d)."""
+        self.add(evenness(features), detour(features))
+
+
+class PathLength(Means):
+    """Mean of `path_energy`, the perceptual path length, over all updates on all devices."""
+
+    higher_is_better = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("path_length", **kwargs)
+
+    def update(self, near: Tensor, far: Tensor, epsilon: float) -> None:
+        """Features (n, d) at t and at t + ε of n paths."""
+        self.add(path_energy(near, far, epsilon))
+
+
+class Realism(Means):
+    """Share of images that a classifier is confident of, and mean entropy of its answers in nats."""
+
+    higher_is_better = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("realism", "entropy", **kwargs)
+
+    def update(self, logits: Tensor) -> None:
+        """Logits of images, (…, classes)."""
+        logits = logits.flatten(0, -2)
+        self.add(confident(logits), entropy(logits))

@@ -1,8 +1,12 @@
 """Latent probe: can a linear layer read the class off the code?"""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from interp_lightning.metrics.base import Collected, scores
 
 
 def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tensor, classes: int) -> float:
@@ -37,3 +41,26 @@ def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tenso
         optimizer.step(closure)
     predicted = (test_z @ weight.detach() + bias.detach()).argmax(1)
     return (predicted == test_y).double().mean().item()
+
+
+class LinearProbe(Collected):
+    """`linear_probe` of all updates on all devices.
+
+    Args:
+        classes: number of labels.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, classes: int, **kwargs: Any) -> None:
+        super().__init__("train_z", "train_y", "test_z", "test_y", **kwargs)
+        self.classes = classes
+
+    def update(self, z: Tensor, labels: Tensor, split: str) -> None:
+        """Codes (n, d) and labels (n,) of the split "train" or "test"."""
+        self.add(f"{split}_z", z)
+        self.add(f"{split}_y", labels)
+
+    def compute(self) -> dict[str, Tensor]:
+        train, test = ((self.whole(f"{split}_z"), self.whole(f"{split}_y")) for split in ("train", "test"))
+        return scores(probe_accuracy=linear_probe(*train, *test, self.classes))

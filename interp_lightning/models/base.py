@@ -12,6 +12,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from interp_lightning import __version__
 from interp_lightning.distributed import gather, shard
 from interp_lightning.errors import ConfigError
 from interp_lightning.interpolation import path
@@ -166,6 +167,7 @@ class Autoencoder(L.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["batches_seen"] = self.batches_seen
+        checkpoint["interp_lightning"] = __version__
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batches_seen = checkpoint["batches_seen"]

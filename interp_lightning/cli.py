@@ -1,0 +1,129 @@
+"""What the command lines share: settings as key=value, and errors in a sentence. Nothing here imports torch."""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+from interp_lightning.errors import ConfigError
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+TRACEBACK = os.environ.get(FULL_ERROR) == "1"  # the user wants tracebacks, also of what a sentence explains
+
+# Beside this file in an installed wheel, beside the package in a checkout.
+CONF = next(
+    folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
+)
+
+Settings = dict[str, Any]
+
+
+def command(usage: str, defaults: Settings, work: Callable[[Settings], None]) -> None:
+    """Run one of the commands beside training: read its settings, do the work, turn errors into sentences.
+
+    Args:
+        usage: what --help prints; it explains every setting.
+        defaults: see `read_settings`.
+        work: what to do with the settings.
+    """
+    given = sys.argv[1:]
+    if not given or {"-h", "--help"} & set(given):
+        print(usage)
+        raise SystemExit(0 if given else 2)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        work(read_settings(given, defaults))
+    except KeyboardInterrupt:
+        fail("Interrupted; what was written before is whole.", 130)
+    except Exception as error:
+        sentence = explain(error)
+        if TRACEBACK or sentence is None:
+            raise
+        fail(sentence)
+
+
+def read_settings(given: list[str], defaults: Settings) -> Settings:
+    """Settings from a command line of key=value in any order.
+
+    Args:
+        given: the arguments. One that is not key=value is a path, for the first setting.
+        defaults: each setting with its value if it is not given, whose type it has; a list takes what is given
+            several times, and one named by a group, such as "metrics", all that begins with it, for Hydra.
+
+    Raises:
+        ConfigError: a key that is none of them, or a value that is none of its type.
+    """
+    settings = {key: list(value) if isinstance(value, list) else value for key, value in defaults.items()}
+    first = next(iter(defaults))
+    for argument in given:
+        key, equals, value = argument.partition("=")
+        if not equals and argument.startswith("-"):
+            raise ConfigError(f"`{argument}` is no setting; settings are given as key=value, see --help")
+        if not equals or (key not in defaults and Path(argument).exists()):
+            key, value = first, argument
+        group = key.split(".")[0]
+        if key not in defaults and (group == key or not isinstance(defaults.get(group), list)):
+            raise ConfigError(f"`{key}` is no setting of this command; it has: {', '.join(defaults)}")
+        if not value:
+            raise ConfigError(f"`{key}` has no value; give one as {key}=…, or leave it out")
+        if key not in defaults:
+            settings[group].append(argument)
+        elif isinstance(defaults[key], list):
+            settings[key].append(value)
+        else:
+            settings[key] = _value(key, value, defaults[key])
+    return settings
+
+
+def _value(key: str, text: str, default: Any) -> Any:
+    """The text as what the default is: a truth value, an integer or a string."""
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise ConfigError(f"`{key}` (={text}) must be true or false")
+        return text.lower() == "true"
+    if isinstance(default, int):
+        try:
+            return int(text)
+        except ValueError:
+            raise ConfigError(f"`{key}` (={text}) must be an integer, such as {default}") from None
+    return text
+
+
+def fail(sentence: str, status: int = 1) -> NoReturn:
+    """Print the sentence on stderr and end."""
+    print(f"\n{sentence}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def explain(error: BaseException) -> str | None:
+    """The sentence for something that the user can mend; None for an error of ours."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    for link in chain:
+        if isinstance(link, ConfigError):
+            return str(link)
+    if isinstance(error, InstantiationException):
+        *_, key = str(error).split("full_key: ")  # "Error in call to target '…':\nTypeError(…)\nfull_key: …"
+        return f"`{key.strip()}` cannot be set up: {' '.join(str(error.__cause__ or error).split())}"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        return f"`{group}` (={choice}) must be one of: {', '.join(error.options)}"
+    if unknown := re.match(r"Could not override '(.+?)'", str(error)):
+        return f"`{unknown[1]}` is no setting of this run; --cfg job prints those there are"
+    if str(error).startswith("Config group override must be"):
+        return "a group such as model= or trainer= must name one of its choices, not null; --help lists them"
+    if isinstance(error, HydraException):
+        # What is missing and what there is; not where it was looked for.
+        return str(error).split("\nConfig search path")[0].strip()
+    if isinstance(error, OmegaConfBaseException):
+        return str(error).strip()
+    if isinstance(error, OSError) and error.filename:
+        return f"`{error.filename}` cannot be written or read ({error.strerror}); set outputs=… to a folder of yours"
+    return None

@@ -1,0 +1,107 @@
+"""Every number of results.json: its name, what it means, which way is better."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One kind of metric.
+
+    Args:
+        title: for tables and axes.
+        meaning: in one sentence.
+        higher_is_better: which way.
+        percent: whether it is a share of 1.
+    """
+
+    title: str
+    meaning: str
+    higher_is_better: bool = False
+    percent: bool = False
+
+    def format(self, value: float | None) -> str:
+        """A number as tables show it; "–" where there is none."""
+        if value is None or math.isnan(value):
+            return "–"
+        if self.percent:
+            return f"{value:.1%}"
+        return f"{value:.2e}" if 0 < abs(value) < 1e-3 else f"{value:.4g}"
+
+
+METRICS = {
+    "reconstruction_mse": Entry("MSE", "mean squared error of reconstructions, pixels in [−1, 1]"),
+    "probe_accuracy": Entry("probe", "test accuracy of one softmax layer on the codes", True, percent=True),
+    "cluster_accuracy": Entry("clustering", "test accuracy of k-means on whitened codes", True, percent=True),
+    "latent_w2": Entry("W2²", "squared 2-Wasserstein distance of the codes' Gaussian to N(0, I)"),
+    "latent_mmd": Entry("MMD²", "squared maximum mean discrepancy of the codes to N(0, I)"),
+    "lines_mean_distance": Entry("distance to lines", "cosine distance of the images to the nearest line"),
+    "lines_smoothness": Entry("unevenness of turning", "largest share of a path's turn in one step, above an even one"),
+    "fid": Entry("FID", "Fréchet distance of features to those of test images"),
+    "kid": Entry("KID", "kernel distance of features to those of test images"),
+    "precision": Entry("precision", "share of images within the manifold of test images", True, percent=True),
+    "recall": Entry("recall", "share of test images within the manifold of the images", True, percent=True),
+    "realism": Entry("realism", "share of images that a classifier is at least 90 % sure of", True, percent=True),
+    "entropy": Entry("entropy", "a classifier's doubt about the images, in nats"),
+    "evenness": Entry("largest step", "longest step of a path over its mean step, in feature space; 1 is even"),
+    "detour": Entry("detour", "length of a path over the distance of its ends, in feature space; 1 is straight"),
+    "path_length": Entry("path length", "perceptual path length: mean squared speed in feature space"),
+}
+
+# What was looked at, by the end of the name; the last ones are there to compare with.
+IMAGES = {
+    "reconstructions": "reconstructions",
+    "prior": "samples of the prior",
+    "midpoints_lerp": "midpoints, lerp",
+    "midpoints_slerp": "midpoints, slerp",
+    "midpoints_blend": "midpoints, pixel by pixel",
+    "real": "other real images",
+    "noise": "noise",
+}
+PATHS = {"lerp": "paths, lerp", "slerp": "paths, slerp", "blend": "paths, pixel by pixel"}
+SANITY = ("midpoints_blend", "real", "noise", "blend")
+
+# What comparisons of runs show, by the question it answers; data sets have those that make sense for them.
+COLUMNS = {
+    "Interpolation": (
+        "fid_midpoints_lerp",
+        "realism_midpoints_lerp",
+        "evenness_lerp",
+        "detour_lerp",
+        "path_length_lerp",
+        "lines_mean_distance_lerp",
+        "lines_smoothness_lerp",
+    ),
+    "Interpolation on a great circle": (
+        "fid_midpoints_slerp",
+        "realism_midpoints_slerp",
+        "evenness_slerp",
+        "detour_slerp",
+        "path_length_slerp",
+        "lines_mean_distance_slerp",
+        "lines_smoothness_slerp",
+    ),
+    "Codes": ("probe_accuracy", "cluster_accuracy", "latent_w2", "latent_mmd"),
+    "Reconstruction": (
+        "reconstruction_mse",
+        "fid_reconstructions",
+        "kid_reconstructions",
+        "precision_reconstructions",
+        "recall_reconstructions",
+    ),
+    "Samples of the prior": ("fid_prior", "kid_prior", "precision_prior", "recall_prior", "realism_prior"),
+}
+
+
+def parse(name: str) -> tuple[Entry, str]:
+    """What a number's name stands for: its metric, and of which images ("" for the codes and the whole test set)."""
+    for key, entry in METRICS.items():
+        if name == key or name.startswith(f"{key}_"):
+            return entry, name[len(key) + 1 :]
+    return Entry(name, "a metric of another version"), ""
+
+
+def title(name: str) -> str:
+    """A number's name in words, such as "FID of midpoints, lerp"."""
+    entry, kind = parse(name)
+    return f"{entry.title} of {(IMAGES | PATHS).get(kind, kind)}" if kind else entry.title

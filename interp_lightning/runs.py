@@ -1,0 +1,323 @@
+"""A run's folder: what is in it, how a model comes out of it, how results get into it."""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch.optim import Optimizer
+
+from interp_lightning import __version__
+from interp_lightning.data.base import ImageData
+from interp_lightning.data.digits import Digits
+from interp_lightning.errors import CheckpointError, ConfigError, ResultsError, check_choice, check_integer
+from interp_lightning.models.base import Autoencoder
+from interp_lightning.networks import Network
+from interp_lightning.penalties.base import Penalty
+from interp_lightning.schedules import Schedule
+
+# What each part of a run's configuration may set up, unless the run is trusted.
+PARTS = {
+    "data": ImageData,
+    "network": Network,
+    "penalty": Penalty,
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "model": Autoencoder,
+}
+OURS = ("interp_lightning.", "torch.optim.")
+
+
+class Run(NamedTuple):
+    """A trained run: what `load_run` returns."""
+
+    model: Autoencoder  # on the CPU, in evaluation mode
+    datamodule: ImageData  # not loaded yet; its splits load themselves when asked for
+    config: dict[str, Any]
+
+
+def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = None, trust: bool = False) -> Run:
+    """Load a trained model with its data and configuration.
+
+    Args:
+        folder: a run's folder, or a checkpoint file.
+        checkpoint: which one of a folder, "last" or "best".
+        root: the folder of the data files, if it is not where it was in training.
+        trust: let the configuration set up classes from outside this package, such as a penalty of your own. That runs
+            their code: only for runs whose origin you know.
+
+    Returns:
+        (model, datamodule, config).
+
+    Raises:
+        CheckpointError: there is no such checkpoint; it is damaged or another program's; it names foreign code.
+    """
+    path = checkpoint_file(Path(folder), checkpoint)
+    state = read_checkpoint(path)
+    config = state["hyper_parameters"]
+    written = f"it was written by interp_lightning {state.get('interp_lightning', 'before 0.1')}, this is {__version__}"
+    try:
+        if not trust:
+            _check_targets(config, path)
+        data = _data(config, root)
+        model = build_model(OmegaConf.create(config), data)
+        model.on_load_checkpoint(state)
+        model.load_state_dict(state["state_dict"])
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever code of another version trips over
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise CheckpointError(f"{path} does not fit this program ({reason[:300]}); {written}") from error
+    broken = [name for name, value in model.state_dict().items() if not _finite(value)]
+    if broken:
+        raise CheckpointError(f"{path} holds NaN or infinite weights ({broken[0]}, …); use an earlier checkpoint")
+    return Run(model.eval(), data, config)
+
+
+def checkpoint_file(source: Path, name: str = "last") -> Path:
+    """The file of a run's checkpoint; a file is its own.
+
+    Raises:
+        CheckpointError: the run has none of that name.
+    """
+    path = source / "checkpoints" / f"{name}.ckpt" if source.is_dir() else source
+    if source.is_dir() and not path.is_file():
+        there = ", ".join(sorted(file.stem for file in path.parent.glob("*.ckpt")))
+        way_out = f"it has: {there}" if there else "name the folder of a run that has trained for an epoch"
+        raise CheckpointError(f"{source} holds no checkpoints/{name}.ckpt; {way_out}")
+    return path
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint file, verified; nothing in it is executed.
+
+    Raises:
+        CheckpointError: it is missing, truncated, altered, or not of this project.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} is no checkpoint: there is no such file; name one of a run's checkpoints/*.ckpt")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            altered = archive.testzip()  # by each entry's CRC-32, which torch.load does not look at
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whichever a damaged file happens to raise: it is refused all the same
+        raise CheckpointError(
+            f"{path} is no readable checkpoint of this project ({type(error).__name__}: it is truncated, altered or "
+            "another kind of file); use another"
+        ) from error
+    if altered is not None:
+        raise CheckpointError(f"{path} has been altered since it was written (checksum of {altered}); use another")
+    ours = isinstance(state, dict) and {"hyper_parameters", "state_dict", "batches_seen", "epoch"} <= state.keys()
+    if not ours or not {"choices", "data_used", *PARTS} <= state["hyper_parameters"].keys():
+        raise CheckpointError(
+            f"{path} is a checkpoint, but not one that interp_lightning {__version__} writes; train again"
+        )
+    return state
+
+
+def prepare(device: str, threads: int) -> torch.device:
+    """Set up torch for a command that does not train, and say where it is to work.
+
+    Args:
+        device: "cpu", "cuda", or "auto", the GPU if there is one.
+        threads: of the CPU.
+
+    Raises:
+        ConfigError: there is no such device, or threads is below 1.
+    """
+    torch.set_num_threads(check_integer("threads", threads, least=1))
+    check_choice("device", device, ("auto", "cpu", "cuda"))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("`device` (=cuda) is not there; leave it out to work on the CPU")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def build_model(cfg: DictConfig, data: ImageData) -> Autoencoder:
+    """The model that a configuration describes, for the images of a data set."""
+    return instantiate(
+        cfg.model,
+        network=instantiate(cfg.network, image_shape=data.image_shape, latent_dim=cfg.latent_dim),
+        penalty=instantiate(cfg.penalty, _convert_="all"),
+        optimizer=instantiate(cfg.optimizer),
+        schedule=instantiate(cfg.schedule),
+        seed=cfg.seed,
+    )
+
+
+def find_runs(paths: list[str]) -> list[Path]:
+    """The runs in some folders, sorted by their names; each is a run itself or holds runs at any depth.
+
+    Raises:
+        ConfigError: a folder does not exist or has no run in it.
+    """
+    runs: list[Path] = []
+    for name in paths:
+        folder = Path(name)
+        if not folder.is_dir():
+            raise ConfigError(
+                f"{name} is no folder; name a run's, such as outputs/acai_wasserstein/<time>, or a sweep's"
+            )
+        found = [folder] if _is_run(folder) else sorted((run for run in _below(folder) if _is_run(run)), key=_natural)
+        if not found:
+            raise ConfigError(
+                f"{name} holds no run: no results.json and no checkpoints; name the folder above or below"
+            )
+        runs += [run for run in found if run not in runs]
+    return runs
+
+
+def read_results(run: Path) -> dict[str, Any]:
+    """A run's results.json.
+
+    Raises:
+        ResultsError: it is missing, damaged or of another version.
+    """
+    path = run / "results.json"
+    again = f"python -m interp_lightning.evaluate run={run} writes it anew"
+    if not path.is_file():
+        raise ResultsError(f"{run} has no results.json; {again}")
+    try:
+        results = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path} cannot be read ({error}); {again}") from error
+    missing = {"model", "penalty", "data", "seed", "config", "protocol", "metrics", "sanity"} - set(results)
+    if missing:
+        raise ResultsError(f"{path} lacks {', '.join(sorted(missing))}, so another version wrote it; {again}")
+    return results
+
+
+def write_results(run: Path, results: dict[str, Any]) -> None:
+    """Write results.json, all or nothing; a number that is not finite becomes null, as JSON has no other word."""
+    part = run / f".results.json.{os.getpid()}.part"
+    part.write_text(json.dumps(_finite_numbers(results), indent=2, allow_nan=False) + "\n")
+    part.replace(run / "results.json")
+
+
+def new_results(config: dict[str, Any], budget: dict[str, Any], images_per_second: float) -> dict[str, Any]:
+    """results.json of a run, but for what an evaluation adds."""
+    return {
+        "model": config["choices"]["model"],
+        "penalty": config["choices"]["penalty"],
+        "data": config["data_used"],
+        "data_asked_for": config["choices"]["data"],
+        "seed": config["seed"],
+        "budget": budget,
+        "images_per_second": round(images_per_second, 1),
+        "versions": {package: version(package) for package in ("torch", "lightning", "torchvision", "hydra-core")}
+        | {"interp_lightning": __version__, "python": sys.version.split()[0]},
+        "git_commit": git_commit(),
+        "config_hash": config_hash(config),
+        "config": config,
+    }
+
+
+def results_so_far(source: Path, config: dict[str, Any], data: ImageData) -> dict[str, Any]:
+    """results.json of a run, or what of it a checkpoint tells where there is none: it was interrupted, or is a file."""
+    if source.is_dir():
+        with contextlib.suppress(ResultsError):
+            return read_results(source)
+    state = read_checkpoint(checkpoint_file(source))
+    seconds = [each["seconds"] for key, each in state["callbacks"].items() if key.startswith("Recorder")]
+    images = state["batches_seen"] * data.batch_size
+    budget = {"epochs": images // len(data.train), "images": images, "seconds": round(sum(seconds), 1)}
+    return new_results(config, budget, images / sum(seconds) if sum(seconds) else 0.0)
+
+
+def title(config: dict[str, Any]) -> str:
+    """What a figure says of a run: model, penalty, data."""
+    choices, used = config["choices"], config["data_used"]
+    substitute = "" if used == choices["data"] else f" (instead of {choices['data']})"
+    return f"{choices['model']} × {choices['penalty']} on {used}{substitute}"
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that this code runs from; None for an installed package."""
+    checkout = Path(__file__).parent.parent
+    if not (checkout / ".git").exists():
+        return None
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """SHA-256 of everything in the configuration that makes the weights what they are."""
+    relevant = {key: value for key, value in config.items() if key not in ("outputs", "ckpt_path", "metrics")}
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names, as on the command line."""
+    settings: dict[str, Any] = {}
+    for key, value in config.items():
+        settings |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return settings
+
+
+def _data(config: dict[str, Any], root: str | None) -> ImageData:
+    """The data set that the run trained on: what it asked for, or the substitute."""
+    if config["data_used"] != config["choices"]["data"]:
+        return Digits(config["data"]["batch_size"], config["seed"])
+    settings = config["data"] | {"fallback": None} | ({"root": root} if root and "root" in config["data"] else {})
+    return instantiate(settings, seed=config["seed"])
+
+
+def _check_targets(config: dict[str, Any], path: Path) -> None:
+    """Refuse a configuration that would call anything but classes of this package and of torch.optim."""
+    for part, base in PARTS.items():
+        target, *nested = _targets(config[part])
+        known = (
+            not nested and isinstance(target, str) and target.startswith(OURS) and _is_class(get_object(target), base)
+        )
+        if not known or "${" in json.dumps(config):  # a reference could bring in what stands elsewhere
+            raise CheckpointError(
+                f"{path}: `{part}` would run {[target, *nested][-1]}, which is not this package's; with trust=true it "
+                "is run, if you know where the file comes from"
+            )
+
+
+def _targets(value: Any) -> list[Any]:
+    """All that a configuration would call, from the outside in."""
+    if isinstance(value, dict):
+        own = [value["_target_"]] if "_target_" in value else []
+        return own + [target for key, each in value.items() if key != "_target_" for target in _targets(each)]
+    return [target for each in value for target in _targets(each)] if isinstance(value, list) else []
+
+
+def _is_class(thing: object, base: type) -> bool:
+    return isinstance(thing, type) and issubclass(thing, base)
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "results.json").is_file() or any(folder.glob("checkpoints/*.ckpt"))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.glob("**/*") if path.is_dir())
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts a sweep's 2 before its 10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in path.parts]
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, torch.Tensor) or bool(value.isfinite().all())
+
+
+def _finite_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite_numbers(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite_numbers(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

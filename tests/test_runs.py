@@ -1,0 +1,192 @@
+"""Trained runs from their folders: models as they were, and what cannot be one refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import IMAGE_SHAPE
+
+import interp_lightning
+from interp_lightning.errors import CheckpointError, ConfigError, ResultsError
+from interp_lightning.runs import find_runs, load_run, prepare, read_results, write_results
+
+
+@pytest.fixture
+def copy(trained, tmp_path) -> Path:
+    """A run that a test may damage."""
+    return Path(shutil.copytree(trained["acai"], tmp_path / "copy"))
+
+
+def change(run: Path, **changes: object) -> None:
+    """Save the run's last checkpoint again, changed."""
+    path = run / "checkpoints" / "last.ckpt"
+    state = torch.load(path, weights_only=True)
+    for name, value in changes.items():
+        part = state
+        *parents, key = name.split("__")
+        for parent in parents:
+            part = part[parent]
+        part[key] = value
+    torch.save(state, path)
+
+
+def test_a_session_as_in_a_notebook(trained):
+    model, datamodule, config = interp_lightning.load_run(trained["acai"])
+    assert not model.training
+    saved = torch.load(trained["acai"] / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
+    assert config["penalty"]["lam"] == 0.003
+    assert datamodule.name == "digits"
+
+    images, _ = datamodule.test.batch(torch.arange(4))
+    x = images / 127.5 - 1
+    with torch.no_grad():
+        path = model.interpolate(x[:2], x[2:], steps=5, how="slerp")
+        torch.testing.assert_close(path[:, 0], model.decode(model.encode(x[:2])), atol=1e-5, rtol=1e-4)
+    assert path.shape == (2, 5, *IMAGE_SHAPE)
+
+
+def test_the_best_checkpoint_or_any_file(trained):
+    best = load_run(trained["acai"], checkpoint="best").model
+    file = load_run(trained["acai"] / "checkpoints" / "best.ckpt").model
+    assert all(torch.equal(value, file.state_dict()[name]) for name, value in best.state_dict().items())
+    with pytest.raises(CheckpointError, match=r"holds no checkpoints/first\.ckpt; it has: best, last"):
+        load_run(trained["acai"], checkpoint="first")
+
+
+def test_a_run_on_substituted_data_is_loaded_with_those(launch, tmp_path):
+    folder = launch("data=mnist", f"data.root={tmp_path}/nowhere", "trainer.limit_train_batches=2")
+    assert load_run(folder).datamodule.name == "digits"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), r"holds no checkpoints/last\.ckpt; it has: best"),
+        (lambda path: path.write_bytes(path.read_bytes()[:5000]), r"is no readable checkpoint .* truncated"),
+        (lambda path: path.write_bytes(b""), r"is no readable checkpoint"),
+        (lambda path: path.write_text("weights"), r"is no readable checkpoint"),
+        (lambda path: torch.save({"state_dict": {}}, path), r"not one that interp_lightning .* writes; train again"),
+        (lambda path: torch.save([1, 2], path), r"not one that interp_lightning .* writes; train again"),
+    ],
+)
+def test_missing_truncated_and_foreign_checkpoints_are_refused(damage, message, copy):
+    damage(copy / "checkpoints" / "last.ckpt")
+    with pytest.raises(CheckpointError, match=message):
+        load_run(copy)
+
+
+def test_a_flipped_bit_in_a_weight_is_noticed(copy):
+    path = copy / "checkpoints" / "last.ckpt"
+    state = torch.load(path, weights_only=True)["state_dict"]
+    weight = next(value for value in state.values() if value.ndim == 2)
+    content = bytearray(path.read_bytes())
+    at = content.find(weight.numpy().tobytes())
+    assert at > 0
+    content[at] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(CheckpointError, match=r"has been altered since it was written|truncated, altered"):
+        load_run(copy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hyper_parameters__latent_dim": 16}, r"does not fit this program \(.*size mismatch"),
+        ({"hyper_parameters__network__depth": "deep", "interp_lightning": "9.9"}, r"by interp_lightning 9\.9, this is"),
+        ({"hyper_parameters__model__beta": 4}, r"does not fit this program \(.*'beta'"),
+        ({"hyper_parameters__model__lam": -1}, r"does not fit this program \(.*model\.lam"),
+        ({"state_dict__encoder.0.weight": torch.zeros(2)}, r"does not fit this program"),
+    ],
+)
+def test_checkpoints_of_other_versions_are_refused(changes, message, copy):
+    change(copy, **changes)
+    with pytest.raises(CheckpointError, match=message):
+        load_run(copy)
+
+
+def test_nan_weights_are_refused(copy):
+    state = torch.load(copy / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    name, weight = next((n, w) for n, w in state.items() if w.is_floating_point() and w.numel())
+    change(copy, **{f"state_dict__{name}": torch.full_like(weight, torch.nan)})
+    with pytest.raises(CheckpointError, match=r"holds NaN or infinite weights .*use an earlier checkpoint"):
+        load_run(copy)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hyper_parameters__penalty___target_": "os.system"},
+        {"hyper_parameters__penalty___target_": "torch.hub.load"},
+        {"hyper_parameters__penalty___target_": "interp_lightning.experiment.run"},
+        {"hyper_parameters__penalty__mean": {"_target_": "pathlib.Path.touch", "self": "trap"}},
+        {"hyper_parameters__penalty__mean": [{"_target_": "pathlib.Path", "_args_": ["trap"]}]},
+        {"hyper_parameters__penalty__mean": "${data}"},
+        {"hyper_parameters__optimizer___target_": "builtins.open"},
+    ],
+)
+def test_foreign_code_is_not_run_unless_trusted(changes, copy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    change(copy, **changes)
+    with pytest.raises(CheckpointError, match=r"which is not this package's; with trust=true it is run"):
+        load_run(copy)
+    assert not (tmp_path / "trap").exists()
+
+
+def test_a_trusted_run_may_use_a_class_of_ones_own(copy, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("from interp_lightning.penalties.wasserstein import Wasserstein as Mine\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    change(copy, hyper_parameters__penalty___target_="mine.Mine")
+    with pytest.raises(CheckpointError, match=r"`penalty` would run mine\.Mine"):
+        load_run(copy)
+    assert load_run(copy, trust=True).model.penalty.lam == 0.003
+
+
+def test_runs_are_found_at_any_depth_in_the_order_of_their_numbers(tmp_path):
+    for name in ("10", "2", "1/deep"):
+        (tmp_path / "sweep" / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / "sweep" / name / "checkpoints" / "last.ckpt").touch()
+    (tmp_path / "sweep" / "other").mkdir()
+    sweep = tmp_path / "sweep"
+    assert find_runs([str(sweep)]) == [sweep / "1" / "deep", sweep / "2", sweep / "10"]
+    assert find_runs([str(sweep / "2"), str(sweep)]) == [sweep / "2", sweep / "1" / "deep", sweep / "10"]
+    with pytest.raises(ConfigError, match=r"nowhere is no folder; name a run's"):
+        find_runs(["nowhere"])
+    with pytest.raises(ConfigError, match=r"other holds no run: no results\.json and no checkpoints"):
+        find_runs([str(sweep / "other")])
+
+
+def test_results_are_written_whole_and_without_numbers_that_json_lacks(tmp_path):
+    write_results(tmp_path, {"metrics": {"a": float("nan"), "b": 1.5}, "list": [float("inf")]})
+    assert json.loads((tmp_path / "results.json").read_text()) == {"metrics": {"a": None, "b": 1.5}, "list": [None]}
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"has no results\.json; python -m interp_lightning\.evaluate run="),
+        ("{", r"results\.json cannot be read"),
+        ("[]", r"lacks config, .*so another version wrote it"),
+        ('{"metrics": {}}', r"lacks config, .*so another version wrote it"),
+    ],
+)
+def test_bad_results_say_how_to_get_good_ones(content, message, tmp_path):
+    if content is not None:
+        (tmp_path / "results.json").write_text(content)
+    with pytest.raises(ResultsError, match=message):
+        read_results(tmp_path)
+
+
+def test_devices(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert prepare("auto", 1) == torch.device("cpu")
+    for device, threads, message in (
+        ("tpu", 1, r"`device` \(='tpu'\) must be one of: auto, cpu, cuda"),
+        ("cuda", 1, r"`device` \(=cuda\) is not there; leave it out"),
+        ("cpu", 0, r"`threads` \(=0\) must be an integer ≥ 1"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            prepare(device, threads)
