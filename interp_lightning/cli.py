@@ -53,8 +53,8 @@ def read_settings(given: list[str], defaults: Settings) -> Settings:
 
     Args:
         given: the arguments. One that is not key=value is a path, for the first setting.
-        defaults: each setting with its value if it is not given, whose type it has; a list takes what is given
-            several times, and one named by a group, such as "metrics", all that begins with it, for Hydra.
+        defaults: each setting with its value if it is not given, whose type it has. A list takes what is given several
+            times; a tuple is a group of Hydra's, such as metrics=full metrics.pairs=9, and takes them as they are.
 
     Raises:
         ConfigError: a key that is none of them, or a value that is none of its type.
@@ -68,13 +68,14 @@ def read_settings(given: list[str], defaults: Settings) -> Settings:
         if not equals or (key not in defaults and Path(argument).exists()):
             key, value = first, argument
         group = key.split(".")[0]
-        if key not in defaults and (group == key or not isinstance(defaults.get(group), list)):
+        if isinstance(defaults.get(group), tuple):
+            settings[group] += (argument,)
+            continue
+        if key not in defaults:
             raise ConfigError(f"`{key}` is no setting of this command; it has: {', '.join(defaults)}")
         if not value:
             raise ConfigError(f"`{key}` has no value; give one as {key}=…, or leave it out")
-        if key not in defaults:
-            settings[group].append(argument)
-        elif isinstance(defaults[key], list):
+        if isinstance(defaults[key], list):
             settings[key].append(value)
         else:
             settings[key] = _value(key, value, defaults[key])

@@ -33,7 +33,7 @@ DEFAULTS: Settings = {
     "run": [],
     "ckpt": [],
     "out": "",
-    "metrics": [],
+    "metrics": (),
     "data.root": "",
     "device": "auto",
     "threads": 1,
@@ -88,13 +88,13 @@ def evaluate(
     report(results, folder)
 
 
-def _evaluation(overrides: list[str]) -> "Evaluation":
+def _evaluation(overrides: tuple[str, ...]) -> "Evaluation":
     """The evaluation that conf/metrics and the command line describe."""
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return instantiate(compose("config", overrides).metrics)
+        return instantiate(compose("config", list(overrides)).metrics)
 
 
 def _name(source: Path) -> str:

@@ -230,7 +230,11 @@ def results_so_far(source: Path, config: dict[str, Any], data: ImageData) -> dic
     state = read_checkpoint(checkpoint_file(source))
     seconds = [each["seconds"] for key, each in state["callbacks"].items() if key.startswith("Recorder")]
     images = state["batches_seen"] * data.batch_size
-    budget = {"epochs": images // len(data.train), "images": images, "seconds": round(sum(seconds), 1)}
+    budget = {
+        "epochs": state["batches_seen"] // len(data.train_dataloader()),
+        "images": images,
+        "seconds": round(sum(seconds), 1),
+    }
     return new_results(config, budget, images / sum(seconds) if sum(seconds) else 0.0)
 
 

@@ -115,7 +115,7 @@ def test_two_devices_train_one_model(penalty, tmp_path):
     assert done.returncode == 0, done.stderr
     (folder,) = runs(tmp_path)
     assert json.loads((folder / "results.json").read_text())["budget"]["images"] == 3 * 64
-    assert done.stdout.count("reconstruction mse") == 1
+    assert done.stdout.count("mean squared error") == 1
 
 
 def test_devices_are_refused_in_a_sweep(tmp_path):

@@ -1,0 +1,406 @@
+"""The commands beside training: evaluate, interpolate, compare, on tiny runs."""
+
+import csv
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageSequence
+
+from interp_lightning import compare, evaluate, interpolate
+from interp_lightning.cli import read_settings
+from interp_lightning.comparison import collect
+from interp_lightning.data.digits import Digits
+from interp_lightning.data.files import read_image
+from interp_lightning.data.lines import Lines
+from interp_lightning.data.mnist import MNIST
+from interp_lightning.errors import ConfigError, DataError, ResultsError
+
+QUICK = ["metrics.restarts=3", "metrics.images=100", "metrics.pairs=8", "metrics.steps=4"]
+Call = Callable[..., None]
+
+
+def call(module: Any, *arguments: str) -> None:
+    """What a command line does, in this process."""
+    module.work(read_settings(list(arguments), module.DEFAULTS))
+
+
+def results(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text())
+
+
+# Settings
+
+
+def test_settings_of_every_kind():
+    defaults = {"run": [], "metrics": (), "out": "", "steps": 11, "trust": False, "data.root": ""}
+    given = ["run=a", "b", "run=c=d", "metrics=full", "metrics.pairs=3", "steps=4", "trust=True", "data.root=x=y"]
+    assert read_settings(given, defaults) == {
+        "run": ["a", "b", "c=d"],
+        "metrics": ("metrics=full", "metrics.pairs=3"),
+        "out": "",
+        "steps": 4,
+        "trust": True,
+        "data.root": "x=y",
+    }
+    assert defaults["run"] == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("step=4", r"`step` is no setting of this command; it has: run, steps, trust, metrics"),
+        ("run.a=4", r"`run\.a` is no setting"),
+        ("--steps=4", r"`--steps` is no setting"),
+        ("--verbose", r"`--verbose` is no setting; settings are given as key=value, see --help"),
+        ("steps=many", r"`steps` \(=many\) must be an integer, such as 11"),
+        ("trust=maybe", r"`trust` \(=maybe\) must be true or false"),
+        ("run=", r"`run` has no value; give one as run=…, or leave it out"),
+    ],
+)
+def test_settings_that_are_none(argument, message):
+    with pytest.raises(ConfigError, match=message):
+        read_settings([argument], {"run": [], "steps": 11, "trust": False, "metrics": ()})
+
+
+@pytest.mark.parametrize("module", ["evaluate", "interpolate", "compare"])
+def test_help_names_every_setting_and_does_not_import_torch(module):
+    code = (
+        f"import sys\nfrom interp_lightning import {module} as m\nfrom interp_lightning.cli import command\n"
+        "sys.argv[1:] = ['--help']\ntry:\n    command(m.USAGE, m.DEFAULTS, m.work)\n"
+        "finally:\n    assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    defaults = {"evaluate": evaluate, "interpolate": interpolate, "compare": compare}[module].DEFAULTS
+    for key in defaults:
+        assert f"{key}=" in done.stdout or (module, key) == ("compare", "run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["evaluate", "run=nowhere"], "nowhere is no folder; name a run's"),
+        (["interpolate", "a=1", "b=2", "how=line", "run=x"], "`how` (='line') must be one of: lerp, slerp"),
+        (["compare", "nowhere"], "nowhere is no folder"),
+        (["evaluate", "metrics=slow", "run=."], "`metrics` (=slow) must be one of: fast, full"),
+    ],
+)
+def test_errors_are_a_sentence(arguments, expected, tmp_path):
+    command = [sys.executable, "-m", f"interp_lightning.{arguments[0]}", *arguments[1:]]
+    repository = str(Path(__file__).parent.parent)
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": repository}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# evaluate
+
+
+def test_evaluating_a_run_again_gives_its_own_numbers(trained, tmp_path, capsys):
+    run = Path(shutil.copytree(trained["acai"], tmp_path / "run"))
+    before = results(run)
+    shutil.rmtree(run / "figures")
+    call(evaluate, f"run={run}", *QUICK)
+    assert results(run) == before
+    drawn = {path.stem for path in (run / "figures").iterdir()}
+    assert {"interpolation_lerp", "path_profile", "latent_scatter", "prior_samples"} <= drawn
+    assert "largest step" in capsys.readouterr().out
+
+
+def test_evaluating_elsewhere_leaves_the_run_alone(trained, tmp_path):
+    run, before = trained["acai"], {path: path.stat().st_mtime for path in trained["acai"].rglob("*")}
+    call(evaluate, f"run={run}", f"out={tmp_path}/out", *QUICK, "metrics.images=150")
+    assert results(tmp_path / "out")["protocol"]["images"] == 150
+    assert {path: path.stat().st_mtime for path in run.rglob("*")} == before
+
+
+def test_evaluating_a_file_and_an_interrupted_run(trained, tmp_path):
+    run = Path(shutil.copytree(trained["acai"], tmp_path / "run"))
+    finished = results(run)
+    (run / "results.json").unlink()
+    call(evaluate, f"run={run}", *QUICK)
+    assert results(run)["metrics"] == finished["metrics"]
+    assert results(run)["budget"] == finished["budget"]
+    assert results(run)["config_hash"] == finished["config_hash"]
+
+    best = run / "checkpoints" / "best.ckpt"
+    with pytest.raises(ConfigError, match=r"`ckpt` .* needs out=DIR"):
+        call(evaluate, f"ckpt={best}")
+    call(evaluate, f"ckpt={best}", f"out={tmp_path}/best", *QUICK)
+    assert results(tmp_path / "best")["metrics"].keys() == finished["metrics"].keys()
+
+
+def test_one_bad_run_does_not_stop_the_others(trained, tmp_path, caplog):
+    for name in ("acai", "ae"):
+        shutil.copytree(trained[name], tmp_path / "sweep" / name)
+    (tmp_path / "sweep" / "acai" / "checkpoints" / "last.ckpt").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"1 of 2 could not be evaluated"):
+        call(evaluate, f"run={tmp_path}/sweep", f"out={tmp_path}/out", *QUICK)
+    assert "is no readable checkpoint" in caplog.text
+    (written,) = (tmp_path / "out").iterdir()
+    assert results(written)["model"] == "ae"
+    with pytest.raises(ConfigError, match=r"nothing to evaluate"):
+        call(evaluate, "metrics=fast")
+
+
+# interpolate
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "names"),
+    [
+        ("3", "8", ("label 3", "label 8")),
+        ("3", "3", ("label 3", "label 3")),
+        ("index:0", "17", ("test image 0 ", "test image 17 ")),
+        ("label:1", "index:3", ("label 1", "test image 3 ")),
+    ],
+)
+def test_between_test_images(a, b, names, trained, tmp_path, caplog):
+    caplog.set_level("INFO")
+    call(interpolate, f"run={trained['acai']}", f"a={a}", f"b={b}", f"out={tmp_path}", "steps=5", "how=slerp")
+    stem = f"{a}_to_{b}_slerp".replace(":", "")
+    with Image.open(tmp_path / f"{stem}.png") as strip:
+        assert strip.width > 4 * strip.height / 3
+    with Image.open(tmp_path / f"{stem}.gif") as animation:
+        frames = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(animation)]
+    assert len(frames) >= 60  # there and back
+    assert np.array_equal(frames[1], frames[-1])
+    first, second = re.findall(r"test image \d+ \(label \d\)", caplog.text)
+    assert names[0] in first
+    assert names[1] in second
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("a", "message"),
+    [
+        ("12345", r"`a` \(=12345\) must be an index below 360"),
+        ("label:11", r"`a` \(=label:11\) must be a label of data=digits, 0 to 9"),
+        ("index:x", r"`a` \(=index:x\) needs a number from 0 after the colon, such as index:3"),
+        ("-1", r"-1 is no file; name a PNG"),
+        ("nowhere.png", r"nowhere\.png is no file; name a PNG"),
+    ],
+)
+def test_ends_that_are_none(a, message, trained):
+    with pytest.raises(ConfigError, match=message):
+        call(interpolate, f"run={trained['acai']}", f"a={a}", "b=1")
+
+
+def test_what_interpolate_needs(trained):
+    for arguments, message in (
+        (["run=x", "b=1"], r"`a` is missing: name a label"),
+        (["a=1", "b=1"], r"`run` names no run; name one"),
+        (
+            [f"run={trained['acai']}", f"run={trained['ae']}", "a=1", "b=1"],
+            r"`run` names 2 runs, the first .*; name one",
+        ),
+        (["run=x", "a=1", "b=1", "steps=1"], r"`steps` \(=1\) must be an integer ≥ 2 and ≤ 1000"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            call(interpolate, *arguments)
+
+
+def test_between_ones_own_images(trained, tmp_path, caplog):
+    caplog.set_level("INFO")
+    digit = Digits(64).test.images[3, 0].numpy()
+    Image.fromarray(255 - digit).resize((300, 300)).convert("RGB").save(tmp_path / "mine.jpg")
+    call(interpolate, f"run={trained['acai']}", f"a={tmp_path}/mine.jpg", "b=1", f"out={tmp_path}")
+    assert "dark on light where digits is light on dark" in caplog.text
+    assert (tmp_path / "mine_to_1_lerp.png").is_file()
+    assert (tmp_path / "mine_to_1_lerp.gif").is_file()
+
+
+def as_saved(image: np.ndarray, how: str, path: Path) -> Path:
+    grey = Image.fromarray(image)
+    transparent = Image.merge("LA", (Image.new("L", grey.size, 0), grey))  # black ink on nothing
+    kinds = {
+        "as it is": grey,
+        "large": grey.resize((320, 320), Image.Resampling.BICUBIC),
+        "colour": Image.merge("RGB", (grey, grey, grey)),
+        "inverted": Image.fromarray(255 - image),
+        "transparent": transparent,
+        "16 bits": Image.fromarray(image.astype(np.uint16) * 257),
+        "palette": grey.convert("P"),
+        "off centre, on a wide page": Image.new("L", (90, 45), 0),
+    }
+    kinds["off centre, on a wide page"].paste(grey, (50, 9))
+    kinds[how].save(path)
+    return path
+
+
+class LikeMNIST(Digits):
+    """Digits that lie in their images as MNIST's do."""
+
+    drawing = MNIST.drawing
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["as it is", "large", "colour", "inverted", "transparent", "16 bits", "palette", "off centre, on a wide page"],
+)
+def test_a_picture_that_lies_right_stays_as_it_is(how, tmp_path):
+    data = LikeMNIST(64)
+    for item in range(5):
+        digit = as_saved(data.test.images[item, 0].numpy(), "as it is", tmp_path / "digit.png")
+        right, _ = read_image(digit, data)
+        pixels = ((right[0, 0] + 1) * 127.5).round().to(torch.uint8).numpy()
+        seen, inverted = read_image(as_saved(pixels, how, tmp_path / "saved.png"), data)
+        assert seen.shape == (1, 1, 32, 32)
+        assert inverted == (how in ("inverted", "transparent"))
+        assert (seen - right).square().mean() < (0.05 if how == "large" else 0.005)
+
+
+def test_a_photograph_of_ink_on_paper_is_cut_out_scaled_and_centred(tmp_path):
+    page = np.full((400, 700, 3), (220, 215, 190), dtype=np.float32)
+    page[80:330, 500:540] = (40, 40, 90)  # a one, far from the middle
+    page += np.random.default_rng(0).normal(0, 5, page.shape)
+    Image.fromarray(page.clip(0, 255).astype(np.uint8)).save(tmp_path / "photo.jpg")
+    seen, inverted = read_image(tmp_path / "photo.jpg", LikeMNIST(64))
+    ink = (seen[0, 0] > 0).nonzero()
+    assert inverted
+    assert ink[:, 0].max() - ink[:, 0].min() + 1 == 20
+    assert ink[:, 1].float().mean() == pytest.approx(16, abs=1)
+    assert seen[0, 0][:, :10].max() < -0.8  # no paper
+
+
+def test_images_that_are_no_drawings_are_taken_whole(tmp_path):
+    Image.fromarray(np.tile(np.arange(0, 240, 2, dtype=np.uint8), (60, 1))).save(tmp_path / "wide.png")
+    seen, _ = read_image(tmp_path / "wide.png", Lines(64))
+    assert seen.shape == (1, 1, 32, 32)
+    assert seen[0, 0, 16, 2] != seen[0, 0, 16, 29]
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.touch(), r"is empty; name a PNG"),
+        (lambda path: path.write_text("no image"), r"is no image; name a PNG"),
+        (lambda path: path.mkdir(), r"is no file; name a PNG"),
+        (
+            lambda path: Image.new("L", (1, 1)).save(path),
+            r"is 1 × 1 pixels, but must have 8 to 10,000 to a side; resize",
+        ),
+        (lambda path: Image.new("L", (20_000, 30)).save(path), r"is 20,000 × 30 pixels, but must have 8 to 10,000"),
+        (lambda path: Image.new("L", (50, 50), 77).save(path), r"is blank: all its pixels are alike"),
+    ],
+)
+def test_files_that_are_no_use(make, message, tmp_path):
+    make(tmp_path / "image.png")
+    with pytest.raises(DataError, match=message):
+        read_image(tmp_path / "image.png", Digits(64))
+
+
+def test_a_truncated_image(tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"image\.png cannot be read \(.*\); name a PNG"):
+        read_image(path, Digits(64))
+
+
+# compare
+
+
+@pytest.fixture
+def sweep(trained, tmp_path) -> Path:
+    """Five runs: an autoencoder, and ACAI with two λ and two seeds, whose numbers are made up where they matter."""
+    for name, source, lam, seed, fid in (
+        ("0", "ae", None, 0, 9.0),
+        ("1", "acai", 0.003, 0, 4.0),
+        ("2", "seed", 0.003, 1, 6.0),
+        ("3", "acai", 0.1, 0, 1.0),
+        ("10", "seed", 0.1, 1, 3.0),
+    ):
+        run = Path(shutil.copytree(trained[source], tmp_path / "sweep" / name))
+        content = results(run)
+        content["metrics"]["fid_midpoints_lerp"] = fid
+        assert content["seed"] == seed
+        if lam is not None:
+            content["config"]["penalty"]["lam"] = lam
+        (run / "results.json").write_text(json.dumps(content))
+    return tmp_path / "sweep"
+
+
+def test_what_a_comparison_leaves(sweep, capsys):
+    call(compare, str(sweep))
+    folder = sweep / "comparison"
+    printed = capsys.readouterr().out
+    assert "Interpolation" in printed
+    assert "1.41" in printed
+    written = {path.name for path in folder.iterdir()}
+    assert written == {"comparison.csv", "comparison.md", "report.html", "trade_off.png", "against_penalty_lam.png",
+                       *(f"pair_{number}.png" for number in range(1, 5))}  # fmt: skip
+
+    with (folder / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["run"]).name for row in rows] == ["0", "1", "2", "3", "10"]
+    assert [row["penalty.lam"] for row in rows] == ["0", "0.003", "0.003", "0.1", "0.1"]
+    assert {"seed", "reconstruction_mse", "fid_midpoints_lerp", "images_seen", "config_hash"} <= rows[0].keys()
+
+    table = (folder / "comparison.md").read_text()
+    assert "| acai × wasserstein, penalty.lam=0.1 | 2 | **2 ± 1.414** |" in table
+    assert "| acai × wasserstein, penalty.lam=0.003 | 2 | 5 ± 1.414 |" in table
+    assert "| ae × none | 1 | 9 |" in table
+
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 6
+    assert not re.search(r"""(src|href)\s*=\s*(?!["']?data:)""", page)
+    assert not re.search(r"<script|@import|url\(", page)
+    assert "acai × wasserstein, penalty.lam=0.1" in page
+
+
+def test_groups_are_runs_that_differ_by_their_seed_only(sweep):
+    groups = collect(sorted(sweep.iterdir())).groups
+    assert sorted(len(group.results) for group in groups) == [1, 2, 2]
+    best = collect(sorted(sweep.iterdir())).best("fid_midpoints_lerp")
+    assert best is not None
+    assert best.mean("fid_midpoints_lerp") == 2
+    assert best.deviation("fid_midpoints_lerp") == statistics.stdev([1, 3])
+
+
+def test_a_comparison_of_different_data_is_refused_unless_asked_for(trained, tmp_path):
+    runs = [trained["ae"], trained["lines"]]
+    with pytest.raises(ResultsError, match=r"different data sets do not rank together \(1 on digits, 1 on lines\)"):
+        call(compare, *map(str, runs), f"out={tmp_path}/a")
+    assert not (tmp_path / "a").exists()
+    call(compare, *map(str, runs), f"out={tmp_path}/b", "data=lines")
+    assert "lines" in (tmp_path / "b" / "report.html").read_text()
+    assert "distance to lines" in (tmp_path / "b" / "comparison.md").read_text()
+    call(compare, *map(str, runs), f"out={tmp_path}/c", "across_data=true")
+    table = (tmp_path / "c" / "comparison.md").read_text()
+    assert "ae × none on digits" in table
+    assert "ae × none on lines" in table
+    with pytest.raises(ResultsError, match=r"nothing to compare: none of 2 runs has results on data=mnist"):
+        call(compare, *map(str, runs), f"out={tmp_path}/d", "data=mnist")
+
+
+def test_runs_without_results_or_models_and_unlike_protocols_are_named(sweep, caplog):
+    (sweep / "0" / "results.json").unlink()
+    shutil.rmtree(sweep / "3" / "checkpoints")
+    content = results(sweep / "2")
+    content["protocol"]["restarts"] = 1000
+    (sweep / "2" / "results.json").write_text(json.dumps(content))
+    call(compare, str(sweep))
+    assert re.search(r"Left out: .*0 has no results\.json; python -m interp_lightning\.evaluate run=", caplog.text)
+    assert "Not all runs were measured alike" in caplog.text
+    assert "No pictures of acai × wasserstein, penalty.lam=0.1: " in caplog.text
+    assert "Not all runs were measured alike" in (sweep / "comparison" / "report.html").read_text()
+    with pytest.raises(ConfigError, match=r"nothing to compare: name runs"):
+        call(compare, "pictures=false")
