@@ -16,7 +16,7 @@ def test_links_and_figures_exist():
 
 
 def test_the_tables_name_every_choice():
-    for group in ("model", "penalty", "data", "network", "trainer", "experiment", "schedule"):
+    for group in ("model", "penalty", "data", "network", "trainer", "experiment", "schedule", "metrics"):
         for choice in choices(group):
             assert f"`{choice}`" in README, f"{group}={choice}"
 
