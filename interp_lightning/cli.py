@@ -69,7 +69,7 @@ def read_settings(given: list[str], defaults: Settings) -> Settings:
             key, value = first, argument
         group = key.split(".")[0]
         if isinstance(defaults.get(group), tuple):
-            settings[group] += (argument,)
+            settings[group] = (*settings[group], argument)
             continue
         if key not in defaults:
             raise ConfigError(f"`{key}` is no setting of this command; it has: {', '.join(defaults)}")
@@ -126,5 +126,5 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OmegaConfBaseException):
         return str(error).strip()
     if isinstance(error, OSError) and error.filename:
-        return f"`{error.filename}` cannot be written or read ({error.strerror}); set outputs=… to a folder of yours"
+        return f"`{error.filename}` cannot be written or read ({error.strerror}); name a folder of yours"
     return None

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interp_lightning.cli import CONF, Settings, command
+from interp_lightning.cli import CONF, Settings, command, explain
 
 if TYPE_CHECKING:
     import torch
@@ -59,8 +59,11 @@ def work(settings: Settings) -> None:
         log.info(f"Evaluating {source} …")
         try:
             evaluate(source, folder, evaluation, device, settings["data.root"] or None, settings["trust"])
-        except ConfigError as error:
-            log.error(f"{error}\n")
+        except Exception as error:
+            sentence = explain(error)
+            if sentence is None:
+                raise
+            log.error(f"{sentence}\n")
             failed.append(source)
     if failed:
         raise ConfigError(f"{len(failed)} of {len(runs) + len(files)} could not be evaluated, for the reasons above")
@@ -77,8 +80,8 @@ def evaluate(
     from interp_lightning.tables import report
 
     run = load_run(source, root=root, trust=trust)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)  # if that cannot be, now is the time to say so
     assessment = evaluation(run.model.to(device), run.datamodule)
-    folder.mkdir(parents=True, exist_ok=True)
     results = results_so_far(source, run.config, run.datamodule) | assessment.results()
     write_results(folder, results)
     x, heading = figures.examples(run.datamodule).to(device), title(run.config)

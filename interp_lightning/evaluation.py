@@ -115,6 +115,7 @@ class Evaluation:
     def __call__(self, model: Autoencoder, data: ImageData) -> Assessment:
         """Measure a model, which is left in evaluation mode and single precision."""
         with _exact_arithmetic():
+            judge = self.judge(data)
             model.float().eval()
             train, test = encode_all(model, data.train), encode_all(model, data.test)
             sample = _Sample(model, data, test.z, **self._sizes(data))
@@ -122,7 +123,6 @@ class Evaluation:
             sanity: dict[str, float] = {}
             profiles: dict[str, Profile] = {}
 
-            judge = self.judge(data)
             if judge is not None and len(sample.order) <= judge.dimension:
                 log.warning(
                     f"{len(sample.order)} test images are too few for statistics of {judge.dimension} features "

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 import torch
@@ -37,6 +38,9 @@ PARTS = {
     "model": Autoencoder,
 }
 OURS = ("interp_lightning.", "torch.optim.")
+# What other programs of this package read from results.json.
+RESULTS: dict[str, type] = {"model": str, "penalty": str, "data": str, "seed": int, "config_hash": str}
+RESULTS |= {"budget": dict, "config": dict, "protocol": dict, "metrics": dict, "sanity": dict}
 
 
 class Run(NamedTuple):
@@ -191,9 +195,14 @@ def read_results(run: Path) -> dict[str, Any]:
         results = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ResultsError(f"{path} cannot be read ({error}); {again}") from error
-    missing = {"model", "penalty", "data", "seed", "config", "protocol", "metrics", "sanity"} - set(results)
-    if missing:
-        raise ResultsError(f"{path} lacks {', '.join(sorted(missing))}, so another version wrote it; {again}")
+    wrong = [
+        key for key, kind in RESULTS.items() if not isinstance(results, dict) or not isinstance(results.get(key), kind)
+    ]
+    if not wrong:
+        numbers = {**results["metrics"], **results["sanity"], **results["budget"]}
+        wrong = [name for name, value in numbers.items() if not isinstance(value, (int, float, NoneType))]
+    if wrong:
+        raise ResultsError(f"{path} has no usable {', '.join(wrong)}, as if altered or by another version; {again}")
     return results
 
 

@@ -60,7 +60,10 @@ def test_help_and_configuration_do_not_import_torch(arguments, expected, tmp_pat
         (["penalty.lambda=1"], ["`penalty.lambda` is no setting of this run; --cfg job"]),
         (["penalty.lam=-1", "data=digits"], ["`penalty.lam` (=-1) must be a finite number ≥ 0; use penalty=none"]),
         (["+penalty.lamb=1", "data=digits"], ["`penalty` cannot be set up", "unexpected keyword argument 'lamb'"]),
-        (["outputs=/dev/null/outputs", "data=digits"], ["/dev/null/outputs", "cannot be written", "outputs="]),
+        (
+            ["outputs=/dev/null/outputs", "data=digits"],
+            ["/dev/null/outputs", "cannot be written", "name a folder of yours"],
+        ),
         (["trainer=gpu", "data=digits"], ["`trainer` cannot be set up", "gpu"]),
         (["trainer.precision=12", "data=digits"], ["precision"]),
     ],

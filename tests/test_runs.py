@@ -169,8 +169,8 @@ def test_results_are_written_whole_and_without_numbers_that_json_lacks(tmp_path)
     [
         (None, r"has no results\.json; python -m interp_lightning\.evaluate run="),
         ("{", r"results\.json cannot be read"),
-        ("[]", r"lacks config, .*so another version wrote it"),
-        ('{"metrics": {}}', r"lacks config, .*so another version wrote it"),
+        ("[]", r"has no usable model, .* as if altered or by another version; python -m"),
+        ('{"metrics": {}}', r"has no usable model, .*, sanity, as if altered"),
     ],
 )
 def test_bad_results_say_how_to_get_good_ones(content, message, tmp_path):
@@ -178,6 +178,14 @@ def test_bad_results_say_how_to_get_good_ones(content, message, tmp_path):
         (tmp_path / "results.json").write_text(content)
     with pytest.raises(ResultsError, match=message):
         read_results(tmp_path)
+
+
+def test_results_with_words_for_numbers_are_refused(copy):
+    content = json.loads((copy / "results.json").read_text())
+    content["metrics"]["fid_prior"] = "low"
+    (copy / "results.json").write_text(json.dumps(content))
+    with pytest.raises(ResultsError, match=r"has no usable fid_prior, as if altered"):
+        read_results(copy)
 
 
 def test_devices(monkeypatch):
