@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch_fidelity import feature_extractor_inceptionv3
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from interp_lightning.data.base import to_unit_range
 from interp_lightning.data.digits import Digits
@@ -98,6 +100,43 @@ def test_images_of_other_sizes_and_missing_inception_are_refused(monkeypatch):
         NETWORKS["inception"](Lines(2), None)
     monkeypatch.setattr(features, "NoTrainInceptionV3", unreachable)
     with pytest.raises(
-        ConfigError, match=r"weights are not to be had \(Name or service not known\); .*metrics\.weights"
+        ConfigError, match=r"weights are not to be had \(OSError: Name or service not known\); .*metrics\.weights"
     ):
         NETWORKS["inception"](Lines(2), None)
+
+
+@pytest.fixture
+def inception_weights(tmp_path, monkeypatch) -> Path:
+    """InceptionV3's weights as torch-fidelity stores them, but random ones."""
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_extractor_inceptionv3, "load_state_dict_from_url", lambda *args, **kwargs: {})
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        torch.manual_seed(0)
+        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+    torch.save(network.state_dict(), tmp_path / "inception.pth")
+    return tmp_path / "inception.pth"
+
+
+def test_inception_from_a_file_sees_grey_as_colour(inception_weights):
+    network = NETWORKS["inception"](Digits(64), str(inception_weights))
+    grey = torch.rand(2, 1, 32, 32) * 2 - 1
+    values, logits = network(grey)
+    assert values.shape == (2, network.dimension)
+    assert logits is None
+    torch.testing.assert_close(network(grey.expand(-1, 3, -1, -1))[0], values)
+    assert not torch.allclose(values[0], values[1])
+
+
+class Trap:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_code_in_a_weights_file_is_not_run(tmp_path):
+    torch.save(Trap(tmp_path / "trap"), tmp_path / "inception.pth")
+    with pytest.raises(ConfigError, match=r"weights are not to be had \(UnpicklingError"):
+        NETWORKS["inception"](Digits(64), str(tmp_path / "inception.pth"))
+    assert not (tmp_path / "trap").exists()

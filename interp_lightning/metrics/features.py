@@ -108,7 +108,7 @@ class Inception(Judge):
     """InceptionV3 as FID uses it, 2,048 features; slow, and made for photographs. By torch-fidelity.
 
     Args:
-        weights: torch-fidelity's file pt_inception-2015-12-05-6726825d.pth; None downloads it.
+        weights: torch-fidelity's file weights-inception-2015-12-05-6726825d.pth; None downloads it.
     """
 
     dimension = 2_048
@@ -117,13 +117,15 @@ class Inception(Judge):
         super().__init__()
         way_out = "use metrics.features=digits, which is shipped"
         try:
+            if weights is not None:
+                torch.load(weights, weights_only=True)  # torch-fidelity's own loading would run code that lies in it
             self.network = NoTrainInceptionV3("inception-v3-compat", [str(self.dimension)], weights)
         except ModuleNotFoundError as error:
             raise ConfigError(
                 f"`metrics.features` (=inception) needs torch-fidelity: pip install torch-fidelity, or {way_out}"
             ) from error
         except Exception as error:  # whatever a network or a damaged file happens to raise
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ConfigError(
                 f"`metrics.features` (=inception): its weights are not to be had ({reason}); name their file by "
                 f"metrics.weights=…, or {way_out}"
