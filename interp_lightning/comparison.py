@@ -150,7 +150,9 @@ def cell(group: Group, name: str) -> str:
     """A group's number as a table shows it: mean ± standard deviation over seeds."""
     entry, _ = parse(name)
     mean, deviation = group.mean(name), group.deviation(name)
-    return entry.format(mean) if math.isnan(deviation) else f"{entry.format(mean)} ± {entry.format(deviation)}"
+    if math.isnan(deviation):
+        return entry.format(mean)
+    return f"{entry.format(mean)} ± {entry.format(deviation) if entry.percent else f'{deviation:.2g}'}"
 
 
 def anchors(comparison: Comparison, names: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -213,5 +215,6 @@ def markdown(comparison: Comparison) -> str:
 def head(name: str) -> str:
     """A column's heading: the metric, and which way is better."""
     entry, kind = parse(name)
-    of = {"midpoints_lerp": " (midpoints)", "midpoints_slerp": " (midpoints)"}.get(kind, "")
-    return f"{entry.title}{of} {'↑' if entry.higher_is_better else '↓'}"
+    return (
+        f"{'midpoint ' if kind.startswith('midpoints') else ''}{entry.title} {'↑' if entry.higher_is_better else '↓'}"
+    )

@@ -44,7 +44,7 @@ def against_lambda(comparison: Comparison) -> dict[str, Figure]:
                 if known := [group for group in line if group.values(name)]:
                     _errorbar(axes, known, key, name, number)
             _lambda_axis(axes, [group.setting(key) or 0.0 for line in lines for group in line])
-            axes.set_xlabel(f"λ ({key})")
+            axes.set_xlabel(f"λ ({key})", fontsize=8)
             _value_axis(axes, "y", name)
         axes.legend(fontsize=7)
         drawn[f"against_{key.replace('.', '_')}"] = figure
@@ -132,7 +132,7 @@ def _value_axis(axes: Axes, which: str, name: str) -> None:
     axes.set(**{f"{which}label": f"{title(name)}\n({arrow})"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     if entry.percent:
-        axis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axis.set_major_formatter(lambda value, _: f"{value:.1%}")
     axis.label.set_fontsize(8)
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)

@@ -30,7 +30,8 @@ def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Se
             top, left = r * (height + gap), c * (width + gap)
             canvas[top : top + height, left : left + width] = images[r, c].float().clamp(-1, 1).movedim(0, 2) / 2 + 0.5
 
-    figure = Figure(figsize=(0.55 * count_c + 0.6, 0.55 * count_r + 0.7), dpi=150, layout="constrained")
+    names = 0.06 * max(map(len, rows), default=0)  # inches
+    figure = Figure(figsize=(0.55 * count_c + 0.6 + names, 0.55 * count_r + 0.7), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(canvas.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_yticks([r * (height + gap) + height / 2 for r in range(len(rows))], rows, fontsize=7)

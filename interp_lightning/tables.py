@@ -14,7 +14,7 @@ from interp_lightning.runs import title
 
 def report(results: dict[str, Any], folder: Path) -> None:
     """Print a run's numbers and where everything is."""
-    console = Console()
+    console = _console()
     metrics, budget = results["metrics"], results["budget"]
     table = _table(title(results["config"]), "test images", "", "")
     for name, value in metrics.items():
@@ -55,13 +55,19 @@ def _of_kind(numbers: dict[str, float], kind: str) -> dict[Entry, float]:
 def _table(heading: str, *columns: str) -> Table:
     table = Table(title=heading or None, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 or not column else "right")
+        table.add_column(column, justify="left" if index == 0 or not column else "right", no_wrap=index == 0)
     return table
+
+
+def _console() -> Console:
+    """As wide as the terminal; in a file or a pipe, which wrap nothing, as wide as tables like to be."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 def show(comparison: Comparison) -> None:
     """Print runs side by side, the best of each column in bold."""
-    console = Console()
+    console = _console()
     for heading, names in COLUMNS.items():
         columns = comparison.columns(names)
         if not columns:
@@ -69,7 +75,7 @@ def show(comparison: Comparison) -> None:
         table = _table(heading, "", "runs", *(head(name) for name in columns))
         for group in comparison.groups:
             cells = [f"[bold]{cell(group, n)}[/]" if comparison.best(n) is group else cell(group, n) for n in columns]
-            table.add_row(group.label, str(len(group.results)), *cells)
+            table.add_row(group.label.replace(", ", "\n"), str(len(group.results)), *cells)
         for what, values in anchors(comparison, columns):
             table.add_row(what, "", *values, style="dim")
         console.print(table)

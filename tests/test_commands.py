@@ -343,7 +343,7 @@ def test_what_a_comparison_leaves(sweep, capsys):
     folder = sweep / "comparison"
     printed = capsys.readouterr().out
     assert "Interpolation" in printed
-    assert "1.41" in printed
+    assert "2 ± 1.4" in printed
     written = {path.name for path in folder.iterdir()}
     assert written == {"comparison.csv", "comparison.md", "report.html", "trade_off.png", "against_penalty_lam.png",
                        *(f"pair_{number}.png" for number in range(1, 5))}  # fmt: skip
@@ -355,8 +355,8 @@ def test_what_a_comparison_leaves(sweep, capsys):
     assert {"seed", "reconstruction_mse", "fid_midpoints_lerp", "images_seen", "config_hash"} <= rows[0].keys()
 
     table = (folder / "comparison.md").read_text()
-    assert "| acai × wasserstein, penalty.lam=0.1 | 2 | **2 ± 1.414** |" in table
-    assert "| acai × wasserstein, penalty.lam=0.003 | 2 | 5 ± 1.414 |" in table
+    assert "| acai × wasserstein, penalty.lam=0.1 | 2 | **2 ± 1.4** |" in table
+    assert "| acai × wasserstein, penalty.lam=0.003 | 2 | 5 ± 1.4 |" in table
     assert "| ae × none | 1 | 9 |" in table
 
     page = (folder / "report.html").read_text()
