@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from interp_lightning.cli import Settings, command
 
 if TYPE_CHECKING:
+    import torch
     from matplotlib.figure import Figure
 
     from interp_lightning.comparison import Comparison
@@ -52,7 +53,7 @@ def work(settings: Settings) -> None:
     from interp_lightning.runs import find_runs, prepare
     from interp_lightning.tables import show
 
-    prepare(settings["device"], settings["threads"])
+    device = prepare(settings["device"], settings["threads"])
     if not settings["run"]:
         raise ConfigError("nothing to compare: name runs, or a folder of runs such as a sweep's")
     runs = find_runs(settings["run"])
@@ -65,7 +66,7 @@ def work(settings: Settings) -> None:
     (folder / "comparison.md").write_text(markdown(comparison) + "\n")
     drawn = comparison_figures.trade_off(comparison) | comparison_figures.against_lambda(comparison)
     if settings["pictures"]:
-        drawn |= _pairs(comparison, settings)
+        drawn |= _pairs(comparison, settings, device)
     figures.save(drawn, folder)
     (folder / "report.html").write_text(html(comparison, drawn))
     for note in comparison.notes:
@@ -73,16 +74,15 @@ def work(settings: Settings) -> None:
     log.info(f"Report:  {folder / 'report.html'}\nTables:  {folder / 'comparison.md'}, {folder / 'comparison.csv'}")
 
 
-def _pairs(comparison: "Comparison", settings: Settings) -> dict[str, "Figure"]:
+def _pairs(comparison: "Comparison", settings: Settings, device: "torch.device") -> dict[str, "Figure"]:
     """The same pairs of test images by the first run of every group whose model can be loaded."""
     import torch
 
     from interp_lightning import figures
     from interp_lightning.comparison_figures import side_by_side
     from interp_lightning.errors import ConfigError
-    from interp_lightning.runs import load_run, prepare
+    from interp_lightning.runs import load_run
 
-    device = prepare(settings["device"], settings["threads"])
     models, images = [], None
     for group in comparison.groups:
         source = group.results[0]

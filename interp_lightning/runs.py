@@ -169,9 +169,8 @@ def find_runs(paths: list[str]) -> list[Path]:
     for name in paths:
         folder = Path(name)
         if not folder.is_dir():
-            raise ConfigError(
-                f"{name} is no folder; name a run's, such as outputs/acai_wasserstein/<time>, or a sweep's"
-            )
+            hint = "; a checkpoint is named by ckpt=…" if folder.suffix == ".ckpt" else ""
+            raise ConfigError(f"{name} is no folder; name a run's, such as outputs/acai_wasserstein/<time>{hint}")
         found = [folder] if _is_run(folder) else sorted((run for run in _below(folder) if _is_run(run)), key=_natural)
         if not found:
             raise ConfigError(
@@ -249,9 +248,9 @@ def results_so_far(source: Path, config: dict[str, Any], data: ImageData) -> dic
 
 def title(config: dict[str, Any]) -> str:
     """What a figure says of a run: model, penalty, data."""
-    choices, used = config["choices"], config["data_used"]
-    substitute = "" if used == choices["data"] else f" (instead of {choices['data']})"
-    return f"{choices['model']} × {choices['penalty']} on {used}{substitute}"
+    choices = config["choices"]
+    substitute = f" (instead of {choices['data']})" if _substituted(config) else ""
+    return f"{choices['model']} × {choices['penalty']} on {config['data_used']}{substitute}"
 
 
 def git_commit() -> str | None:
@@ -279,10 +278,15 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _data(config: dict[str, Any], root: str | None) -> ImageData:
     """The data set that the run trained on: what it asked for, or the substitute."""
-    if config["data_used"] != config["choices"]["data"]:
+    if _substituted(config):
         return Digits(config["data"]["batch_size"], config["seed"])
     settings = config["data"] | {"fallback": None} | ({"root": root} if root and "root" in config["data"] else {})
     return instantiate(settings, seed=config["seed"])
+
+
+def _substituted(config: dict[str, Any]) -> bool:
+    """Whether the data that were asked for were not to be had."""
+    return config["data_used"] == config["data"].get("fallback")
 
 
 def _check_targets(config: dict[str, Any], path: Path) -> None:
