@@ -17,10 +17,10 @@ USAGE = """Measure trained runs again: all metrics into results.json, all figure
 
   python -m interp_lightning.evaluate run=outputs/acai_wasserstein/<time>      in the run's own folder
   python -m interp_lightning.evaluate run=DIR run=DIR metrics=full out=DIR     several, elsewhere
-  python -m interp_lightning.evaluate ckpt=DIR/checkpoints/best.ckpt out=DIR   another checkpoint than the last
+  python -m interp_lightning.evaluate ckpt=DIR/checkpoints/best.ckpt           another checkpoint than the last
 
   run=DIR         a run, or a folder of runs such as a sweep's; may be given several times
-  ckpt=FILE       a checkpoint by itself, which wants out=
+  ckpt=FILE       a checkpoint by itself; its results go into a folder beside it that is named like it
   out=DIR         where results.json and figures go instead; with several runs, a folder in it for each
   metrics=fast    how thoroughly: fast, or full (everything, as in the papers)
   metrics.KEY=…   restarts (of k-means), images (per set, null is all), pairs, steps, features, weights
@@ -51,11 +51,11 @@ def work(settings: Settings) -> None:
     runs, files, out = find_runs(settings["run"]), [Path(name) for name in settings["ckpt"]], settings["out"]
     if not runs and not files:
         raise ConfigError("nothing to evaluate: name a run by run=DIR or a checkpoint by ckpt=FILE")
-    if files and not out:
-        raise ConfigError(f"`ckpt` (={files[0]}) needs out=DIR, for its results are not those of its run's last state")
     failed = []
     for source in [*runs, *files]:
-        folder = (Path(out) / _name(source) if len(runs) + len(files) > 1 else Path(out)) if out else source
+        folder = source.with_suffix("") if source in files else source
+        if out:
+            folder = Path(out) / _name(source) if len(runs) + len(files) > 1 else Path(out)
         log.info(f"Evaluating {source} …")
         try:
             evaluate(source, folder, evaluation, device, settings["data.root"] or None, settings["trust"])

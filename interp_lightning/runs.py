@@ -171,7 +171,7 @@ def find_runs(paths: list[str]) -> list[Path]:
         if not folder.is_dir():
             hint = "; a checkpoint is named by ckpt=…" if folder.suffix == ".ckpt" else ""
             raise ConfigError(f"{name} is no folder; name a run's, such as outputs/acai_wasserstein/<time>{hint}")
-        found = [folder] if _is_run(folder) else sorted((run for run in _below(folder) if _is_run(run)), key=_natural)
+        found = sorted(_runs_below(folder), key=_natural)
         if not found:
             raise ConfigError(
                 f"{name} holds no run: no results.json and no checkpoints; name the folder above or below"
@@ -315,12 +315,14 @@ def _is_class(thing: object, base: type) -> bool:
     return isinstance(thing, type) and issubclass(thing, base)
 
 
-def _is_run(folder: Path) -> bool:
-    return (folder / "results.json").is_file() or any(folder.glob("checkpoints/*.ckpt"))
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.glob("**/*") if path.is_dir())
+def _runs_below(folder: Path, below: bool = False) -> Iterator[Path]:
+    """The folder itself if it is a run, or else the runs in it; what lies in a run belongs to it."""
+    if (folder / "results.json").is_file() or any(folder.glob("checkpoints/*.ckpt")):
+        yield folder
+    elif not (below and folder.is_symlink()):  # a link to a run is followed, but none that could lead round in circles
+        for path in folder.iterdir():
+            if path.is_dir():
+                yield from _runs_below(path, below=True)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

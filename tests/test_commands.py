@@ -24,6 +24,7 @@ from interp_lightning.data.files import read_image
 from interp_lightning.data.lines import Lines
 from interp_lightning.data.mnist import MNIST
 from interp_lightning.errors import ConfigError, DataError, ResultsError
+from interp_lightning.runs import find_runs
 
 QUICK = ["metrics.restarts=3", "metrics.images=100", "metrics.pairs=8", "metrics.steps=4"]
 Call = Callable[..., None]
@@ -137,10 +138,9 @@ def test_evaluating_a_file_and_an_interrupted_run(trained, tmp_path):
     assert results(run)["config_hash"] == finished["config_hash"]
 
     best = run / "checkpoints" / "best.ckpt"
-    with pytest.raises(ConfigError, match=r"`ckpt` .* needs out=DIR"):
-        call(evaluate, f"ckpt={best}")
-    call(evaluate, f"ckpt={best}", f"out={tmp_path}/best", *QUICK)
-    assert results(tmp_path / "best")["metrics"].keys() == finished["metrics"].keys()
+    call(evaluate, f"ckpt={best}", *QUICK)
+    assert results(run / "checkpoints" / "best")["metrics"].keys() == finished["metrics"].keys()
+    assert find_runs([str(tmp_path)]) == [run]
 
 
 def test_one_bad_run_does_not_stop_the_others(trained, tmp_path, caplog):

@@ -61,6 +61,12 @@ def test_a_run_on_substituted_data_is_loaded_with_those(launch, tmp_path):
     assert load_run(folder).datamodule.name == "digits"
 
 
+def test_a_data_set_may_be_called_other_than_its_yaml(trained, tmp_path):
+    run = Path(shutil.copytree(trained["lines"], tmp_path / "run"))
+    change(run, hyper_parameters__data_used="strokes")
+    assert load_run(run).datamodule.name == "lines"
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -150,8 +156,12 @@ def test_runs_are_found_at_any_depth_in_the_order_of_their_numbers(tmp_path):
         (tmp_path / "sweep" / name / "checkpoints" / "last.ckpt").touch()
     (tmp_path / "sweep" / "other").mkdir()
     sweep = tmp_path / "sweep"
+    (sweep / "other" / "circle").symlink_to(sweep)
     assert find_runs([str(sweep)]) == [sweep / "1" / "deep", sweep / "2", sweep / "10"]
     assert find_runs([str(sweep / "2"), str(sweep)]) == [sweep / "2", sweep / "1" / "deep", sweep / "10"]
+    (tmp_path / "chosen").mkdir()
+    (tmp_path / "chosen" / "one").symlink_to(sweep / "10")
+    assert find_runs([str(tmp_path / "chosen")]) == [tmp_path / "chosen" / "one"]
     with pytest.raises(ConfigError, match=r"nowhere is no folder; name a run's"):
         find_runs(["nowhere"])
     with pytest.raises(ConfigError, match=r"other holds no run: no results\.json and no checkpoints"):
