@@ -60,6 +60,7 @@ def read_settings(given: list[str], defaults: Settings) -> Settings:
         ConfigError: a key that is none of them, or a value that is none of its type.
     """
     settings = {key: list(value) if isinstance(value, list) else value for key, value in defaults.items()}
+    seen = set()
     first = next(iter(defaults))
     for argument in given:
         key, equals, value = argument.partition("=")
@@ -77,7 +78,10 @@ def read_settings(given: list[str], defaults: Settings) -> Settings:
             raise ConfigError(f"`{key}` has no value; give one as {key}=…, or leave it out")
         if isinstance(defaults[key], list):
             settings[key].append(value)
+        elif key in seen:
+            raise ConfigError(f"`{key}` is given twice; give one value")
         else:
+            seen.add(key)
             settings[key] = _value(key, value, defaults[key])
     return settings
 

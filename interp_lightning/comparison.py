@@ -56,7 +56,7 @@ class Group:
     def values(self, name: str) -> list[float]:
         """A metric of all runs that have it."""
         found = [result.content["metrics"].get(name) for result in self.results]
-        return [value for value in found if value is not None]
+        return [value for value in found if value is not None and math.isfinite(value)]
 
     def mean(self, name: str) -> float:
         """Mean of a metric over seeds; NaN where no run has it."""
@@ -82,11 +82,19 @@ class Comparison:
         """Those metrics that any run has."""
         return [name for name in names if any(group.values(name) for group in self.groups)]
 
-    def best(self, name: str) -> Group | None:
-        """The group with the best mean; None if there is nothing to choose between."""
+    def leading(self, name: str) -> list[Group]:
+        """The group with the best mean, and those less than a standard deviation behind; none if all there are lead."""
         having = [group for group in self.groups if group.values(name)]
         sign = -1 if parse(name)[0].higher_is_better else 1
-        return min(having, key=lambda group: sign * group.mean(name)) if len(having) > 1 else None
+        best = min(having, key=lambda group: sign * group.mean(name), default=None)
+        leading = [group for group in having if best and _level(group, best, name)]
+        return leading if len(leading) < len(having) else []
+
+
+def _level(group: Group, best: Group, name: str) -> bool:
+    """Whether a group's mean is as good as the best one's, within the deviation of either over seeds."""
+    deviations = [each.deviation(name) for each in (group, best) if not math.isnan(each.deviation(name))]
+    return abs(group.mean(name) - best.mean(name)) <= max(deviations, default=0.0)
 
 
 def collect(runs: Sequence[Path], data: str | None = None, across_data: bool = False) -> Comparison:
@@ -106,10 +114,13 @@ def collect(runs: Sequence[Path], data: str | None = None, across_data: bool = F
             results.append(Result(run, read_results(run)))
         except ResultsError as error:
             notes.append(f"Left out: {error}.")
+    there = sorted({result.content["data"] for result in results})
     if data is not None:
         results = [result for result in results if result.content["data"] == data]
     if not results:
-        reason = f"none of {len(runs)} runs has results" + (f" on data={data}" if data else "")
+        reason = f"none of {len(runs)} runs has results" + (
+            f" on data={data}, but on {', '.join(there)}" if there else ""
+        )
         raise ResultsError(" ".join([f"there is nothing to compare: {reason}.", *notes[:3]]))
     used = Counter(result.content["data"] for result in results)
     if len(used) > 1 and not across_data:
@@ -118,7 +129,7 @@ def collect(runs: Sequence[Path], data: str | None = None, across_data: bool = F
             f"numbers of different data sets do not rank together ({counts}); choose by data={min(used)}, or insist by "
             "across_data=true"
         )
-    if len({str(result.content["protocol"]) for result in results}) > 1:
+    if len({(result.content["data"], str(result.content["protocol"])) for result in results}) > len(used):
         notes.append(
             "Not all runs were measured alike (protocol in results.json), so small differences mean nothing; "
             "python -m interp_lightning.evaluate run=… with one metrics=… for all would mend that."
@@ -198,14 +209,14 @@ def write_csv(comparison: Comparison, path: Path) -> None:
 
 
 def markdown(comparison: Comparison) -> str:
-    """All tables, the best of each column in bold."""
+    """All tables, the leading groups of each column in bold."""
     lines = []
     for heading, names in COLUMNS.items():
         if columns := comparison.columns(names):
             lines += [f"### {heading}", "", f"| | runs | {' | '.join(head(name) for name in columns)} |"]
             lines.append("|---|" + "---:|" * (1 + len(columns)))
             for group in comparison.groups:
-                cells = [f"**{cell(group, n)}**" if comparison.best(n) is group else cell(group, n) for n in columns]
+                cells = [f"**{cell(group, n)}**" if group in comparison.leading(n) else cell(group, n) for n in columns]
                 lines.append(f"| {group.label} | {len(group.results)} | {' | '.join(cells)} |")
             lines += [f"| *{title}* | | {' | '.join(cells)} |" for title, cells in anchors(comparison, columns)]
             lines.append("")

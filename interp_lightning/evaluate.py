@@ -1,6 +1,7 @@
 """python -m interp_lightning.evaluate: measure trained runs again."""
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ def work(settings: Settings) -> None:
     for source in [*runs, *files]:
         folder = source.with_suffix("") if source in files else source
         if out:
-            folder = Path(out) / _name(source) if len(runs) + len(files) > 1 else Path(out)
+            folder = Path(out) / _name(source, [*runs, *files])
         log.info(f"Evaluating {source} …")
         try:
             evaluate(source, folder, evaluation, device, settings["data.root"] or None, settings["trust"])
@@ -100,10 +101,11 @@ def _evaluation(overrides: tuple[str, ...]) -> "Evaluation":
         return instantiate(compose("config", list(overrides)).metrics)
 
 
-def _name(source: Path) -> str:
-    """A folder's name for one of several runs: those of a sweep are told apart by their numbers only."""
-    parts = [part for part in source.with_suffix("").parts if part not in (".", "..", "/", "outputs", "checkpoints")]
-    return "_".join(parts)
+def _name(source: Path, sources: list[Path]) -> str:
+    """What tells one of several runs from the others, as a folder's name; nothing for a single one."""
+    paths = [each.absolute().with_suffix("") for each in sources]
+    common = os.path.commonpath(paths)
+    return "_".join(source.absolute().with_suffix("").relative_to(common).parts)
 
 
 if __name__ == "__main__":

@@ -117,6 +117,7 @@ class Evaluation:
         with _exact_arithmetic():
             judge = self.judge(data)
             model.float().eval()
+            log.info("Measuring the codes …")
             train, test = encode_all(model, data.train), encode_all(model, data.test)
             sample = _Sample(model, data, test.z, **self._sizes(data))
             metrics = {"reconstruction_mse": test.error, **self._codes(train, test, data.classes)}
@@ -125,13 +126,14 @@ class Evaluation:
 
             if judge is not None and len(sample.order) <= judge.dimension:
                 log.warning(
-                    f"{len(sample.order)} test images are too few for statistics of {judge.dimension} features "
-                    f"({judge.dimension + 1} would do); the metrics that need them are left out"
+                    f"{len(sample.order)} test images are too few for {judge.dimension} features, so FID, KID, "
+                    f"precision, recall, realism and the metrics of paths are left out; {judge.dimension + 1} would do"
                 )
                 judge = None
             if judge is not None:
                 judge = judge.to(model.device).eval()
 
+            log.info("Measuring the paths …")
             for kind, images in (*((how, sample.path(how)) for how in BETWEEN), ("blend", sample.blended_path())):
                 numbers = metrics if kind in BETWEEN else sanity
                 for metric in data.path_metrics():
@@ -141,6 +143,7 @@ class Evaluation:
                     found, profiles[kind] = _along(judge, images, kind)
                     numbers |= found
             if judge is not None:
+                log.info("Measuring the images …")
                 real = torch.cat([judge(x)[0] for x in sample.real()])
                 for kind, batches in sample.generated():
                     metrics |= _quality(judge, real, batches, kind)

@@ -1,5 +1,6 @@
 """Pictures of a trained model, as matplotlib figures."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def of_assessment(assessment: Assessment, title: str) -> dict[str, Figure]:
 def save(drawn: dict[str, Figure], folder: Path) -> None:
     """Write figures as PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
+    warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # in a name of a file of the user's
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png")
 

@@ -65,6 +65,8 @@ def work(settings: Settings) -> None:
     for end in ("a", "b"):
         if not settings[end]:
             raise ConfigError(f"`{end}` is missing: name a label, index:N or an image file, such as a=3 b=8")
+    if settings["ckpt"] and settings["run"]:
+        raise ConfigError("`run` and `ckpt` both name a model; leave one of them out")
     sources = [Path(settings["ckpt"])] if settings["ckpt"] else find_runs(settings["run"])
     if len(sources) != 1:
         several = f"{len(sources)} runs, the first {sources[0]}" if sources else "no run"
@@ -79,7 +81,7 @@ def work(settings: Settings) -> None:
         strip = figures.interpolations(model, x, f"{name_a} → {name_b}\n{title(config)}", how, steps)
         frames = model.interpolate(x[:1], x[1:], max(steps, FRAMES), how)[0].cpu()
     folder = Path(settings["out"]) if settings["out"] else _figures(sources[0])
-    stem = f"{Path(settings['a']).stem}_to_{Path(settings['b']).stem}_{how}".replace(":", "")
+    stem = f"{Path(settings['a']).name}_to_{Path(settings['b']).name}_{how}".replace(":", "").replace(".", "_")
     figures.save({stem: strip}, folder)
     save_animation(frames, folder / f"{stem}.gif")
     log.info(f"{name_a} → {name_b}: {folder / stem}.png and .gif")
@@ -105,8 +107,9 @@ def find_image(what: str, name: str, data: "ImageData") -> tuple[str, "Tensor"]:
 
     kind, colon, number = what.rpartition(":")
     if Path(what).is_file() or not (number.isdecimal() and kind in ("", "index", "label")):
-        if colon and kind in ("index", "label"):
-            raise ConfigError(f"`{name}` (={what}) needs a number from 0 after the colon, such as {kind}:3")
+        if not Path(what).exists() and not Path(what).suffix[1:].isalpha():
+            allowed = f"a label from 0 to {data.classes - 1}, index:N below {len(data.test):,}"
+            raise ConfigError(f"`{name}` (={what}) must be {allowed}, or an image file")
         image, inverted = read_image(Path(what), data)
         if inverted:
             log.info(f"{what} is dark on light where {data.name} is light on dark, or the reverse: inverted")

@@ -61,7 +61,7 @@ def _table(comparison: Comparison, columns: list[str]) -> str:
     rows = []
     for group in comparison.groups:
         cells = "".join(
-            f"<td{' class=best' * (comparison.best(name) is group)}>{escape(cell(group, name))}" for name in columns
+            f"<td{' class=best' * (group in comparison.leading(name))}>{escape(cell(group, name))}" for name in columns
         )
         rows.append(f"<tr><td>{escape(group.label)}<td>{len(group.results)}{cells}")
     for title, values in anchors(comparison, columns):

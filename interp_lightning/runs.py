@@ -70,7 +70,8 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
     path = checkpoint_file(Path(folder), checkpoint)
     state = read_checkpoint(path)
     config = state["hyper_parameters"]
-    written = f"it was written by interp_lightning {state.get('interp_lightning', 'before 0.1')}, this is {__version__}"
+    writer = state.get("interp_lightning")
+    way_out = "use another checkpoint" if writer == __version__ else f"evaluate it with interp_lightning {writer}"
     try:
         if not trust:
             _check_targets(config, path)
@@ -82,7 +83,9 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
         raise
     except Exception as error:  # whatever code of another version trips over
         reason = " ".join(str(error.__cause__ or error).split())
-        raise CheckpointError(f"{path} does not fit this program ({reason[:300]}); {written}") from error
+        raise CheckpointError(
+            f"{path} does not fit interp_lightning {__version__} ({reason[:300]}); {way_out}"
+        ) from error
     broken = [name for name, value in model.state_dict().items() if not _finite(value)]
     if broken:
         raise CheckpointError(f"{path} holds NaN or infinite weights ({broken[0]}, …); use an earlier checkpoint")
@@ -198,8 +201,8 @@ def read_results(run: Path) -> dict[str, Any]:
         key for key, kind in RESULTS.items() if not isinstance(results, dict) or not isinstance(results.get(key), kind)
     ]
     if not wrong:
-        numbers = {**results["metrics"], **results["sanity"], **results["budget"]}
-        wrong = [name for name, value in numbers.items() if not isinstance(value, (int, float, NoneType))]
+        numbers = {"images": "", "seconds": "", **results["budget"], **results["metrics"], **results["sanity"]}
+        wrong = [name for name, value in numbers.items() if type(value) not in (int, float, NoneType)]
     if wrong:
         raise ResultsError(f"{path} has no usable {', '.join(wrong)}, as if altered or by another version; {again}")
     return results

@@ -66,7 +66,7 @@ def _console() -> Console:
 
 
 def show(comparison: Comparison) -> None:
-    """Print runs side by side, the best of each column in bold."""
+    """Print runs side by side, the leading ones of each column in bold."""
     console = _console()
     for heading, names in COLUMNS.items():
         columns = comparison.columns(names)
@@ -74,7 +74,9 @@ def show(comparison: Comparison) -> None:
             continue
         table = _table(heading, "", "runs", *(head(name) for name in columns))
         for group in comparison.groups:
-            cells = [f"[bold]{cell(group, n)}[/]" if comparison.best(n) is group else cell(group, n) for n in columns]
+            cells = [
+                f"[bold]{cell(group, n)}[/]" if group in comparison.leading(n) else cell(group, n) for n in columns
+            ]
             table.add_row(group.label.replace(", ", "\n"), str(len(group.results)), *cells)
         for what, values in anchors(comparison, columns):
             table.add_row(what, "", *values, style="dim")

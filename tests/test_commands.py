@@ -118,7 +118,7 @@ def test_evaluating_a_run_again_gives_its_own_numbers(trained, tmp_path, capsys)
     assert results(run) == before
     drawn = {path.stem for path in (run / "figures").iterdir()}
     assert {"interpolation_lerp", "path_profile", "latent_scatter", "prior_samples"} <= drawn
-    assert "largest step" in capsys.readouterr().out
+    assert "max/mean step" in capsys.readouterr().out
 
 
 def test_evaluating_elsewhere_leaves_the_run_alone(trained, tmp_path):
@@ -189,8 +189,8 @@ def test_between_test_images(a, b, names, trained, tmp_path, caplog):
     [
         ("12345", r"`a` \(=12345\) must be an index below 360"),
         ("label:11", r"`a` \(=label:11\) must be a label of data=digits, 0 to 9"),
-        ("index:x", r"`a` \(=index:x\) needs a number from 0 after the colon, such as index:3"),
-        ("-1", r"-1 is no file; name a PNG"),
+        ("index:x", r"`a` \(=index:x\) must be a label from 0 to 9, index:N below 360, or an image file"),
+        ("-1", r"`a` \(=-1\) must be a label from 0 to 9, index:N below 360, or an image file"),
         ("nowhere.png", r"nowhere\.png is no file; name a PNG"),
     ],
 )
@@ -207,6 +207,8 @@ def test_what_interpolate_needs(trained):
             [f"run={trained['acai']}", f"run={trained['ae']}", "a=1", "b=1"],
             r"`run` names 2 runs, the first .*; name one",
         ),
+        (["run=x", "ckpt=y", "a=1", "b=1"], r"`run` and `ckpt` both name a model; leave one of them out"),
+        (["run=x", "a=1", "b=1", "a=2"], r"`a` is given twice; give one value"),
         (["run=x", "a=1", "b=1", "steps=1"], r"`steps` \(=1\) must be an integer ≥ 2 and ≤ 1000"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -219,8 +221,8 @@ def test_between_ones_own_images(trained, tmp_path, caplog):
     Image.fromarray(255 - digit).resize((300, 300)).convert("RGB").save(tmp_path / "mine.jpg")
     call(interpolate, f"run={trained['acai']}", f"a={tmp_path}/mine.jpg", "b=1", f"out={tmp_path}")
     assert "dark on light where digits is light on dark" in caplog.text
-    assert (tmp_path / "mine_to_1_lerp.png").is_file()
-    assert (tmp_path / "mine_to_1_lerp.gif").is_file()
+    assert (tmp_path / "mine_jpg_to_1_lerp.png").is_file()
+    assert (tmp_path / "mine_jpg_to_1_lerp.gif").is_file()
 
 
 def as_saved(image: np.ndarray, how: str, path: Path) -> Path:
@@ -276,6 +278,61 @@ def test_a_photograph_of_ink_on_paper_is_cut_out_scaled_and_centred(tmp_path):
     assert seen[0, 0][:, :10].max() < -0.8  # no paper
 
 
+def page(height: int = 300, width: int = 300) -> np.ndarray:
+    """A four on white paper, (height, width) from 0 to 1."""
+    paper = np.ones((height, width), dtype=np.float32)
+    paper[60:150, 90:110] = paper[140:160, 90:210] = paper[60:250, 170:190] = 0.1
+    return paper
+
+
+def shaded(paper: np.ndarray) -> np.ndarray:
+    return paper * np.linspace(0.35, 1, paper.shape[1], dtype=np.float32)
+
+
+def speckled(paper: np.ndarray) -> np.ndarray:
+    paper = paper.copy()
+    for row, column in np.random.default_rng(0).integers(5, 290, (25, 2)):
+        paper[row : row + 3, column : column + 3] = 0
+    return paper
+
+
+def framed(paper: np.ndarray) -> np.ndarray:
+    paper = paper.copy()
+    paper[:9] = paper[-9:] = 0
+    paper[:, :9] = paper[:, -9:] = 0
+    return paper
+
+
+def dithered(paper: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray((paper * 230).astype(np.uint8)).convert("1"), dtype=np.float32)
+
+
+@pytest.mark.parametrize("spoil", [shaded, speckled, framed, dithered])
+def test_shadows_specks_frames_and_dithering_are_not_part_of_a_digit(spoil, tmp_path):
+    def seen(paper: np.ndarray, name: str) -> torch.Tensor:
+        Image.fromarray((255 * paper).clip(0, 255).astype(np.uint8)).save(tmp_path / name)
+        return read_image(tmp_path / name, LikeMNIST(64))[0]
+
+    clean, spoilt = seen(page(), "clean.png"), seen(spoil(page()), "spoilt.png")
+    assert (clean > 0).sum() > 50
+    assert (spoilt - clean).square().mean() < 0.05
+
+
+def test_noise_has_no_ink_worth_an_error(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (100, 100), dtype=np.uint8)).save(tmp_path / "noise.png")
+    assert read_image(tmp_path / "noise.png", LikeMNIST(64))[0].shape == (1, 1, 32, 32)
+
+
+def test_light_ink_on_nothing_is_seen_too(tmp_path):
+    image = Digits(64).test.images[0, 0].numpy()
+    ink = Image.fromarray(image)
+    Image.merge("LA", (Image.new("L", ink.size, 255), ink)).save(tmp_path / "light.png")
+    as_saved(image, "transparent", tmp_path / "dark.png")
+    light, dark = (read_image(tmp_path / name, LikeMNIST(64)) for name in ("light.png", "dark.png"))
+    assert (light[1], dark[1]) == (False, True)
+    torch.testing.assert_close(light[0], dark[0])
+
+
 def test_images_that_are_no_drawings_are_taken_whole(tmp_path):
     Image.fromarray(np.tile(np.arange(0, 240, 2, dtype=np.uint8), (60, 1))).save(tmp_path / "wide.png")
     seen, _ = read_image(tmp_path / "wide.png", Lines(64))
@@ -298,6 +355,10 @@ def write_bytes(path: Path, content: bytes) -> None:
             r"is 1 × 1 pixels, but must have 8 to 10,000 to a side; resize",
         ),
         (lambda path: Image.new("L", (20_000, 30)).save(path), r"is 20,000 × 30 pixels, but must have 8 to 10,000"),
+        (
+            lambda path: Image.new("1", (30_000, 30_000)).save(path),
+            r"is too large: it must have 8 to 10,000 pixels to a",
+        ),
         (lambda path: Image.new("L", (50, 50), 77).save(path), r"is blank: all its pixels are alike"),
     ],
 )
@@ -369,10 +430,22 @@ def test_what_a_comparison_leaves(sweep, capsys):
 def test_groups_are_runs_that_differ_by_their_seed_only(sweep):
     groups = collect(sorted(sweep.iterdir())).groups
     assert sorted(len(group.results) for group in groups) == [1, 2, 2]
-    best = collect(sorted(sweep.iterdir())).best("fid_midpoints_lerp")
-    assert best is not None
+    (best,) = collect(sorted(sweep.iterdir())).leading("fid_midpoints_lerp")
     assert best.mean("fid_midpoints_lerp") == 2
     assert best.deviation("fid_midpoints_lerp") == statistics.stdev([1, 3])
+
+
+def test_groups_within_a_deviation_of_the_best_lead_with_it_and_numbers_that_are_none_do_not(sweep):
+    for name, value in (("1", 1.5), ("2", 3.5), ("0", float("nan"))):
+        content = results(sweep / name)
+        content["metrics"]["fid_midpoints_lerp"] = value
+        (sweep / name / "results.json").write_text(json.dumps(content))
+    comparison = collect(sorted(sweep.iterdir()))
+    assert comparison.leading("fid_midpoints_lerp") == []  # of two with numbers, both
+    content["metrics"]["fid_midpoints_lerp"] = 9.0
+    (sweep / "0" / "results.json").write_text(json.dumps(content | {"penalty": "none", "model": "ae"}))
+    leading = collect(sorted(sweep.iterdir())).leading("fid_midpoints_lerp")
+    assert [group.mean("fid_midpoints_lerp") for group in leading] == [2.5, 2]
 
 
 def test_a_comparison_of_different_data_is_refused_unless_asked_for(trained, tmp_path):
@@ -387,7 +460,9 @@ def test_a_comparison_of_different_data_is_refused_unless_asked_for(trained, tmp
     table = (tmp_path / "c" / "comparison.md").read_text()
     assert "ae × none on digits" in table
     assert "ae × none on lines" in table
-    with pytest.raises(ResultsError, match=r"nothing to compare: none of 2 runs has results on data=mnist"):
+    with pytest.raises(
+        ResultsError, match=r"nothing to compare: none of 2 runs has results on data=mnist, but on digits, lines"
+    ):
         call(compare, *map(str, runs), f"out={tmp_path}/d", "data=mnist")
 
 

@@ -100,11 +100,14 @@ def test_a_flipped_bit_in_a_weight_is_noticed(copy):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hyper_parameters__latent_dim": 16}, r"does not fit this program \(.*size mismatch"),
-        ({"hyper_parameters__network__depth": "deep", "interp_lightning": "9.9"}, r"by interp_lightning 9\.9, this is"),
-        ({"hyper_parameters__model__beta": 4}, r"does not fit this program \(.*'beta'"),
-        ({"hyper_parameters__model__lam": -1}, r"does not fit this program \(.*model\.lam"),
-        ({"state_dict__encoder.0.weight": torch.zeros(2)}, r"does not fit this program"),
+        ({"hyper_parameters__latent_dim": 16}, r"does not fit interp_lightning \S+ \(.*size mismatch.*\); use another"),
+        (
+            {"hyper_parameters__network__depth": "deep", "interp_lightning": "9.9"},
+            r"; evaluate it with interp_lightning 9\.9",
+        ),
+        ({"hyper_parameters__model__beta": 4}, r"does not fit interp_lightning \S+ \(.*'beta'"),
+        ({"hyper_parameters__model__lam": -1}, r"does not fit interp_lightning \S+ \(.*model\.lam"),
+        ({"state_dict__encoder.0.weight": torch.zeros(2)}, r"does not fit interp_lightning"),
     ],
 )
 def test_checkpoints_of_other_versions_are_refused(changes, message, copy):
@@ -192,10 +195,14 @@ def test_bad_results_say_how_to_get_good_ones(content, message, tmp_path):
 
 def test_results_with_words_for_numbers_are_refused(copy):
     content = json.loads((copy / "results.json").read_text())
-    content["metrics"]["fid_prior"] = "low"
-    (copy / "results.json").write_text(json.dumps(content))
-    with pytest.raises(ResultsError, match=r"has no usable fid_prior, as if altered"):
-        read_results(copy)
+    for part, name, value in (("metrics", "fid_prior", "low"), ("sanity", "fid_real", [1]), ("budget", "images", None),
+                              ("metrics", "fid_prior", True)):  # fmt: skip
+        altered = content | {part: content[part] | {name: value}}
+        if value is None:
+            del altered[part][name]
+        (copy / "results.json").write_text(json.dumps(altered))
+        with pytest.raises(ResultsError, match=rf"has no usable {name}, as if altered"):
+            read_results(copy)
 
 
 def test_devices(monkeypatch):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.transforms.v2.functional import resize
@@ -13,14 +14,16 @@ from interp_lightning.data.base import Drawing, ImageData, to_unit_range
 from interp_lightning.errors import DataError
 
 LEAST, MOST = 8, 10_000  # pixels to a side
+WORKING = 200  # pixels to a side that are enough to find a drawing
 INK = 0.2  # share of the full contrast from which a pixel belongs to what is drawn
 
 
 def read_image(path: Path, data: ImageData) -> tuple[Tensor, bool]:
     """An image file as an image of a data set: its size, its channels, its brightness of drawing and background.
 
-    For a data set of drawings (`data.drawing`), what is drawn is cut out, scaled and centred as in the data set; other
-    images are padded to a square and scaled whole. Transparency counts as white.
+    For a data set of drawings (`data.drawing`), what is drawn is cut out, without shadows, specks or a frame around the
+    page, scaled and centred as in the data set; other
+    images are padded to a square and scaled whole. What is transparent counts as white, or behind light ink as black.
 
     Args:
         path: anything that Pillow reads; of an animation, the first image.
@@ -39,7 +42,7 @@ def read_image(path: Path, data: ImageData) -> tuple[Tensor, bool]:
     inverted = False
     if channels == 1:
         like = to_unit_range(data.test.batch(data.test.all()[:100])[0])
-        inverted = bool((_border(pixels).median() > 0.5) != (_border(like).median() > 0))
+        inverted = bool((pixels.median() > 0.5) != (like.median() > 0))  # a drawing is mostly background
         pixels = 1 - pixels if inverted else pixels
     framed = _whole(pixels, size) if data.drawing is None else _centred(pixels, size, data.drawing)
     return framed.clamp(0, 1)[None] * 2 - 1, inverted
@@ -60,15 +63,24 @@ def _pixels(path: Path, colour: bool) -> np.ndarray:
                 grey = np.asarray(image, dtype=np.float32)
                 image = Image.fromarray((grey / (257 if grey.max() > 255 else 1)).clip(0, 255).astype(np.uint8))
             elif image.has_transparency_data:
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+                image = _on_paper(image.convert("RGBA"))
             array = np.asarray(image.convert("RGB" if colour else "L"), dtype=np.float32) / np.float32(255)
     except UnidentifiedImageError as error:
         raise DataError(f"{path} is {'empty' if path.stat().st_size == 0 else 'no image'}; {way_out}") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, DataError):
-            raise
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path} is too large: it must have {LEAST} to {MOST:,} pixels to a side; resize it") from error
+    except DataError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); {way_out}") from error
     return array if colour else array[..., None]
+
+
+def _on_paper(image: Image.Image) -> Image.Image:
+    """A transparent image on white, or if it is light itself, on black."""
+    grey, alpha = (np.asarray(image.convert("LA"), dtype=np.float32)[..., i] for i in (0, 1))
+    light = (grey * alpha).sum() > 0.5 * 255 * alpha.sum()
+    return Image.alpha_composite(Image.new("RGBA", image.size, "black" if light else "white"), image)
 
 
 def _border(images: Tensor) -> Tensor:
@@ -89,23 +101,49 @@ def _whole(pixels: Tensor, size: int) -> Tensor:
 
 
 def _centred(pixels: Tensor, size: int, drawing: Drawing) -> Tensor:
-    """What is drawn, scaled and put in the middle: (C, h, w) → (C, size, size)."""
-    background = _border(pixels).median()
-    strength = (pixels - background).abs()
-    paper = 3 * (_border(pixels) - background).abs().mean()  # a photograph's paper is never of one grey
-    ink = ((strength - paper) / (strength.max() - paper).clamp_min(1e-3)).clamp(0, 1)
-    rows, columns = ((ink.amax(0) > INK).any(axis).nonzero().flatten() for axis in (1, 0))
-    drawn = ink[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    scale = drawing.box / max(drawn.shape[1:])
-    drawn = resize(drawn, [max(1, round(side * scale)) for side in drawn.shape[1:]], antialias=True).clamp(0, 1)
-
-    mass = drawn.mean(0) if drawing.by_mass else torch.ones(drawn.shape[1:])
+    """What is drawn, light on dark, scaled and put in the middle: (1, h, w) → (1, size, size)."""
+    drawn = _cut_out(pixels[0].numpy())
+    scale = drawing.box / max(drawn.shape)
+    ink = resize(torch.from_numpy(drawn)[None], [max(1, round(side * scale)) for side in drawn.shape], antialias=True)
+    mass = ink[0].clamp(0, 1) if drawing.by_mass else torch.ones(ink.shape[1:])
     corner = []
     for axis, side in enumerate(mass.shape):
         weight = mass.sum(1 - axis) / mass.sum()
         middle = (weight * (torch.arange(side) + 0.5)).sum().item()
         corner.append(min(max(round((size + drawing.by_mass) / 2 - middle), 0), size - side))
     top, left = corner
-    canvas = torch.zeros(len(drawn), size, size)
-    canvas[:, top : top + drawn.shape[1], left : left + drawn.shape[2]] = drawn
+    canvas = torch.zeros(1, size, size)
+    canvas[:, top : top + ink.shape[1], left : left + ink.shape[2]] = ink
     return canvas
+
+
+def _cut_out(image: np.ndarray) -> np.ndarray:
+    """The ink of a light drawing on a dark ground, (h, w) in [0, 1], cropped: without shading, frame and specks."""
+    if max(image.shape) > WORKING:
+        small = [max(1, round(side * WORKING / max(image.shape))) for side in image.shape]
+        image = resize(torch.from_numpy(image)[None], small, antialias=True)[0].numpy()
+    # Shadows are what remains when everything that is not as wide as half the image has gone.
+    shadow = ndimage.grey_opening(image, size=max(image.shape) // 2)
+    ink = (image - shadow) / (1 - shadow).clip(0.1)  # of the contrast that there is room for
+    strong = ink > _otsu(ink)
+    ink = (ink / np.quantile(ink[strong], 0.95)).clip(0, 1)
+    parts, number = ndimage.label(ink > INK, np.ones((3, 3)))
+    areas = ndimage.sum_labels(strong, parts, range(1, number + 1))
+    at_the_edge = np.isin(range(1, number + 1), _border(torch.from_numpy(parts)).numpy())
+    if areas[~at_the_edge].max(initial=0) > 0.1 * areas.max():  # or else the drawing itself reaches the edge
+        areas[at_the_edge] = 0
+    kept = np.isin(parts, 1 + np.flatnonzero(areas > 0.05 * areas.max()))
+    ink = ink * ndimage.binary_dilation(kept, np.ones((3, 3)), iterations=2)
+    rows, columns = (np.flatnonzero(kept.any(axis)) for axis in (1, 0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _otsu(values: np.ndarray) -> float:
+    """The threshold that parts values into two groups of least variance (Otsu 1979)."""
+    counts, edges = np.histogram(values, bins=128)
+    middles = (edges[1:] + edges[:-1]) / 2
+    below, total = counts.cumsum(), (counts * middles).cumsum()
+    above = counts.sum() - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (total / below - (total[-1] - total) / above) ** 2
+    return float(edges[1:][np.nan_to_num(between).argmax()])

@@ -43,7 +43,9 @@ METRICS = {
     "recall": Entry("recall", "share of test images within the manifold of the images", True, percent=True),
     "realism": Entry("realism", "share of images that a classifier is at least 90 % sure of", True, percent=True),
     "entropy": Entry("entropy", "a classifier's doubt about the images, in nats"),
-    "evenness": Entry("largest step", "longest step of a path over its mean step, in feature space; 1 is even"),
+    "evenness": Entry(
+        "max/mean step", "longest step of a path over its mean step, in feature space; 1 is even (evenness)"
+    ),
     "detour": Entry("detour", "length of a path over the distance of its ends, in feature space; 1 is straight"),
     "path_length": Entry("path length", "perceptual path length: mean squared speed in feature space"),
 }
