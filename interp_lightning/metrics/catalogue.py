@@ -47,7 +47,10 @@ METRICS = {
         "max/mean step", "longest step of a path over its mean step, in feature space; 1 is even (evenness)"
     ),
     "detour": Entry("detour", "length of a path over the distance of its ends, in feature space; 1 is straight"),
-    "path_length": Entry("path length", "perceptual path length: mean squared speed in feature space"),
+    "path_length": Entry(
+        "path length",
+        "perceptual path length, mean squared speed in feature space: small for smooth paths, and for dull ones",
+    ),
 }
 
 # What was looked at, by the end of the name; the last ones are there to compare with.

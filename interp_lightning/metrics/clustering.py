@@ -117,7 +117,9 @@ def _lloyd(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ClusteringAccuracy(Collected):
-    """`clustering_accuracy` of all updates on all devices.
+    """`clustering_accuracy`, which gives protocol and source, of all updates on all devices.
+
+    `update` takes codes (n, d) and labels (n,) of a split; `compute` gives {"cluster_accuracy": ()}, 0 to 1.
 
     Args:
         classes: number of labels, and of clusters.

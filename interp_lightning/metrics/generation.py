@@ -94,7 +94,11 @@ def _check(real: Tensor, generated: Tensor, least: int, what: str) -> None:
 
 
 class GenerationQuality(Collected):
-    """FID, KID, precision and recall of generated against real features, of all updates on all devices."""
+    """FID, KID, precision and recall of generated against real features, of all updates on all devices.
+
+    `update` takes features (n, d) of images, real or generated; `compute` gives {"fid": (), "kid": (), "precision": (),
+    "recall": ()}. Protocols and sources: `frechet_distance`, `kernel_distance`, `precision_recall`.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("real", "generated", **kwargs)

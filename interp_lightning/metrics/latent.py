@@ -50,7 +50,10 @@ def latent_mmd(z: Tensor, seed: int = 0) -> float:
 
 
 class LatentMatch(Collected):
-    """`latent_w2` and `latent_mmd` of the codes of all updates on all devices."""
+    """`latent_w2` and `latent_mmd`, which give protocol and source, of the codes of all updates on all devices.
+
+    `update` takes codes (n, d); `compute` gives {"latent_w2": (), "latent_mmd": ()}.
+    """
 
     higher_is_better = False
 

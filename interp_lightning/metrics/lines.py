@@ -107,7 +107,11 @@ def line_evaluation(paths: Tensor) -> tuple[float, float]:
 
 
 class LineEvaluation(Metric):
-    """`line_evaluation` of all paths of all updates on all devices; its states are sums over paths."""
+    """`line_evaluation`, which gives protocol and source, of all paths of all updates on all devices.
+
+    `update` takes paths (pairs, steps, H, W); `compute` gives {"lines_mean_distance": (), "lines_smoothness": ()}. Its
+    states are sums over paths.
+    """
 
     full_state_update = False
     is_differentiable = False
@@ -126,6 +130,7 @@ class LineEvaluation(Metric):
         self.add_state("defined", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, paths: Tensor) -> None:
+        """Images along some paths, (pairs, steps, H, W) in [−1, 1]."""
         distance, smoothness, pairs, defined = _sums(paths)
         self.distance += distance
         self.smoothness += smoothness

@@ -55,7 +55,10 @@ def confident(logits: Tensor) -> Tensor:
 
 
 class PathEvenness(Means):
-    """Means of `evenness` and `detour` over the paths of all updates on all devices."""
+    """Means of `evenness` and `detour`, which give protocol and source, over all paths of all updates on all devices.
+
+    `update` takes features along paths, (pairs, steps, d); `compute` gives {"evenness": (), "detour": ()}.
+    """
 
     higher_is_better = False
 
@@ -63,12 +66,15 @@ class PathEvenness(Means):
         super().__init__("evenness", "detour", **kwargs)
 
     def update(self, features: Tensor) -> None:
-        """Features along paths, (pairs, steps, d)."""
+        """Features along some paths, (pairs, steps, d)."""
         self.add(evenness(features), detour(features))
 
 
 class PathLength(Means):
-    """Mean of `path_energy`, the perceptual path length, over all updates on all devices."""
+    """Mean of `path_energy`, the perceptual path length (Karras et al. 2019), over all updates on all devices.
+
+    `update` takes features (n, d) at t and at t + ε; `compute` gives {"path_length": ()}.
+    """
 
     higher_is_better = False
 
@@ -81,7 +87,11 @@ class PathLength(Means):
 
 
 class Realism(Means):
-    """Share of images that a classifier is confident of, and mean entropy of its answers in nats."""
+    """Share of images that a classifier is confident of, and mean entropy of its answers in nats.
+
+    That share of interpolations' midpoints is how often a path is real where it is farthest from real images.
+    `update` takes logits (…, classes), `compute` gives {"realism": (), "entropy": ()}; see `confident` and `entropy`.
+    """
 
     higher_is_better = True
 

@@ -44,7 +44,9 @@ def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tenso
 
 
 class LinearProbe(Collected):
-    """`linear_probe` of all updates on all devices.
+    """`linear_probe`, which gives protocol and source, of all updates on all devices.
+
+    `update` takes codes (n, d) and labels (n,) of a split; `compute` gives {"probe_accuracy": ()}, 0 to 1.
 
     Args:
         classes: number of labels.
