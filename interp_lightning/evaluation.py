@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from torchmetrics import Metric
 from tqdm import tqdm
 
 from interp_lightning.data.base import EvaluationLoader, ImageData, Source, to_unit_range
-from interp_lightning.errors import check_choice, check_integer
+from interp_lightning.errors import CheckpointError, check_choice, check_integer
 from interp_lightning.interpolation import BETWEEN, path
 from interp_lightning.metrics.clustering import ClusteringAccuracy
 from interp_lightning.metrics.features import NETWORKS, Judge
@@ -113,12 +114,21 @@ class Evaluation:
 
     @torch.no_grad()
     def __call__(self, model: Autoencoder, data: ImageData) -> Assessment:
-        """Measure a model, which is left in evaluation mode and single precision."""
+        """Measure a model, which is left in evaluation mode and single precision.
+
+        Raises:
+            CheckpointError: it makes NaN or infinite codes or images.
+        """
         with _exact_arithmetic():
             judge = self.judge(data)
             model.float().eval()
             log.info("Measuring the codes …")
             train, test = encode_all(model, data.train), encode_all(model, data.test)
+            if not (train.z.isfinite().all() and math.isfinite(test.error)):
+                raise CheckpointError(
+                    "codes or images are NaN or infinite, so training has diverged; go back to an earlier checkpoint, "
+                    "or train with a smaller optimizer.lr"
+                )
             sample = _Sample(model, data, test.z, **self._sizes(data))
             metrics = {"reconstruction_mse": test.error, **self._codes(train, test, data.classes)}
             sanity: dict[str, float] = {}
@@ -157,8 +167,8 @@ class Evaluation:
         return data.features if self.features == "auto" else self.features
 
     def _sizes(self, data: ImageData) -> dict[str, int]:
-        number = len(data.test)
-        return {"images": min(self.images or number, number), "pairs": min(self.pairs, number), "steps": self.steps}
+        images = min(self.images or len(data.test), len(data.test))
+        return {"images": images, "pairs": min(self.pairs, images), "steps": self.steps}
 
     def _codes(self, train: Encoded, test: Encoded, classes: int) -> dict[str, float]:
         probe, clusters = LinearProbe(classes, **ALONE), ClusteringAccuracy(classes, self.restarts, **ALONE)

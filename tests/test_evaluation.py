@@ -12,6 +12,7 @@ from interp_lightning import evaluation
 from interp_lightning.data.base import InMemory, Source, to_unit_range
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.lines import Lines, render_lines
+from interp_lightning.errors import CheckpointError
 from interp_lightning.evaluation import Evaluation, encode_all
 from interp_lightning.metrics.catalogue import METRICS, parse
 from interp_lightning.metrics.clustering import clustering_accuracy
@@ -181,3 +182,11 @@ def test_a_model_is_left_as_it_was_but_in_evaluation_mode(model):
     Evaluation(restarts=1, pairs=1, features=None)(model, Digits(batch_size=64))
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in state.items())
     assert not model.training
+
+
+def test_a_diverged_model_is_refused(trained):
+    model = load_run(trained["ae"]).model
+    with torch.no_grad():
+        next(model.encoder.parameters()).fill_(1e38)
+    with pytest.raises(CheckpointError, match=r"NaN or infinite, so training has diverged; go back to an earlier"):
+        SMALL(model, Digits(batch_size=64))
