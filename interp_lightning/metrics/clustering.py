@@ -32,7 +32,7 @@ def clustering_accuracy(
     Args:
         train_z, test_z: codes, (n, d) and (m, d).
         test_y: labels in 0 … classes − 1, (m,).
-        restarts: of k-means; fewer than 1,000 may end 5 points lower or higher, depending on the seed.
+        restarts: of k-means; 20 were seen to differ by 5 points from seed to seed, 100 by 0.1.
         seed: of its starting points.
 
     Returns:
