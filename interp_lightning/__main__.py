@@ -25,7 +25,7 @@ def run_dir(outputs: str, name: str, ckpt_path: str | None) -> str:
     """A new folder named by the time, or with ckpt_path=last the folder of the run to go on with."""
     runs = Path(outputs) / name
     if ckpt_path == "last":
-        checkpoints = sorted(runs.glob("**/checkpoints/last.ckpt"), key=lambda file: file.stat().st_mtime)
+        checkpoints = sorted(runs.glob("**/checkpoints/*.ckpt"), key=lambda file: file.stat().st_mtime)
         if checkpoints:
             return str(checkpoints[-1].parent.parent)
     stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")

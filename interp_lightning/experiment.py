@@ -14,15 +14,16 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
-from interp_lightning.callbacks.interrupt import Interrupt
 from interp_lightning.callbacks.progress import Progress
 from interp_lightning.callbacks.recorder import Recorder
+from interp_lightning.callbacks.saver import Saver
+from interp_lightning.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
-from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound, check_integer
+from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound, check_integer, check_number
 from interp_lightning.evaluation import Evaluation
 from interp_lightning.models.base import Autoencoder
-from interp_lightning.runs import build_model, flat, new_results, read_checkpoint, title, write_results
+from interp_lightning.runs import build_model, flat, new_results, title, write_results
 from interp_lightning.tables import report
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ def build_trainer(
             )
             for name, monitor in (("best", "val/autoencoder/reconstruction"), ("last", None))
         ),
-        Interrupt(checkpoints / "last.ckpt"),
+        Saver(checkpoints / "last.ckpt", check_number("checkpoint.every_minutes", cfg.checkpoint.every_minutes)),
     ]
     if cfg.trainer.enable_progress_bar:
         callbacks.append(Progress(model, data))
@@ -154,6 +155,7 @@ def build_trainer(
         default_root_dir=folder,
         logger=logger,
         callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
     )
     if trainer.world_size > 1 and cfg.trainer.strategy == "auto":
         raise ConfigError(f"`trainer.devices` (={cfg.trainer.devices}) must be 1 unless with trainer=ddp; add it")
@@ -182,11 +184,17 @@ def find_checkpoint(ckpt_path: str | None, folder: Path, config: dict[str, Any])
     """The checkpoint to go on from, verified to be readable and of the same model; None to start afresh."""
     if ckpt_path is None:
         return None
-    path = folder / "checkpoints" / "last.ckpt" if ckpt_path == "last" else Path(ckpt_path)
-    if not path.is_file():
-        where = f"no run in {folder.parent} has one" if ckpt_path == "last" else "there is no such file"
-        raise CheckpointError(f"`ckpt_path` (={ckpt_path}) names no checkpoint: {where}; leave it out to start afresh")
-    state = read_checkpoint(path)
+    if ckpt_path == "last":
+        path, state, skipped = newest_checkpoint(folder / "checkpoints")
+        for reason in skipped:
+            log.warning(f"Skipped: {reason}")
+    else:
+        path = Path(ckpt_path)
+        if not path.is_file():
+            raise CheckpointError(
+                f"`ckpt_path` (={path}) names no checkpoint: there is no such file; leave it out to start afresh"
+            )
+        state = read_checkpoint(path)
     theirs = state["hyper_parameters"]
     for key in ("model", "penalty", "network"):
         if theirs["choices"][key] != config["choices"][key]:

@@ -7,7 +7,6 @@ import math
 import os
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.optim import Optimizer
 
 from interp_lightning import __version__
+from interp_lightning.checkpoints import read_checkpoint
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError, ConfigError, ResultsError, check_choice, check_integer
@@ -104,33 +104,6 @@ def checkpoint_file(source: Path, name: str = "last") -> Path:
         way_out = f"it has: {there}" if there else "name the folder of a run that has trained for an epoch"
         raise CheckpointError(f"{source} holds no checkpoints/{name}.ckpt; {way_out}")
     return path
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint file, verified; nothing in it is executed.
-
-    Raises:
-        CheckpointError: it is missing, truncated, altered, or not of this project.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"{path} is no checkpoint: there is no such file; name one of a run's checkpoints/*.ckpt")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            altered = archive.testzip()  # by each entry's CRC-32, which torch.load does not look at
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whichever a damaged file happens to raise: it is refused all the same
-        raise CheckpointError(
-            f"{path} is no readable checkpoint of this project ({type(error).__name__}: it is truncated, altered or "
-            "another kind of file); use another"
-        ) from error
-    if altered is not None:
-        raise CheckpointError(f"{path} has been altered since it was written (checksum of {altered}); use another")
-    ours = isinstance(state, dict) and {"hyper_parameters", "state_dict", "batches_seen", "epoch"} <= state.keys()
-    if not ours or not {"choices", "data_used", *PARTS} <= state["hyper_parameters"].keys():
-        raise CheckpointError(
-            f"{path} is a checkpoint, but not one that interp_lightning {__version__} writes; train again"
-        )
-    return state
 
 
 def prepare(device: str, threads: int) -> torch.device:

@@ -53,7 +53,7 @@ def test_every_network_and_data_set(network, data, launch):
 def test_what_a_run_leaves(launch):
     folder = launch("model=acai", "penalty=gan", "trainer.max_epochs=2", "seed=7")
     assert {path.stem for path in (folder / "figures").iterdir()} == set(FIGURES)
-    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
 
     results = json.loads((folder / "results.json").read_text())
     assert results["seed"] == 7
@@ -183,6 +183,7 @@ def test_every_experiment_runs_on_other_data_too(experiment, launch):
         (["metrics.images=1"], r"`metrics\.images` \(=1\) must be an integer ≥ 2"),
         (["metrics.features=vgg"], r"`metrics\.features` \(='vgg'\) must be one of: auto, digits, inception, null"),
         (["metrics.features=inception"], r"`metrics\.features` \(=inception\).* use metrics\.features=digits"),
+        (["checkpoint.every_minutes=-1"], r"`checkpoint\.every_minutes` \(=-1\) must be a finite number ≥ 0"),
         (["threads=0"], r"`threads` \(=0\) must be an integer ≥ 1"),
         (["trainer.devices=2"], r"`trainer\.devices` \(=2\) must be 1 unless with trainer=ddp"),
         (["trainer=ddp", "trainer.accelerator=cpu", "data.batch_size=66"], r"`data\.batch_size` \(=66\) .* of 4"),

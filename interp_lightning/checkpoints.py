@@ -1,0 +1,101 @@
+"""Checkpoint files: written whole or not at all, and verified before they are believed."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from interp_lightning import __version__
+from interp_lightning.errors import CheckpointError
+
+GENERATIONS = ("last", "previous", "best")  # what to go on from, the newest first
+PARTS = ("data", "network", "penalty", "optimizer", "schedule", "model")  # of a configuration
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, flushes to the disk, renames; a last.ckpt that was there becomes previous.ckpt.
+
+    So a kill or a full disk at any moment leaves the checkpoint before whole. (Lightning's own writes into $TMPDIR and
+    copies where that is another file system.)
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        target = Path(path)
+        part = target.with_name(f".{target.name}.part")
+        memory = io.BytesIO()
+        torch.save(checkpoint, memory)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                file.write(memory.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            if target.stem == GENERATIONS[0] and target.is_file():
+                target.replace(target.with_stem(GENERATIONS[1]))
+            part.replace(target)
+            _flush_folder(target.parent)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise CheckpointError(
+                f"`{target}` cannot be written ({error.strerror}); the checkpoint before it is whole: make room and go "
+                "on with ckpt_path=last"
+            ) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint file, verified; nothing in it is executed.
+
+    Raises:
+        CheckpointError: it is missing, truncated, altered, or not of this project.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} is no checkpoint: there is no such file; name one of a run's checkpoints/*.ckpt")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            altered = archive.testzip()  # by each entry's CRC-32, which torch.load does not look at
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whichever a damaged file happens to raise: it is refused all the same
+        raise CheckpointError(
+            f"{path} is no readable checkpoint of this project ({type(error).__name__}: it is truncated, altered or "
+            "another kind of file); use another"
+        ) from error
+    if altered is not None:
+        raise CheckpointError(f"{path} has been altered since it was written (checksum of {altered}); use another")
+    ours = isinstance(state, dict) and {"hyper_parameters", "state_dict", "batches_seen", "epoch"} <= state.keys()
+    if not ours or not {"choices", "data_used", *PARTS} <= state["hyper_parameters"].keys():
+        raise CheckpointError(
+            f"{path} is a checkpoint, but not one that interp_lightning {__version__} writes; train again"
+        )
+    return state
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
+    """The newest valid checkpoint of a run, its content, and why newer ones were skipped.
+
+    Raises:
+        CheckpointError: the run has none, or none that is valid.
+    """
+    skipped: list[str] = []
+    for name in GENERATIONS:
+        path = folder / f"{name}.ckpt"
+        if path.is_file():
+            try:
+                return path, read_checkpoint(path), skipped
+            except CheckpointError as error:
+                skipped.append(str(error))
+    reasons = "; ".join(skipped) or f"no run in {folder.parent.parent} has one"
+    raise CheckpointError(f"`ckpt_path` (=last) names no checkpoint: {reasons}; leave it out to start afresh")
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a renaming last; where folders cannot be opened, the system does it when it likes."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

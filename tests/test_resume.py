@@ -1,0 +1,172 @@
+"""A run killed at any moment and continued ends as the one that was not; no fault costs the checkpoint before it."""
+
+import errno
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import CELLS
+
+from interp_lightning import checkpoints
+from interp_lightning.callbacks.recorder import Recorder
+from interp_lightning.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
+from interp_lightning.errors import CheckpointError
+
+EPOCHS, BATCHES = 2, 1257 // 64
+OPTIONS = [f"trainer.max_epochs={EPOCHS}", "metrics.features=null", "metrics.restarts=1"]
+
+
+def same_end(ours: Path, theirs: Path) -> None:
+    """Weights, optimizers and logged curves are equal to the last bit."""
+    a, b = (read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (ours, theirs))
+    assert a["batches_seen"] == b["batches_seen"]
+    assert a["state_dict"].keys() == b["state_dict"].keys()
+    assert all(torch.equal(value, b["state_dict"][name]) for name, value in a["state_dict"].items())
+    for mine, other in zip(a["optimizer_states"], b["optimizer_states"], strict=True):
+        assert mine["param_groups"] == other["param_groups"]
+        for index, state in mine["state"].items():
+            assert all(torch.equal(value, other["state"][index][name]) for name, value in state.items())
+    curves = [next(c for key, c in end["callbacks"].items() if key.startswith("Recorder"))["history"] for end in (a, b)]
+    assert curves[0] == curves[1]
+
+
+@pytest.fixture
+def at_batch(monkeypatch) -> Iterator[Callable[[int, Callable[[], None]], None]]:
+    """Do something once, at the end of the batch of that number."""
+
+    def arrange(number: int, do: Callable[[], None]) -> None:
+        end = Recorder.on_train_batch_end
+
+        def hook(self: Recorder, *arguments: Any) -> None:
+            end(self, *arguments)
+            if self.model.batches_seen == number:
+                monkeypatch.setattr(Recorder, "on_train_batch_end", end)
+                do()
+
+        monkeypatch.setattr(Recorder, "on_train_batch_end", hook)
+
+    return arrange
+
+
+@pytest.mark.parametrize("number", [1, 7, BATCHES - 1, BATCHES, BATCHES + 1, 2 * BATCHES])
+def test_stopped_by_a_signal_and_continued(number, launch, at_batch):
+    options = [*OPTIONS, "model=acai", "penalty=gan"]
+    straight = launch(*options, folder="straight")
+    at_batch(number, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as stop:
+        launch(*options, folder="broken")
+    assert stop.value.code == 143
+    same_end(launch(*options, "ckpt_path=last", folder="broken"), straight)
+
+
+@pytest.mark.parametrize(("model", "penalty"), CELLS)
+def test_every_cell_stopped_in_the_middle_of_an_epoch(model, penalty, launch, at_batch):
+    options = [*OPTIONS, f"model={model}", f"penalty={penalty}"]
+    straight = launch(*options, folder="straight")
+    at_batch(BATCHES + 5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(SystemExit):
+        launch(*options, folder="broken")
+    same_end(launch(*options, "ckpt_path=last", folder="broken"), straight)
+
+
+def killed(work: Callable[[], object], before: Callable[[], None]) -> int:
+    """Work in a process of its own; the signal that ended it, 0 if none did."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            before()
+            work()
+        finally:
+            os._exit(0)
+    return os.WTERMSIG(os.waitpid(pid, 0)[1])
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_killed_at_random_moments_again_and_again(launch, tmp_path):
+    """Twenty kills: at ends of batches, in validation, and before, within and between the steps of writing a file."""
+    options = [*OPTIONS, "trainer.max_epochs=5", "model=acai", "penalty=wasserstein", "checkpoint.every_minutes=0"]
+    straight = launch(*options, folder="straight")
+    generator, signals = random.Random(0), []
+    moments = [
+        (torch, "save"),
+        (checkpoints.os, "fsync"),
+        (checkpoints, "_flush_folder"),
+        (Recorder, "on_train_batch_end"),
+        (Path, "replace"),
+    ]
+    plan = [(*generator.choice(moments), generator.randrange(4)) for _ in range(20)]
+    plan[5] = plan[15] = (Recorder, "on_validation_end", 0)
+
+    def arm(place: Any, name: str, count: int) -> None:
+        original, calls = getattr(place, name), iter(range(count))
+
+        def hook(*arguments: Any, **keywords: Any) -> Any:
+            if next(calls, None) is None:
+                die()
+            return original(*arguments, **keywords)
+
+        setattr(place, name, hook)
+
+    for moment in plan:
+        begun = any((tmp_path / "broken").glob("checkpoints/*.ckpt"))
+        go_on = [*options, "ckpt_path=last"] if begun else options
+        signals.append(killed(partial(launch, *go_on, folder="broken"), partial(arm, *moment)))
+    assert signals.count(signal.SIGKILL) >= 10  # the rest came too late, to a run that had ended
+    same_end(launch(*options, "ckpt_path=last", folder="broken"), straight)
+
+
+def test_a_damaged_checkpoint_costs_no_more_than_the_one_before(launch, at_batch, caplog):
+    options = [*OPTIONS, "model=ae", "penalty=none", "checkpoint.every_minutes=0"]
+    straight = launch(*options, folder="straight")
+    at_batch(BATCHES + 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        launch(*options, folder="broken")
+    folder = straight.parent / "broken" / "checkpoints"
+    last = folder / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-1000])
+    path, state, skipped = newest_checkpoint(folder)
+    assert (path.name, state["batches_seen"]) == ("previous.ckpt", BATCHES + 4)
+    assert len(skipped) == 1
+    same_end(launch(*options, "ckpt_path=last", folder="broken"), straight)
+    assert "Skipped: " in caplog.text
+    assert "last.ckpt is no readable checkpoint" in caplog.text
+
+    for file in folder.iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(
+        CheckpointError, match=r"\(=last\) names no checkpoint: .*last\.ckpt.*previous.*best.*; leave it"
+    ):
+        launch(*options, "ckpt_path=last", folder="broken")
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path, monkeypatch):
+    target = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, target)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    with pytest.raises(
+        CheckpointError, match=r"last\.ckpt` cannot be written \(No space left on device\); .*make room"
+    ):
+        AtomicCheckpointIO().save_checkpoint({"step": 2}, target)
+    assert torch.load(target) == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_the_last_two_generations_are_kept(tmp_path):
+    for step in range(3):
+        AtomicCheckpointIO().save_checkpoint({"step": step}, tmp_path / "last.ckpt")
+        AtomicCheckpointIO().save_checkpoint({"step": step}, tmp_path / "best.ckpt")
+    kept = {path.name: torch.load(path)["step"] for path in tmp_path.iterdir()}
+    assert kept == {"last.ckpt": 2, "previous.ckpt": 1, "best.ckpt": 2}
