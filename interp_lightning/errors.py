@@ -20,6 +20,10 @@ class CheckpointError(ConfigError):
     """A checkpoint that is missing, damaged or another model's."""
 
 
+class Diverged(ConfigError):
+    """Losses or gradients that are NaN or infinite."""
+
+
 class ResultsError(ConfigError):
     """Results that are missing, damaged or not to be compared."""
 

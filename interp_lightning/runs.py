@@ -131,6 +131,7 @@ def build_model(cfg: DictConfig, data: ImageData) -> Autoencoder:
         penalty=instantiate(cfg.penalty, _convert_="all"),
         optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.schedule),
+        guard=cfg.guard,
         seed=cfg.seed,
     )
 
@@ -218,6 +219,7 @@ def results_so_far(source: Path, config: dict[str, Any], data: ImageData) -> dic
         "epochs": state["batches_seen"] // len(data.train_dataloader()),
         "images": images,
         "seconds": round(sum(seconds), 1),
+        "steps_left_out": state["skipped"],
     }
     return new_results(config, budget, images / sum(seconds) if sum(seconds) else 0.0)
 

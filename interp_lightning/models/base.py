@@ -1,5 +1,6 @@
 """Two players taking alternating steps: the only file that touches optimizers."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -14,13 +15,16 @@ from torch.optim import Optimizer
 
 from interp_lightning import __version__
 from interp_lightning.distributed import gather, shard
-from interp_lightning.errors import ConfigError
+from interp_lightning.errors import ConfigError, Diverged, check_choice
 from interp_lightning.interpolation import path
 from interp_lightning.networks import Network
 from interp_lightning.penalties.base import Penalty
 from interp_lightning.schedules import Constant, Schedule
 
+log = logging.getLogger(__name__)
+
 TRAINING, EVALUATION = 0, 1  # streams of random numbers
+GUARDS = ("stop", "skip")
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Autoencoder(L.LightningModule, ABC):
         penalty: D(Q_z, P_z).
         optimizer: makes an optimizer from parameter groups, for each player.
         schedule: factor on all learning rates over the run.
+        guard: what to do when a gradient is NaN or infinite: "stop" raises Diverged before the weights change, "skip"
+            leaves the step out and counts it.
         seed: of all random draws; they depend on nothing else but the number of the batch.
     """
 
@@ -57,6 +63,7 @@ class Autoencoder(L.LightningModule, ABC):
         penalty: Penalty,
         optimizer: Callable[..., Optimizer] = torch.optim.Adam,
         schedule: Schedule | None = None,
+        guard: str = "stop",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -67,8 +74,10 @@ class Autoencoder(L.LightningModule, ABC):
         self.latent_dim = network.latent_dim
         self.optimizer = optimizer
         self.schedule = schedule or Constant()
+        self.guard = check_choice("guard", guard, GUARDS)
         self.seed = seed
         self.batches_seen = 0
+        self.skipped = 0  # steps left out
         self._materialise_penalty()
         # Convolutions on a CPU take a third less time; on a GPU it is what tensor cores want.
         self.to(memory_format=torch.channels_last)
@@ -167,10 +176,11 @@ class Autoencoder(L.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["batches_seen"] = self.batches_seen
+        checkpoint["skipped"] = self.skipped
         checkpoint["interp_lightning"] = __version__
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.batches_seen = checkpoint["batches_seen"]
+        self.batches_seen, self.skipped = checkpoint["batches_seen"], checkpoint["skipped"]
 
     @property
     def devices(self) -> int:
@@ -187,8 +197,30 @@ class Autoencoder(L.LightningModule, ABC):
             group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
         optimizer.zero_grad()
         self.manual_backward(torch.stack(list(losses.values())).sum())
-        optimizer.step()
+        if self._finite(optimizer, player, losses):
+            optimizer.step()
         self.log_dict({f"train/{player}/{name}": loss.detach() for name, loss in losses.items()})
+
+    def _finite(self, optimizer: LightningOptimizer, player: str, losses: dict[str, Tensor]) -> bool:
+        """Whether to take a step; raises Diverged if training is to stop."""
+        if self.trainer.precision == "16-mixed":  # whose gradients overflow now and then; its scaler leaves those out
+            finite = torch.stack(list(losses.values())).isfinite().all()
+        else:  # gradients, unlike losses, are the same on all devices, so that these decide alike
+            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            finite = torch.nn.utils.get_total_norm(gradients).isfinite()
+        if finite:
+            return True
+        broken = [f"train/{player}/{name} (={loss.item()})" for name, loss in losses.items() if not loss.isfinite()]
+        what = f"{' and '.join(broken) or f'the gradient of the {player}'} at batch {self.batches_seen + 1:,}"
+        if self.guard == "stop":
+            raise Diverged(
+                f"training has diverged: {what} is no finite number; the run's checkpoints are from before: go on from "
+                "one by ckpt_path=… with a smaller optimizer.lr or λ, or leave such steps out by guard=skip"
+            )
+        self.skipped += 1
+        if self.skipped in (1, 10, 100) or self.skipped % 1_000 == 0:
+            log.warning(f"Step left out, number {self.skipped:,}: {what} is no finite number")
+        return False
 
     def _global_codes(self, p: Pass) -> Tensor:
         return gather(p.z.float()) if self.devices > 1 else p.z.float()

@@ -50,6 +50,8 @@ class Wasserstein(Penalty):
         self._check_shapes(*z.shape)
         remember = self.training and self.queue_size > 0
         n = len(z)
+        if not z.isfinite().all():
+            return z.sum() * torch.nan  # which an SVD would not survive, nor what is remembered
         # float64: the three traces cancel when the distributions are close.
         z = z.double()
         population = torch.cat([self.queue.to(z), z]) if remember and len(self.queue) else z
