@@ -106,7 +106,7 @@ class EvaluationLoader:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How what is drawn lies in the images of a data set."""
+    """How what is drawn lies in the images of a data set, which are grey."""
 
     box: int  # pixels of its longer side
     by_mass: bool  # whether its centre of mass is in the middle (at the pixel after it, as in MNIST), or its frame's

@@ -22,8 +22,8 @@ def read_image(path: Path, data: ImageData) -> tuple[Tensor, bool]:
     """An image file as an image of a data set: its size, its channels, its brightness of drawing and background.
 
     For a data set of drawings (`data.drawing`), what is drawn is cut out, without shadows, specks or a frame around the
-    page, scaled and centred as in the data set; other
-    images are padded to a square and scaled whole. What is transparent counts as white, or behind light ink as black.
+    page, and scaled and centred as in the data set; for others the image is padded to a square and scaled whole. What
+    is transparent counts as white, or behind light ink as black.
 
     Args:
         path: anything that Pillow reads; of an animation, the first image.
