@@ -65,6 +65,11 @@ def test_a_gradient_that_breaks_with_finite_losses_is_named(launch, monkeypatch)
         launch()
 
 
+def test_large_gradients_are_none_of_its_business(launch, monkeypatch):
+    monkeypatch.setattr(Wasserstein, "forward", lambda self, z, prior: 1e25 * (z - z.detach()).sum())
+    launch("trainer.limit_train_batches=1", "optimizer.lr=1e-30")
+
+
 def test_the_critics_side_is_watched_too(launch, monkeypatch):
     losses = GAN.critic_losses
     monkeypatch.setattr(

@@ -104,8 +104,8 @@ def test_a_continued_run_ends_as_the_uninterrupted_one(penalty, launch, tmp_path
 
 
 def test_last_is_the_newest_and_best_the_best(launch):
-    # The learning rate grows until it is a hundred times too large.
-    folder = launch("model=ae", "schedule.final=100", "trainer.max_epochs=3")
+    # The learning rate grows until it is sixty times too large.
+    folder = launch("model=ae", "schedule.final=60", "trainer.max_epochs=3")
     errors = [value for _, value in history(folder)["val/autoencoder/reconstruction"]]
     assert len(errors) == 3
     assert not min(errors[1:]) < errors[0]

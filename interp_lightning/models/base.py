@@ -1,6 +1,7 @@
 """Two players taking alternating steps: the only file that touches optimizers."""
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -207,7 +208,7 @@ class Autoencoder(L.LightningModule, ABC):
             finite = torch.stack(list(losses.values())).isfinite().all()
         else:  # gradients, unlike losses, are the same on all devices, so that these decide alike
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-            finite = torch.nn.utils.get_total_norm(gradients).isfinite()
+            finite = torch.nn.utils.get_total_norm(gradients, math.inf).isfinite()  # squares could overflow
         if finite:
             return True
         broken = [f"train/{player}/{name} (={loss.item()})" for name, loss in losses.items() if not loss.isfinite()]
