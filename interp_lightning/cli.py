@@ -23,22 +23,30 @@ CONF = next(
 
 Settings = dict[str, Any]
 
+# What every command beside training has; each --help ends with these lines.
+COMMON: Settings = {"data.root": "", "device": "auto", "threads": 1, "trust": False}
+COMMON_USAGE = """
+  data.root=DIR   where the data lie, if not where they lay in training
+  device=auto     cpu, cuda, or auto
+  threads=1       of the CPU
+  trust=false     true lets a run's configuration set up classes from outside this package: that runs their code"""
+
 
 def command(usage: str, defaults: Settings, work: Callable[[Settings], None]) -> None:
     """Run one of the commands beside training: read its settings, do the work, turn errors into sentences.
 
     Args:
-        usage: what --help prints; it explains every setting.
-        defaults: see `read_settings`.
+        usage: what --help prints before the common settings; it explains every other one.
+        defaults: see `read_settings`; the common ones come by themselves.
         work: what to do with the settings.
     """
     given = sys.argv[1:]
     if not given or {"-h", "--help"} & set(given):
-        print(usage)
+        print(usage + COMMON_USAGE)
         raise SystemExit(0 if given else 2)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        work(read_settings(given, defaults))
+        work(read_settings(given, defaults | COMMON))
     except KeyboardInterrupt:
         fail("Interrupted; what was written before is whole.", 130)
     except Exception as error:

@@ -24,11 +24,7 @@ USAGE = """Compare trained runs: tables, curves over λ, the same pairs by every
   out=DIR             where to write; comparison/ in the folder that the runs have in common, if not given
   data=NAME           only runs on this data set
   across_data=false   true ranks runs of different data sets together
-  pictures=true       false leaves out the pairs, for which every run's model is loaded
-  data.root=DIR       where the data lie, if not where they lay in training
-  device=auto         cpu, cuda, or auto
-  threads=1           of the CPU
-  trust=false         true lets runs' configurations set up classes from outside this package: that runs their code"""
+  pictures=true       false leaves out the pairs, for which every run's model is loaded"""
 
 DEFAULTS: Settings = {
     "run": [],
@@ -36,10 +32,6 @@ DEFAULTS: Settings = {
     "data": "",
     "across_data": False,
     "pictures": True,
-    "data.root": "",
-    "device": "auto",
-    "threads": 1,
-    "trust": False,
 }
 PAIRS = 4
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from interp_lightning.comparison import LAMBDAS, Comparison, Group
-from interp_lightning.figures import image_grid
+from interp_lightning.figures import image_grid, path_columns
 from interp_lightning.metrics.catalogue import parse, title
 from interp_lightning.models.base import Autoencoder
 
@@ -88,12 +88,11 @@ def side_by_side(models: Sequence[tuple[str, Autoencoder]], x: Tensor, steps: in
         paths = [
             model.interpolate(x_a.to(model.device), x_b.to(model.device), steps, "lerp").cpu() for _, model in models
         ]
-    columns = ["image", *(f"{step / (steps - 1):.1f}" for step in range(steps)), "image"]
     drawn = {}
     for pair in range(len(x_a)):
         rows = torch.stack([torch.cat([x_a[pair, None], path[pair], x_b[pair, None]]) for path in paths])
         names = [name for name, _ in models]
-        drawn[f"pair_{pair + 1}"] = image_grid(rows, f"Pair {pair + 1}", rows=names, columns=columns)
+        drawn[f"pair_{pair + 1}"] = image_grid(rows, f"Pair {pair + 1}", rows=names, columns=path_columns(steps))
     return drawn
 
 

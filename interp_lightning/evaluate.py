@@ -24,21 +24,13 @@ USAGE = """Measure trained runs again: all metrics into results.json, all figure
   ckpt=FILE       a checkpoint by itself; its results go into a folder beside it that is named like it
   out=DIR         where results.json and figures go instead; with several runs, a folder in it for each
   metrics=fast    how thoroughly: fast, or full (everything, as in the papers)
-  metrics.KEY=…   restarts (of k-means), images (per set, null is all), pairs, steps, features, weights
-  data.root=DIR   where the data lie, if not where they lay in training
-  device=auto     cpu, cuda, or auto
-  threads=1       of the CPU
-  trust=false     true lets a run's configuration set up classes from outside this package: that runs their code"""
+  metrics.KEY=…   restarts (of k-means), images (per set, null is all), pairs, steps, features, weights"""
 
 DEFAULTS: Settings = {
     "run": [],
     "ckpt": [],
     "out": "",
     "metrics": (),
-    "data.root": "",
-    "device": "auto",
-    "threads": 1,
-    "trust": False,
 }
 
 

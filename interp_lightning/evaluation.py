@@ -16,6 +16,7 @@ from tqdm import tqdm
 from interp_lightning.data.base import EvaluationLoader, ImageData, Source, to_unit_range
 from interp_lightning.errors import CheckpointError, check_choice, check_integer
 from interp_lightning.interpolation import BETWEEN, path
+from interp_lightning.metrics.base import ALONE
 from interp_lightning.metrics.clustering import ClusteringAccuracy
 from interp_lightning.metrics.features import NETWORKS, Judge
 from interp_lightning.metrics.generation import GenerationQuality
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 
 BATCH = 500
 EPSILON = 1e-2  # step of the perceptual path length: small for the path, large for float32
-ALONE: dict[str, Any] = {"sync_on_compute": False}  # one device measures; the others of a run have nothing to add
 
 
 @dataclass(frozen=True)

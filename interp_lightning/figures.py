@@ -77,9 +77,13 @@ def interpolations(model: Autoencoder, x: Tensor, title: str, how: str, steps: i
     """The first half of x (2n, C, H, W) melting into the second half; the images themselves at both ends."""
     x_a, x_b = x.chunk(2)
     paths = model.interpolate(x_a, x_b, steps, how).cpu()
-    columns = ["image", *(f"{step / (steps - 1):.1f}" for step in range(steps)), "image"]
     images = torch.cat([x_a.cpu()[:, None], paths, x_b.cpu()[:, None]], dim=1)
-    return image_grid(images, f"Interpolation ({how})\n{title}", columns=columns)
+    return image_grid(images, f"Interpolation ({how})\n{title}", columns=path_columns(steps))
+
+
+def path_columns(steps: int) -> list[str]:
+    """Names of the columns of a path between the two images that it connects."""
+    return ["image", *(f"{step / (steps - 1):.1f}" for step in range(steps)), "image"]
 
 
 def reconstructions(model: Autoencoder, x: Tensor, title: str, columns: int = 10) -> Figure:

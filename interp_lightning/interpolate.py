@@ -25,11 +25,7 @@ USAGE = """Interpolate between two images with a trained run: a strip (PNG) and 
                   0; a number that is no label is an index, too), or an image file of any size, grey or colour
   steps=11        points on the path, both ends included
   how=lerp        lerp (straight) or slerp (on a great circle)
-  out=DIR         where to write; the run's figures/ if not given
-  data.root=DIR   where the data lie, if not where they lay in training
-  device=auto     cpu, cuda, or auto
-  threads=1       of the CPU
-  trust=false     true lets a run's configuration set up classes from outside this package: that runs their code"""
+  out=DIR         where to write; the run's figures/ if not given"""
 
 DEFAULTS: Settings = {
     "run": [],
@@ -39,10 +35,6 @@ DEFAULTS: Settings = {
     "steps": 11,
     "how": "lerp",
     "out": "",
-    "data.root": "",
-    "device": "auto",
-    "threads": 1,
-    "trust": False,
 }
 
 MOST_STEPS = 1_000

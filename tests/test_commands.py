@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from interp_lightning import compare, evaluate, interpolate
-from interp_lightning.cli import read_settings
+from interp_lightning.cli import COMMON, read_settings
 from interp_lightning.comparison import collect
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.files import read_image
@@ -32,7 +32,7 @@ Call = Callable[..., None]
 
 def call(module: Any, *arguments: str) -> None:
     """What a command line does, in this process."""
-    module.work(read_settings(list(arguments), module.DEFAULTS))
+    module.work(read_settings(list(arguments), module.DEFAULTS | COMMON))
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def test_help_names_every_setting_and_does_not_import_torch(module):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     defaults = {"evaluate": evaluate, "interpolate": interpolate, "compare": compare}[module].DEFAULTS
-    for key in defaults:
+    for key in defaults | COMMON:
         assert f"{key}=" in done.stdout or (module, key) == ("compare", "run")
 
 

@@ -7,6 +7,9 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+# For a metric that one device computes by itself, or that is given all there is: it is not to gather from others.
+ALONE: dict[str, Any] = {"sync_on_compute": False}
+
 
 class Means(Metric):
     """Means of scores over all samples of all updates on all devices; its states are sums.

@@ -9,14 +9,11 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from interp_lightning.errors import ConfigError
-from interp_lightning.metrics.base import Collected, scores
+from interp_lightning.metrics.base import ALONE, Collected, scores
 
 NEIGHBOURS = 3
 SUBSETS, SUBSET_SIZE = 100, 1_000
 ROWS = 1_000  # of a distance matrix at a time
-ALONE: dict[str, Any] = {
-    "sync_on_compute": False
-}  # the functions are given all there is, and may be called on one device only
 
 
 class _Features(nn.Identity):
