@@ -5,10 +5,13 @@ Nothing here imports torch, so that --help and --cfg answer at once.
 
 import logging
 import os
+import shutil
 import sys
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,8 +19,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.cli import CONF, FULL_ERROR, TRACEBACK, explain, fail
+from interp_lightning.settings import check_config
 
 log = logging.getLogger(__name__)
+
+new: set[Path] = set()  # folders that this process has chosen to write to
 
 
 @cache  # asked for many times over, and the answer is where this run writes
@@ -30,12 +36,14 @@ def run_dir(outputs: str, name: str, ckpt_path: str | None) -> str:
             return str(checkpoints[-1].parent.parent)
     stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
-    return str(next(runs / name for name in names if not (runs / name).exists()))
+    folder = next(runs / name for name in names if not (runs / name).exists())
+    new.add(folder.absolute())
+    return str(folder)
 
 
 def run_name(name: str | None, choices: DictConfig) -> str:
     """What runs are filed under: the name given, the experiment, or the cell of the grid."""
-    return name or choices.experiment or f"{choices.model}_{choices.penalty}"
+    return name or choices.get("experiment") or f"{choices.get('model')}_{choices.get('penalty')}"
 
 
 def record_dir(ckpt_path: str | None) -> str:
@@ -55,12 +63,15 @@ class RunFailed(Exception):
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def task(cfg: DictConfig) -> None:
     """One job: what Hydra calls, once or for each point of a sweep."""
-    from interp_lightning.experiment import run
-
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if not sweep:
         os.environ.pop(FULL_ERROR, None)  # set for Hydra by main(); the processes of further devices decide anew
     try:
+        # Without torch, which takes seconds to import.
+        config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+        check_config(config, HydraConfig.get().runtime.choices)
+        from interp_lightning.experiment import run
+
         run(cfg)
     except Exception as error:
         # Hydra shows only a sweep's first failure, so each job writes its own into its folder.
@@ -70,7 +81,18 @@ def task(cfg: DictConfig) -> None:
         )
         if sweep:
             raise RunFailed from error  # which Hydra notes, and goes on
+        if sentence is not None:
+            forget(Path(HydraConfig.get().runtime.output_dir))
         raise SystemExit(1) from None
+
+
+def forget(folder: Path) -> None:
+    """Remove the folder of a run that was refused before it began, so that only runs are among the runs."""
+    if folder in new and {path.name for path in folder.iterdir()} <= {".hydra", "run.log"}:
+        shutil.rmtree(folder)
+        for above in (folder.parent, folder.parent.parent):
+            with suppress(OSError):  # it holds other runs
+                above.rmdir()
 
 
 def main() -> None:

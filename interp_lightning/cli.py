@@ -10,11 +10,13 @@ from typing import Any, NoReturn
 
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from interp_lightning.errors import ConfigError
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-TRACEBACK = os.environ.get(FULL_ERROR) == "1"  # the user wants tracebacks, also of what a sentence explains
+# The user wants tracebacks, also of what a sentence explains; known before there is a configuration to read it from.
+TRACEBACK = os.environ.get(FULL_ERROR) == "1" or "debug=true" in map(str.lower, sys.argv)
 
 # Beside this file in an installed wheel, beside the package in a checkout.
 CONF = next(
@@ -24,12 +26,13 @@ CONF = next(
 Settings = dict[str, Any]
 
 # What every command beside training has; each --help ends with these lines.
-COMMON: Settings = {"data.root": "", "device": "auto", "threads": 1, "trust": False}
+COMMON: Settings = {"data.root": "", "device": "auto", "threads": 1, "trust": False, "debug": False}
 COMMON_USAGE = """
   data.root=DIR   where the data lie, if not where they lay in training
   device=auto     cpu, cuda, or auto
   threads=1       of the CPU
-  trust=false     true lets a run's configuration set up classes from outside this package: that runs their code"""
+  trust=false     true lets a run's configuration set up classes from outside this package: that runs their code
+  debug=false     true shows where in the program an error came from"""
 
 
 def command(usage: str, defaults: Settings, work: Callable[[Settings], None]) -> None:
@@ -122,6 +125,9 @@ def explain(error: BaseException) -> str | None:
     for link in chain:
         if isinstance(link, ConfigError):
             return str(link)
+        # A GPU's, a CPU's in torch, a CPU's in numpy.
+        if type(link).__name__ == "OutOfMemoryError" or "allocate memory" in str(link) or isinstance(link, MemoryError):
+            return "out of memory; use a smaller data.batch_size, network.depth or latent_dim"
     if isinstance(error, InstantiationException):
         *_, key = str(error).split("full_key: ")  # "Error in call to target '…':\nTypeError(…)\nfull_key: …"
         return f"`{key.strip()}` cannot be set up: {' '.join(str(error.__cause__ or error).split())}"
@@ -136,7 +142,9 @@ def explain(error: BaseException) -> str | None:
         # What is missing and what there is; not where it was looked for.
         return str(error).split("\nConfig search path")[0].strip()
     if isinstance(error, OmegaConfBaseException):
-        return str(error).strip()
+        return f"`{error.full_key}`: {str(error).splitlines()[0]}; --cfg job prints the configuration"
+    if isinstance(error, YAMLError):
+        return f"a configuration file is no valid YAML: {' '.join(str(error).split())}"
     if isinstance(error, OSError) and error.filename:
         return f"`{error.filename}` cannot be written or read ({error.strerror}); name a folder of yours"
     return None

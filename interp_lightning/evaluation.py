@@ -14,7 +14,7 @@ from torchmetrics import Metric
 from tqdm import tqdm
 
 from interp_lightning.data.base import EvaluationLoader, ImageData, Source, to_unit_range
-from interp_lightning.errors import CheckpointError, check_choice, check_integer
+from interp_lightning.errors import CheckpointError
 from interp_lightning.interpolation import BETWEEN, path
 from interp_lightning.metrics.base import ALONE
 from interp_lightning.metrics.clustering import ClusteringAccuracy
@@ -24,6 +24,7 @@ from interp_lightning.metrics.latent import LatentMatch
 from interp_lightning.metrics.paths import PathEvenness, PathLength, Realism, entropy, step_lengths
 from interp_lightning.metrics.probe import LinearProbe
 from interp_lightning.models.base import Autoencoder
+from interp_lightning.settings import check
 
 log = logging.getLogger(__name__)
 
@@ -92,11 +93,11 @@ class Evaluation:
         features: str | None = "auto",
         weights: str | None = None,
     ) -> None:
-        self.restarts = check_integer("metrics.restarts", restarts, least=1)
-        self.images = None if images is None else check_integer("metrics.images", images, least=2)
-        self.pairs = check_integer("metrics.pairs", pairs, least=1)
-        self.steps = check_integer("metrics.steps", steps, least=3)
-        self.features = check_choice("metrics.features", features, ("auto", *NETWORKS, None))
+        self.restarts = check("metrics.restarts", restarts)
+        self.images = check("metrics.images", images)
+        self.pairs = check("metrics.pairs", pairs)
+        self.steps = check("metrics.steps", steps)
+        self.features = check("metrics.features", features)
         self.weights = weights
 
     def judge(self, data: ImageData) -> Judge | None:

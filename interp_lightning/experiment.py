@@ -20,10 +20,9 @@ from interp_lightning.callbacks.saver import Saver
 from interp_lightning.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
-from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound, check_integer, check_number
+from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound
 from interp_lightning.evaluation import Evaluation
-from interp_lightning.models.base import Autoencoder
-from interp_lightning.runs import build_model, flat, new_results, title, write_results
+from interp_lightning.runs import build, build_model, flat, new_results, title, write_results
 from interp_lightning.tables import report
 
 log = logging.getLogger(__name__)
@@ -41,17 +40,16 @@ def run(cfg: DictConfig) -> None:
     torch.set_float32_matmul_precision("high")
     # With as many threads as cores, two runs on two cores were measured to be three to six times slower than with one,
     # because threads that wait for one another in short operations keep the cores busy.
-    torch.set_num_threads(check_integer("threads", cfg.threads, least=1))
+    torch.set_num_threads(cfg.threads)
     # Lightning 2.6 looks at its batches in a way that torch 2.14 calls deprecated; nothing a user could do.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     # Going on in a run's own folder is what ckpt_path=last is for.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     config["choices"] = {key: str(value) for key, value in HydraConfig.get().runtime.choices.items() if "/" not in key}
-    seed = check_integer("seed", cfg.seed, most=2**32 - 1)
-    L.seed_everything(seed, verbose=False)
+    L.seed_everything(cfg.seed, verbose=False)
 
-    data: ImageData = instantiate(cfg.data, seed=seed)
+    data: ImageData = build("data", cfg.data, seed=cfg.seed)
     model = build_model(cfg, data)
     model.check(data.batch_size)
     try:
@@ -60,13 +58,14 @@ def run(cfg: DictConfig) -> None:
         raise ConfigError(f"`optimizer` cannot be set up: {error}; --cfg job prints its settings") from error
     evaluation: Evaluation = instantiate(cfg.metrics)
     checkpoint = find_checkpoint(cfg.ckpt_path, folder, config)
+    recorder = Recorder(folder / "figures")
+    trainer = build_trainer(cfg, data, folder, recorder, checkpoint)
+
     data = load_data(data)
+    trainer.fit_loop.max_epochs = cfg.trainer.max_epochs or data.epochs
     evaluation.judge(data)  # if it is not to be had, now is the time to say so
     config["data_used"] = data.name
     model.save_hyperparameters(config, logger=False)
-
-    recorder = Recorder(folder / "figures", title(config), model, data)
-    trainer = build_trainer(cfg, model, data, folder, recorder, checkpoint)
     if trainer.is_global_zero:
         log.info(
             f"{title(config)}: {sum(p.numel() for p in model.parameters()):,} parameters, {len(data.train):,} images, "
@@ -115,7 +114,6 @@ def load_data(data: ImageData) -> ImageData:
 
 def build_trainer(
     cfg: DictConfig,
-    model: Autoencoder,
     data: ImageData,
     folder: Path,
     recorder: Recorder,
@@ -136,25 +134,14 @@ def build_trainer(
             )
             for name, monitor in (("best", "val/autoencoder/reconstruction"), ("last", None))
         ),
-        Saver(checkpoints / "last.ckpt", check_number("checkpoint.every_minutes", cfg.checkpoint.every_minutes)),
+        Saver(checkpoints / "last.ckpt", cfg.checkpoint.every_minutes),
     ]
     if cfg.trainer.enable_progress_bar:
-        callbacks.append(Progress(model, data))
+        callbacks.append(Progress())
     # A continued run draws over the points that came after its checkpoint.
     logger = instantiate(cfg.logger, save_dir=folder, purge_step=checkpoint and checkpoint.batches_seen)
-    for key in ("log_every_n_steps", "check_val_every_n_epoch"):
-        check_integer(f"trainer.{key}", cfg.trainer[key], least=1)
-    if cfg.trainer.limit_train_batches == 0:
-        raise ConfigError("`trainer.limit_train_batches` (=0) must be > 0, as there is nothing to learn from otherwise")
-    epochs = check_integer(
-        "trainer.max_epochs",
-        data.epochs if cfg.trainer.max_epochs is None else cfg.trainer.max_epochs,
-        least=1,
-        way_out="a run can be ended before by trainer.max_time=DD:HH:MM:SS or Ctrl-C",
-    )
     trainer: L.Trainer = instantiate(
         cfg.trainer,
-        max_epochs=epochs,
         default_root_dir=folder,
         logger=logger,
         callbacks=callbacks,

@@ -48,8 +48,9 @@ def work(settings: Settings) -> None:
     import torch
 
     from interp_lightning import figures
-    from interp_lightning.errors import ConfigError, check_choice, check_integer
+    from interp_lightning.errors import ConfigError
     from interp_lightning.interpolation import HOW
+    from interp_lightning.rules import check_choice, check_integer
     from interp_lightning.runs import find_runs, load_run, prepare, title
 
     steps = check_integer("steps", settings["steps"], least=2, most=MOST_STEPS)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from interp_lightning.errors import check_choice, check_integer
+from interp_lightning.rules import check_choice, check_integer
 
 
 def mix(z: Tensor, alpha: Tensor) -> Tensor:

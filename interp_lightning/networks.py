@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from interp_lightning.errors import ConfigError, check_integer
+from interp_lightning.errors import ConfigError
+from interp_lightning.settings import check
 
 SLOPE = 0.2  # of every leaky ReLU
 
@@ -23,8 +24,8 @@ class Network(ABC):
         self.channels, self.size, width = image_shape
         if self.size != width:
             raise ConfigError(f"images must be square, but the data set gives {self.size}×{width}; pad or crop them")
-        self.latent_dim = check_integer("latent_dim", latent_dim, least=1)
-        self.depth = check_integer("network.depth", depth, least=1)
+        self.latent_dim = check("latent_dim", latent_dim)
+        self.depth = check("network.depth", depth)
 
     @abstractmethod
     def encoder(self) -> nn.Module:
@@ -50,7 +51,7 @@ class ACAINetwork(Network):
         self, image_shape: tuple[int, int, int], latent_dim: int, depth: int = 16, latent_width: int = 4
     ) -> None:
         super().__init__(image_shape, latent_dim, depth)
-        check_integer("network.latent_width", latent_width, least=1)
+        check("network.latent_width", latent_width)
         halvings = math.log2(self.size / latent_width)
         if not halvings.is_integer() or halvings < 1:
             widths = [self.size >> s for s in range(1, self.size.bit_length()) if self.size % (1 << s) == 0]

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import NoneType
@@ -22,11 +23,13 @@ from interp_lightning import __version__
 from interp_lightning.checkpoints import read_checkpoint
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
-from interp_lightning.errors import CheckpointError, ConfigError, ResultsError, check_choice, check_integer
+from interp_lightning.errors import CheckpointError, ConfigError, ResultsError
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.networks import Network
 from interp_lightning.penalties.base import Penalty
+from interp_lightning.rules import check_choice
 from interp_lightning.schedules import Schedule
+from interp_lightning.settings import check
 
 # What each part of a run's configuration may set up, unless the run is trusted.
 PARTS = {
@@ -116,7 +119,7 @@ def prepare(device: str, threads: int) -> torch.device:
     Raises:
         ConfigError: there is no such device, or threads is below 1.
     """
-    torch.set_num_threads(check_integer("threads", threads, least=1))
+    torch.set_num_threads(check("threads", threads))
     check_choice("device", device, ("auto", "cpu", "cuda"))
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("`device` (=cuda) is not there; leave it out to work on the CPU")
@@ -125,15 +128,29 @@ def prepare(device: str, threads: int) -> torch.device:
 
 def build_model(cfg: DictConfig, data: ImageData) -> Autoencoder:
     """The model that a configuration describes, for the images of a data set."""
-    return instantiate(
+    return build(
+        "model",
         cfg.model,
-        network=instantiate(cfg.network, image_shape=data.image_shape, latent_dim=cfg.latent_dim),
-        penalty=instantiate(cfg.penalty, _convert_="all"),
-        optimizer=instantiate(cfg.optimizer),
-        schedule=instantiate(cfg.schedule),
+        network=build("network", cfg.network, image_shape=data.image_shape, latent_dim=cfg.latent_dim),
+        penalty=build("penalty", cfg.penalty, _convert_="all"),
+        optimizer=build("optimizer", cfg.optimizer),
+        schedule=build("schedule", cfg.schedule, _convert_="all"),
         guard=cfg.guard,
         seed=cfg.seed,
     )
+
+
+def build(part: str, settings: Any, **arguments: Any) -> Any:
+    """What a part of the configuration describes.
+
+    Raises:
+        ConfigError: its `_target_` makes something else.
+    """
+    built = instantiate(settings, **arguments)
+    base = PARTS[part]
+    if not isinstance(built, base) and not (isinstance(built, partial) and _is_class(built.func, base)):
+        raise ConfigError(f"`{part}._target_` (={settings['_target_']}) must name a subclass of {base.__name__}")
+    return built
 
 
 def find_runs(paths: list[str]) -> list[Path]:
@@ -259,7 +276,7 @@ def _data(config: dict[str, Any], root: str | None) -> ImageData:
     if _substituted(config):
         return Digits(config["data"]["batch_size"], config["seed"])
     settings = config["data"] | {"fallback": None} | ({"root": root} if root and "root" in config["data"] else {})
-    return instantiate(settings, seed=config["seed"])
+    return build("data", settings, seed=config["seed"])
 
 
 def _substituted(config: dict[str, Any]) -> bool:

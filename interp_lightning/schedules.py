@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from interp_lightning.errors import check_number
+from interp_lightning.settings import check
 
 
 class Schedule(ABC):
@@ -26,7 +26,7 @@ class Cosine(Schedule):
     """Half a cosine from 1 to `final` (Loshchilov and Hutter 2017, eq. 5, without restarts)."""
 
     def __init__(self, final: float = 0.0) -> None:
-        self.final = check_number("schedule.final", final)
+        self.final = check("schedule.final", final)
 
     def __call__(self, epoch: float, epochs: int) -> float:
         done = min(epoch / epochs, 1.0)
@@ -37,7 +37,7 @@ class PiecewiseConstant(Schedule):
     """The factor of the latest epoch in `factors` that has begun, and 1 before the first."""
 
     def __init__(self, factors: Mapping[int, float]) -> None:
-        self.factors = {int(epoch): check_number("schedule.factors", factor) for epoch, factor in factors.items()}
+        self.factors = dict(check("schedule.factors", factors))
 
     def __call__(self, epoch: float, epochs: int) -> float:
         begun = [start for start in self.factors if start <= epoch]

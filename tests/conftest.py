@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hypothesis import settings
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
 from interp_lightning.cli import CONF
@@ -20,6 +20,7 @@ from interp_lightning.models.ae import AE
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.networks import FastNetwork
 from interp_lightning.penalties.base import Penalty
+from interp_lightning.settings import check_config
 
 # No timing stands in a test, and a red build is red again.
 settings.register_profile("steady", deadline=None, derandomize=True)
@@ -70,8 +71,10 @@ def _compose(outputs: Path, overrides: Iterable[str], folder: str) -> DictConfig
     with open_dict(cfg):
         cfg.hydra.runtime.output_dir = str(outputs / folder)
     HydraConfig.instance().set_config(cfg)
+    choices = cfg.hydra.runtime.choices
     with open_dict(cfg):
         del cfg["hydra"]
+    check_config(OmegaConf.to_container(cfg, resolve=True), choices)
     return cfg
 
 

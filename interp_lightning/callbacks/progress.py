@@ -7,17 +7,14 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
-from interp_lightning.data.base import ImageData
-from interp_lightning.models.base import Autoencoder
-
 
 class Progress(ProgressBar):
     """A tqdm bar over all images of the budget. In a file or a pipe it prints a line every half minute."""
 
-    def __init__(self, model: Autoencoder, data: ImageData) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.model, self.data = model, data
         self._bar: tqdm | None = None
+        self._images = 0  # per batch
         self._enabled = True
 
     def disable(self) -> None:
@@ -26,15 +23,16 @@ class Progress(ProgressBar):
     def enable(self) -> None:
         self._enabled = True
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         if not self._enabled or not trainer.is_global_zero:
             return
+        self._images = trainer.datamodule.batch_size  # type: ignore[attr-defined]
         batches = int(trainer.num_training_batches) * trainer.max_epochs if trainer.max_epochs else None
         interactive = sys.stderr.isatty()
         self._bar = tqdm(
             desc="Training",
-            total=batches * self.data.batch_size if batches else None,
-            initial=self.model.batches_seen * self.data.batch_size,
+            total=batches * self._images if batches else None,
+            initial=pl_module.batches_seen * self._images,
             unit=" images",
             unit_scale=True,
             dynamic_ncols=True,
@@ -54,7 +52,7 @@ class Progress(ProgressBar):
                 if name.startswith("train/")
             }
             self._bar.set_postfix(epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}", **losses, refresh=False)
-        self._bar.update(self.data.batch_size)
+        self._bar.update(self._images)
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         tqdm.write(" ".join(map(str, args)), file=sys.stderr)

@@ -13,6 +13,7 @@ from interp_lightning import figures
 from interp_lightning.data.base import ImageData
 from interp_lightning.evaluation import Assessment
 from interp_lightning.models.base import Autoencoder
+from interp_lightning.runs import title
 
 FIRST_PICTURES = 20.0  # seconds of training; each further wait is twice as long
 EVERY = 10  # batches between two points of the loss curves
@@ -23,12 +24,13 @@ class Recorder(L.Callback):
 
     Args:
         folder: where the PNG files go.
-        title: what each figure says of the run: model, penalty, data.
-        model, data: what is trained, on what.
     """
 
-    def __init__(self, folder: Path, title: str, model: Autoencoder, data: ImageData) -> None:
-        self.folder, self.title, self.model, self.data = folder, title, model, data
+    model: Autoencoder
+    data: ImageData
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.history: dict[str, list[tuple[int, float]]] = {}  # (images seen, value) by TensorBoard name
         self.seconds = 0.0  # in training steps
         self._wait = FIRST_PICTURES
@@ -43,6 +45,10 @@ class Recorder(L.Callback):
     def images_per_second(self) -> float:
         """Training images per second of training steps, without validation and drawing."""
         return self.images / self.seconds if self.seconds else 0.0
+
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        self.model, self.data = pl_module, trainer.datamodule  # type: ignore[attr-defined]
+        self.title = title(dict(pl_module.hparams))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._drawn = time.monotonic()

@@ -12,7 +12,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from interp_lightning.distributed import shard
-from interp_lightning.errors import ConfigError, check_choice, check_integer
+from interp_lightning.errors import ConfigError
+from interp_lightning.settings import check
 
 EVAL_BATCH = 500
 
@@ -131,9 +132,9 @@ class ImageData(L.LightningDataModule, ABC):
 
     def __init__(self, batch_size: int, seed: int = 0, fallback: str | None = None) -> None:
         super().__init__()
-        self.batch_size = check_integer("data.batch_size", batch_size, least=1)
-        self.seed = check_integer("seed", seed)
-        self.fallback = check_choice("data.fallback", fallback, (None, "digits"))
+        self.batch_size = check("data.batch_size", batch_size)
+        self.seed = check("seed", seed)
+        self.fallback = check("data.fallback", fallback)
 
     @abstractmethod
     def load(self) -> tuple[Source, Source, Source]:

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interp_lightning.errors import check_integer
 from interp_lightning.metrics.base import Collected, scores
 from interp_lightning.penalties.mmd import MMD
 from interp_lightning.penalties.wasserstein import Wasserstein
+from interp_lightning.rules import check_integer
 
 SPLITS = 4
 

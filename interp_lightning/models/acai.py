@@ -6,9 +6,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from interp_lightning.errors import ConfigError, check_number
+from interp_lightning.errors import ConfigError
 from interp_lightning.interpolation import mix
 from interp_lightning.models.base import Autoencoder, Pass
+from interp_lightning.settings import check
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class ACAI(Autoencoder):
 
     def __init__(self, lam: float = 0.5, gamma: float = 0.2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.lam = check_number("model.lam", lam, way_out="use model=ae to switch the critic off")
-        self.gamma = check_number("model.gamma", gamma, most=1)
+        self.lam = check("model.lam", lam)
+        self.gamma = check("model.gamma", gamma)
         self.critic = kwargs["network"].critic()
 
     def forward(self, x: Tensor) -> ACAIPass:

@@ -16,16 +16,16 @@ from torch.optim import Optimizer
 
 from interp_lightning import __version__
 from interp_lightning.distributed import gather, shard
-from interp_lightning.errors import ConfigError, Diverged, check_choice
+from interp_lightning.errors import ConfigError, Diverged
 from interp_lightning.interpolation import path
 from interp_lightning.networks import Network
 from interp_lightning.penalties.base import Penalty
 from interp_lightning.schedules import Constant, Schedule
+from interp_lightning.settings import check
 
 log = logging.getLogger(__name__)
 
 TRAINING, EVALUATION = 0, 1  # streams of random numbers
-GUARDS = ("stop", "skip")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Autoencoder(L.LightningModule, ABC):
         self.latent_dim = network.latent_dim
         self.optimizer = optimizer
         self.schedule = schedule or Constant()
-        self.guard = check_choice("guard", guard, GUARDS)
+        self.guard = check("guard", guard)
         self.seed = seed
         self.batches_seen = 0
         self.skipped = 0  # steps left out

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from interp_lightning.errors import check_number
+from interp_lightning.settings import check
 
 
 class Penalty(nn.Module, ABC):
@@ -20,8 +20,8 @@ class Penalty(nn.Module, ABC):
 
     def __init__(self, lam: float, lr: float | None = None) -> None:
         super().__init__()
-        self.lam = check_number("penalty.lam", lam, way_out="use penalty=none to switch the penalty off")
-        self.lr = None if lr is None else check_number("penalty.lr", lr, exclusive=True)
+        self.lam = check("penalty.lam", lam)
+        self.lr = check("penalty.lr", lr)
 
     @abstractmethod
     def forward(self, z: Tensor, prior: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from interp_lightning.errors import check_integer, check_number
 from interp_lightning.networks import LatentDiscriminator
 from interp_lightning.penalties.base import Penalty
+from interp_lightning.settings import check
 
 
 class GAN(Penalty):
@@ -28,9 +28,9 @@ class GAN(Penalty):
 
     def __init__(self, lam: float, width: int = 256, depth: int = 3, lr: float | None = 3e-3, r1: float = 0.1) -> None:
         super().__init__(lam, lr)
-        check_integer("penalty.width", width, least=1)
-        check_integer("penalty.depth", depth, least=1)
-        self.r1 = check_number("penalty.r1", r1)
+        check("penalty.width", width)
+        check("penalty.depth", depth)
+        self.r1 = check("penalty.r1", r1)
         self.discriminator = LatentDiscriminator(width, depth)
 
     def forward(self, z: Tensor, prior: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from interp_lightning.errors import ConfigError, check_choice, check_integer, check_number
 from interp_lightning.penalties.base import Penalty
+from interp_lightning.rules import check_integer
+from interp_lightning.settings import check
 
 PAIRS = 2**19  # at a time: few enough to stay in a CPU's cache, with a whole test set
 
@@ -33,11 +34,9 @@ class MMD(Penalty):
         scales: Sequence[float] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
     ) -> None:
         super().__init__(lam)
-        self.kernel = check_choice("penalty.kernel", kernel, ("imq", "rbf"))
-        self.sigma = check_number("penalty.sigma", sigma, exclusive=True, way_out="1 fits a standard normal prior")
-        self.scales = [check_number("penalty.scales", s, exclusive=True) for s in scales]
-        if not self.scales:
-            raise ConfigError("`penalty.scales` (=[]) must name at least one scale, such as [1.0]")
+        self.kernel = check("penalty.kernel", kernel)
+        self.sigma = check("penalty.sigma", sigma)
+        self.scales = check("penalty.scales", scales)
 
     def forward(self, z: Tensor, prior: Tensor) -> Tensor:
         n, m = len(z), len(prior)

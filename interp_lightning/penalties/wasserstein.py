@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from interp_lightning.errors import ConfigError, check_integer
+from interp_lightning.errors import ConfigError
 from interp_lightning.penalties.base import Penalty
+from interp_lightning.rules import check_integer
+from interp_lightning.settings import check
 
 
 class Wasserstein(Penalty):
@@ -38,7 +40,7 @@ class Wasserstein(Penalty):
         queue: int = 0,
     ) -> None:
         super().__init__(lam)
-        self.queue_size = check_integer("penalty.queue", queue)
+        self.queue_size = check("penalty.queue", queue)
         self.register_buffer("mean", None if mean is None else _mean(mean), persistent=False)
         self.register_buffer("factor", None if cov is None else _factor(cov), persistent=False)  # L
         self.queue = torch.empty(0)

@@ -1,0 +1,153 @@
+"""Every setting of conf/ and what it may be: checked before torch is imported, and by the classes that take them."""
+
+import difflib
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import OmegaConf
+
+from interp_lightning.cli import CONF
+from interp_lightning.errors import ConfigError
+from interp_lightning.rules import SWITCH, Choice, Each, Either, Integer, Number, OrNull, Rule, Table, Text
+
+OPEN = ("optimizer", "trainer", "logger")  # groups whose classes, not ours, have more arguments than our files name
+
+SETTINGS: dict[str, Rule] = {
+    "name": OrNull(Text(r"[^/\\]+", "the name of a folder")),
+    "outputs": Text(meaning="a folder"),
+    "latent_dim": Integer(1),
+    "seed": Integer(0, 2**32 - 1),
+    "threads": Integer(1),
+    "guard": Choice(("stop", "skip")),
+    "debug": SWITCH,
+    "checkpoint.every_minutes": Number(),
+    "ckpt_path": OrNull(
+        Text(r"(?!\w+://).+", "`last` or a checkpoint file on this machine"), way_out="download a remote one yourself"
+    ),
+    "model.lam": Number(way_out="use model=ae to switch the critic off"),
+    "model.gamma": Number(most=1),
+    "penalty.lam": Number(way_out="use penalty=none to switch the penalty off"),
+    "penalty.lr": OrNull(Number(exclusive=True)),
+    "penalty.width": Integer(1),
+    "penalty.depth": Integer(1),
+    "penalty.r1": Number(),
+    "penalty.kernel": Choice(("imq", "rbf")),
+    "penalty.sigma": Number(exclusive=True, way_out="1 fits a standard normal prior"),
+    "penalty.scales": Each(Number(exclusive=True)),
+    "penalty.queue": Integer(),
+    "penalty.mean": OrNull(Each(Number(-math.inf))),
+    "penalty.cov": OrNull(Each(Each(Number(-math.inf)))),
+    "data.root": Text(meaning="a folder"),
+    "data.batch_size": Integer(1),
+    "data.fallback": Choice((None, "digits")),
+    "network.depth": Integer(1),
+    "network.latent_width": Integer(1),
+    "optimizer.lr": Number(exclusive=True),
+    "optimizer.betas": Each(Number(most=1), 2),
+    "optimizer.fused": OrNull(SWITCH),
+    "schedule.final": Number(),
+    "schedule.factors": Table(Integer(), Number()),
+    "metrics.restarts": Integer(1),
+    "metrics.images": OrNull(Integer(2)),
+    "metrics.pairs": Integer(1),
+    "metrics.steps": Integer(3),
+    "metrics.features": Choice(("auto", "digits", "inception", None)),
+    "metrics.weights": OrNull(Text(meaning="a file")),
+    "trainer.accelerator": Choice(("auto", "cpu", "gpu", "cuda", "mps")),
+    "trainer.devices": Either((Integer(1), Choice((-1, "auto")), Each(Integer()))),
+    "trainer.num_nodes": Integer(1),
+    "trainer.precision": Choice(("32-true", "bf16-mixed", "16-mixed", "64-true")),
+    "trainer.max_epochs": OrNull(
+        Integer(1), way_out="a run can be ended before by trainer.max_time=DD:HH:MM:SS or Ctrl-C"
+    ),
+    "trainer.max_time": OrNull(Text(r"\d+:\d\d:\d\d:\d\d", "a time as DD:HH:MM:SS")),
+    "trainer.limit_train_batches": Number(exclusive=True, way_out="there is nothing to learn from otherwise"),
+    "trainer.limit_val_batches": Number(),
+    "trainer.check_val_every_n_epoch": Integer(1),
+    "trainer.num_sanity_val_steps": Integer(-1),
+    "trainer.log_every_n_steps": Integer(1),
+    "trainer.enable_progress_bar": SWITCH,
+    "trainer.enable_model_summary": SWITCH,
+    "trainer.deterministic": Choice((True, False, "warn")),
+    "trainer.benchmark": OrNull(SWITCH),
+    "trainer.detect_anomaly": SWITCH,
+    "trainer.fast_dev_run": Either((SWITCH, Integer(1))),
+    "trainer.profiler": OrNull(Choice(("simple", "advanced", "pytorch"))),
+    "logger.name": Text(),
+    "logger.version": Either((Integer(), Text(".*"))),
+    "logger.default_hp_metric": SWITCH,
+}
+
+
+def check(name: str, value: Any) -> Any:
+    """Return the value of a setting, or raise ConfigError if it may not have it."""
+    return SETTINGS[name].check(name, value)
+
+
+def check_config(config: dict[str, Any], choices: dict[str, str]) -> None:
+    """Check all settings of a resolved configuration, as far as that can be done without torch.
+
+    What depends on several settings, and the settings of classes from outside the package, is left to the classes.
+
+    Args:
+        config: the configuration.
+        choices: what was chosen in each group, for the sentences.
+
+    Raises:
+        ConfigError: a setting is unknown, missing, or has a value that it may not have.
+    """
+    _check_keys("this run", "", config, {*_top(), *_groups()}, all_of_them=True)
+    for key, value in _top().items():
+        if isinstance(value, dict):
+            _check_keys("this run", f"{key}.", config[key], set(value), all_of_them=True)
+    for group in _groups():
+        part = config[group]
+        if not isinstance(part, dict) or not isinstance(part.get("_target_"), str):
+            raise ConfigError(f"`{group}` (={part!r}) must name a class in `_target_`, as the files in conf/{group} do")
+        ours = _keys(group, part["_target_"])
+        if ours and group not in OPEN:
+            _check_keys(f"{group}={choices.get(group)}", f"{group}.", part, ours)
+    for name, rule in SETTINGS.items():
+        group, _, key = name.rpartition(".")
+        part = config[group] if group else config
+        if key in part and (group not in _groups() or key in _keys(group, part["_target_"])):
+            rule.check(name, part[key])
+
+
+def _check_keys(owner: str, prefix: str, part: Any, keys: set[str], all_of_them: bool = False) -> None:
+    """Refuse keys other than those, with the nearest of them, and if all have to be there, a part without one."""
+    if not isinstance(part, dict):
+        raise ConfigError(f"`{prefix[:-1]}` (={part!r}) must have settings of its own: {', '.join(sorted(keys))}")
+    for key in part:
+        if key not in keys:
+            near = difflib.get_close_matches(str(key), sorted(keys), n=1)
+            hint = f"did you mean `{prefix}{near[0]}`?" if near else "--cfg job prints those there are"
+            raise ConfigError(f"`{prefix}{key}` is no setting of {owner}; {hint}")
+    for key in sorted(keys - part.keys()) if all_of_them else ():
+        raise ConfigError(f"`{prefix}{key}` is missing; put it back")
+
+
+@cache
+def _top() -> dict[str, Any]:
+    """The settings in conf/config.yaml itself."""
+    return {key: value for key, value in _load(CONF / "config.yaml").items() if key not in ("defaults", "hydra")}
+
+
+@cache
+def _groups() -> list[str]:
+    """The groups of which a run has a choice each."""
+    names = [next(iter(each)) for each in _load(CONF / "config.yaml")["defaults"] if isinstance(each, dict)]
+    return [name for name in names if name != "experiment"]
+
+
+@cache
+def _keys(group: str, target: str) -> set[str]:
+    """The keys of our files of a group that set up this class; none if it is a class of the user's."""
+    files = [_load(path) for path in (CONF / group).glob("*.yaml")]
+    return {key for file in files if file.get("_target_") == target for key in file}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path), resolve=False))

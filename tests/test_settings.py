@@ -1,0 +1,229 @@
+"""Every setting is checked before long work starts: one sentence, no traceback, no folder of a run that never was."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import choices
+from omegaconf import OmegaConf
+
+from interp_lightning import __main__ as program
+from interp_lightning import cli
+from interp_lightning.callbacks.recorder import Recorder
+from interp_lightning.cli import CONF
+from interp_lightning.errors import ConfigError
+from interp_lightning.experiment import build_trainer
+from interp_lightning.rules import SWITCH, Choice, Each, Either, Integer, Number, OrNull, Rule, Table, Text
+from interp_lightning.runs import build, build_model
+from interp_lightning.settings import SETTINGS
+
+Invoke = Callable[..., tuple[int, str]]
+
+FILES = {
+    "broken.yaml": "penalty: {lam: 1\n",
+    "typo.yaml": "# @package _global_\ndefaults:\n  - override /penalty: mmd\npenalty:\n  lamb: 1\n",
+    "group.yaml": "# @package _global_\npennalty:\n  lam: 1\n",
+    "override.yaml": "# @package _global_\ndefaults:\n  - override /penalti: mmd\n",
+    "value.yaml": "# @package _global_\nmodel:\n  gamma: often\n",
+}
+
+
+@pytest.fixture
+def invoke(tmp_path, monkeypatch) -> Invoke:
+    """What a command line does in a fresh process: its exit status, and all that it printed."""
+    (tmp_path / "my_conf" / "experiment").mkdir(parents=True)
+    for name, content in FILES.items():
+        (tmp_path / "my_conf" / "experiment" / name).write_text(content)
+    (tmp_path / "file").write_text("not a checkpoint")
+
+    def call(*arguments: str) -> tuple[int, str]:
+        pid = os.fork()
+        if pid == 0:
+            status = 99
+            try:
+                os.chdir(tmp_path)
+                output = os.open("output", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+                os.dup2(output, 1)
+                os.dup2(output, 2)
+                sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
+                sys.argv = ["interp_lightning", *arguments]
+                cli.TRACEBACK = program.TRACEBACK = "debug=true" in arguments
+                try:
+                    program.main()
+                    status = 0
+                except SystemExit as end:
+                    status = end.code if isinstance(end.code, int) else 1
+                except BaseException:
+                    sys.excepthook(*sys.exc_info())
+                    status = 1
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(status)
+        _, result = os.waitpid(pid, 0)
+        return os.waitstatus_to_exitcode(result), (tmp_path / "output").read_text()
+
+    return call
+
+
+REFUSED = [
+    ("model=vqvae", "`model` (=vqvae) must be one of: acai, ae"),
+    ("penalty=kl", "`penalty` (=kl) must be one of: gan, mmd, none, wasserstein"),
+    ("outputs=", "`outputs` (='') must be a folder"),
+    ("network=resnet", "`network` (=resnet) must be one of: acai, fast"),
+    ("experiment=paper", "`experiment` (=paper) must be one of: acai,"),
+    ("logger=null", "must name one of its choices, not null"),
+    ("~penalty", "`penalty` is missing"),
+    ("~checkpoint.every_minutes", "`checkpoint.every_minutes` is missing"),
+    ("checkpoint=3", "`checkpoint` (=3) must have settings of its own: every_minutes"),
+    ("penalty.lambda=1", "`penalty.lambda` is no setting of this run"),
+    ("+penalty.lamb=1", "`penalty.lamb` is no setting of penalty=wasserstein; did you mean `penalty.lam`?"),
+    ("+penalty.width=9", "`penalty.width` is no setting of penalty=wasserstein"),
+    ("+learning_rate=1", "`learning_rate` is no setting of this run"),
+    ("+checkpoint.minutes=1", "`checkpoint.minutes` is no setting of this run; did you mean"),
+    ("--config-dir my_conf experiment=broken", "is no valid YAML: "),
+    (
+        "--config-dir my_conf experiment=typo",
+        "`penalty.lamb` is no setting of penalty=mmd; did you mean",
+    ),
+    ("--config-dir my_conf experiment=group", "`pennalty` is no setting of this run; did you mean `penalty`?"),
+    ("--config-dir my_conf experiment=override", "Could not override 'penalti'"),
+    ("--config-dir my_conf experiment=value", "`model.gamma` (='often') must be a finite number ≥ 0 and ≤ 1"),
+    ("--config-dir nowhere", "nowhere' not found"),
+    ("--config-name nothing", "Cannot find primary config 'nothing'"),
+    ("penalty.lam=-1", "`penalty.lam` (=-1) must be a finite number ≥ 0; use penalty=none to switch the penalty off"),
+    ("penalty.lam=", "`penalty.lam` (='') must be a finite number"),
+    ("penalty.lam=inf", "`penalty.lam` (=inf) must be a finite number"),
+    ("penalty.lam=true", "`penalty.lam` (=True) must be a finite number"),
+    ("penalty.lam=???", "`penalty.lam` (='???') must be a finite number"),
+    ("penalty.lam=${nowhere}", "`penalty.lam`: Interpolation key 'nowhere' not found"),
+    ("penalty.lam=0.1,1", "Ambiguous value for argument 'penalty.lam=0.1,1'"),
+    ("penalty.lam=[1", "no viable alternative"),
+    ("penalty.queue=1.5", "`penalty.queue` (=1.5) must be an integer ≥ 0"),
+    ("penalty.cov=[[1,2],[3]]", "`penalty.cov` (=[[1, 2], [3]]) must be a square matrix"),
+    ("penalty.cov=3", "`penalty.cov` (=3) must be a list, each a list, each a finite number, or null"),
+    ("penalty.mean=[0,1]", "`penalty.mean` is for codes of 2 numbers, but `latent_dim` is 32"),
+    ("penalty._target_=builtins.dict", "`penalty._target_` (=builtins.dict) must name a subclass of Penalty"),
+    ("penalty._target_=mine.Nowhere", "No module named 'mine'"),
+    ("penalty=mmd penalty.scales=[]", "`penalty.scales` (=[]) must be a list, each a finite number > 0"),
+    ("penalty=mmd penalty.kernel=cauchy", "`penalty.kernel` (='cauchy') must be one of: imq, rbf"),
+    ("penalty=gan penalty.width=0", "`penalty.width` (=0) must be an integer ≥ 1"),
+    ("model.lam=-1", "`model.lam` (=-1) must be a finite number ≥ 0; use model=ae"),
+    ("model.gamma=2", "`model.gamma` (=2) must be a finite number ≥ 0 and ≤ 1"),
+    ("data.batch_size=31", "`data.batch_size` (=31) must be even for model=acai"),
+    ("data.batch_size=5000", "`data.batch_size` (=5000) must be ≤ 1257"),
+    ("data.fallback=lines", "`data.fallback` (='lines') must be one of: null, digits"),
+    ("latent_dim=0", "`latent_dim` (=0) must be an integer ≥ 1"),
+    ("latent_dim=1000000000", "out of memory; use a smaller"),
+    ("network=acai latent_dim=33", "`latent_dim` (=33) must be a multiple of 16"),
+    ("network=acai network.latent_width=5", "`network.latent_width` (=5) must be one of [16, 8, 4, 2, 1]"),
+    ("optimizer.lr=0", "`optimizer.lr` (=0) must be a finite number > 0"),
+    ("optimizer.betas=[0.9]", "`optimizer.betas` (=[0.9]) must be a list of 2, each a finite number ≥ 0 and ≤ 1"),
+    ("optimizer.betas=[0.9,1]", "`optimizer` cannot be set up: Invalid beta parameter"),
+    ("+optimizer.decay=1", "unexpected keyword argument 'decay'"),
+    ("schedule=wae schedule.factors=3", "`schedule.factors` (=3) must be a mapping"),
+    ("seed=-1", "`seed` (=-1) must be an integer ≥ 0 and ≤ 4294967295"),
+    ("threads=0", "`threads` (=0) must be an integer ≥ 1"),
+    ("guard=maybe", "`guard` (='maybe') must be one of: stop, skip"),
+    ("name=a/b", "`name` (='a/b') must be the name of a folder, or null"),
+    ("outputs=/dev/null/here", "cannot be written or read (Not a directory); name a folder of yours"),
+    ("ckpt_path=nowhere.ckpt", "`ckpt_path` (=nowhere.ckpt) names no checkpoint: there is no such file"),
+    ("ckpt_path=file", "file is no readable checkpoint of this project"),
+    ("ckpt_path=last", "`ckpt_path` (=last) names no checkpoint"),
+    ("ckpt_path=https://example.com/a.ckpt", "must be `last` or a checkpoint file on this machine, or null; download"),
+    ("metrics.features=vgg", "`metrics.features` (='vgg') must be one of: auto, digits, inception, null"),
+    ("metrics.images=1", "`metrics.images` (=1) must be an integer ≥ 2, or null"),
+    ("trainer.max_epochs=0", "`trainer.max_epochs` (=0) must be an integer ≥ 1, or null; a run can be ended before"),
+    ("trainer.max_time=long", "`trainer.max_time` (='long') must be a time as DD:HH:MM:SS, or null"),
+    ("trainer.devices=0", "`trainer.devices` (=0) must be"),
+    ("trainer.devices=2", "`trainer.devices` (=2) must be 1 unless with trainer=ddp"),
+    ("trainer.strategy=horovod", "`trainer` cannot be set up: You selected an invalid strategy name"),
+    ("trainer.precision=12", "`trainer.precision` (=12) must be one of: 32-true, bf16-mixed"),
+    ("+trainer.frobnicate=1", "unexpected keyword argument 'frobnicate'"),
+    ("debug=maybe", "`debug` (='maybe') must be one of: true, false"),
+]
+
+
+@pytest.mark.parametrize(("command", "sentence"), REFUSED, ids=[command for command, _ in REFUSED])
+def test_bad_invocations_end_in_a_sentence(command, sentence, invoke, tmp_path):
+    status, output = invoke(*command.split(), "data=digits", "trainer.accelerator=cpu")
+    assert status == 1
+    assert sentence in output
+    assert "Traceback" not in output
+    assert not list(tmp_path.glob("outputs/*")), output
+
+
+def test_a_flag_that_there_is_not(invoke):
+    status, output = invoke("--frobnicate")
+    assert status == 2
+    assert "unrecognized arguments: --frobnicate" in output
+
+
+@pytest.mark.parametrize("command", ["penalty.lam=-1", "model=vqvae"])
+def test_debug_shows_the_place(command, invoke):
+    status, output = invoke("debug=true", command)
+    assert status == 1
+    assert "Traceback" in output
+
+
+def test_a_refused_continuation_leaves_the_run_as_it_was(invoke, tmp_path):
+    run = tmp_path / "outputs" / "acai_wasserstein" / "before"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints" / "last.ckpt").write_text("damaged")
+    status, output = invoke("data=digits", "ckpt_path=last")
+    assert status == 1
+    assert "last.ckpt is no readable checkpoint" in output
+    assert (run / "checkpoints" / "last.ckpt").read_text() == "damaged"
+
+
+def leaves() -> list[tuple[str, str]]:
+    """Each setting in conf/, with what has to be chosen for it to be there."""
+    top = [key for key in OmegaConf.load(CONF / "config.yaml") if key not in ("defaults", "hydra")]
+    found = [("", key) for key in top if key != "outputs"]  # which the tests set themselves
+    for group in (path.name for path in sorted(CONF.iterdir()) if path.is_dir() and path.name != "experiment"):
+        for choice in choices(group):
+            keys = OmegaConf.load(CONF / group / f"{choice}.yaml")
+            found += [(f"{group}={choice}", f"{group}.{key}") for key in keys if key not in ("defaults", "_partial_")]
+    return found
+
+
+@pytest.mark.parametrize(("choice", "name"), leaves())
+def test_no_setting_takes_everything(choice, name, configure):
+    def set_up() -> None:
+        cfg = configure(*([choice] if choice else []), f"{name}={{nonsense: [1]}}")
+        data = build("data", cfg.data, seed=cfg.seed)
+        build_model(cfg, data)
+        build_trainer(cfg, data, Path("nowhere"), Recorder(Path("nowhere")), None)
+
+    with pytest.raises(Exception, match=name.split(".")[0]):
+        set_up()
+
+
+def test_all_rules_are_of_settings_that_there_are():
+    assert set(SETTINGS) <= {name for _, name in leaves()} | {"outputs", "checkpoint.every_minutes"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "good", "bad"),
+    [
+        (Number(), [0, 0.5, 10**6], [-1, float("nan"), float("inf"), True, "1", None]),
+        (Number(1, 2, exclusive=True), [1.5, 2], [1, 2.1]),
+        (Integer(1, 3), [1, 3], [0, 4, 2.0, True, "2", None]),
+        (Choice(("a", None, 1)), ["a", None, 1], ["b", True, 1.0]),
+        (SWITCH, [True, False], [0, 1, "true", None]),
+        (Text(), ["a"], ["", 1, None]),
+        (Each(Integer(), 2), [[1, 2], (1, 2)], [[1], [], [1, "2"], "12", 3]),
+        (Table(Integer(), Number()), [{1: 0.5}], [{}, {"1": 0.5}, {1: "a"}, [1]]),
+        (Either((Integer(1), Choice(("auto",)))), [1, "auto"], [0, "a"]),
+        (OrNull(Integer(1)), [None, 1], [0]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_rules(rule: Rule, good, bad):
+    for value in good:
+        assert rule.check("it", value) is value
+    for value in bad:
+        with pytest.raises(ConfigError, match=r"`it` \(=.*\) must be "):
+            rule.check("it", value)
