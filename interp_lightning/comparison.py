@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from interp_lightning.errors import ResultsError
+from interp_lightning.folders import flat
 from interp_lightning.metrics.catalogue import COLUMNS, IMAGES, PATHS, parse
-from interp_lightning.runs import flat, read_results
+from interp_lightning.runs import read_results
 
 # Settings that make no other model, and those that do among them.
 IGNORED = ("seed", "name", "outputs", "ckpt_path", "threads", "choices.", "data.", "logger.", "metrics.", "trainer.")

@@ -22,7 +22,8 @@ from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound
 from interp_lightning.evaluation import Evaluation
-from interp_lightning.runs import build, build_model, flat, new_results, title, write_results
+from interp_lightning.folders import flat
+from interp_lightning.runs import build, build_model, new_results, title, write_results
 from interp_lightning.tables import report
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from interp_lightning.checkpoints import read_checkpoint
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError, ConfigError, ResultsError
+from interp_lightning.folders import write_whole
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.networks import Network
 from interp_lightning.penalties.base import Penalty
@@ -201,9 +201,7 @@ def read_results(run: Path) -> dict[str, Any]:
 
 def write_results(run: Path, results: dict[str, Any]) -> None:
     """Write results.json, all or nothing; a number that is not finite becomes null, as JSON has no other word."""
-    part = run / f".results.json.{os.getpid()}.part"
-    part.write_text(json.dumps(_finite_numbers(results), indent=2, allow_nan=False) + "\n")
-    part.replace(run / "results.json")
+    write_whole(run / "results.json", json.dumps(_finite_numbers(results), indent=2, allow_nan=False) + "\n")
 
 
 def new_results(config: dict[str, Any], budget: dict[str, Any], images_per_second: float) -> dict[str, Any]:
@@ -261,14 +259,6 @@ def config_hash(config: dict[str, Any]) -> str:
     """SHA-256 of everything in the configuration that makes the weights what they are."""
     relevant = {key: value for key, value in config.items() if key not in ("outputs", "ckpt_path", "metrics")}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
-
-
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names, as on the command line."""
-    settings: dict[str, Any] = {}
-    for key, value in config.items():
-        settings |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return settings
 
 
 def _data(config: dict[str, Any], root: str | None) -> ImageData:

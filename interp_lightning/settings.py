@@ -22,6 +22,7 @@ SETTINGS: dict[str, Rule] = {
     "threads": Integer(1),
     "guard": Choice(("stop", "skip")),
     "debug": SWITCH,
+    "sweep.resume": SWITCH,
     "checkpoint.every_minutes": Number(),
     "ckpt_path": OrNull(
         Text(r"(?!\w+://).+", "`last` or a checkpoint file on this machine"), way_out="download a remote one yourself"

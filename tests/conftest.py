@@ -1,5 +1,7 @@
 """Shared by all tests: composed configurations, runs in this process, small models."""
 
+import os
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from hypothesis import settings
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
+from interp_lightning import __main__ as program
+from interp_lightning import cli
 from interp_lightning.cli import CONF
 from interp_lightning.experiment import run
 from interp_lightning.models.acai import ACAI
@@ -87,6 +91,46 @@ def launch(configure: Callable[..., DictConfig], tmp_path: Path) -> Callable[...
         return tmp_path / folder
 
     return launch_run
+
+
+@pytest.fixture
+def invoke(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """What a command line does in a process of its own: its exit status, and all that it printed."""
+
+    def call(*arguments: str, before: Callable[[], None] = lambda: None) -> tuple[int, str]:
+        pid = os.fork()  # torch is imported already, which makes it quick
+        if pid == 0:
+            status = 99
+            try:
+                os.chdir(tmp_path)
+                output = os.open("output", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+                os.dup2(output, 1)
+                os.dup2(output, 2)
+                sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
+                sys.argv = ["interp_lightning", *arguments]
+                cli.TRACEBACK = program.TRACEBACK = "debug=true" in arguments
+                before()
+                status = _exit_status(program.main)
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(status)
+        _, result = os.waitpid(pid, 0)
+        return os.waitstatus_to_exitcode(result), (tmp_path / "output").read_text()
+
+    return call
+
+
+def _exit_status(work: Callable[[], None]) -> int:
+    """As the interpreter would end after it."""
+    try:
+        work()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
 
 
 @pytest.fixture(scope="session")

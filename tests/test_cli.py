@@ -74,16 +74,6 @@ def test_tracebacks_are_to_be_had(arguments, tmp_path):
     assert "Traceback" in done.stderr
 
 
-def test_a_sweep_leaves_a_run_per_value_and_survives_a_failure(tmp_path):
-    done = command("-m", *TINY, "penalty=mmd", "penalty.lam=0.01,-1,1", "trainer.limit_train_batches=2", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "`penalty.lam` (=-1)" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(runs(tmp_path)) == 2
-    (failed,) = tmp_path.glob("outputs/acai_mmd/*/1/run.log")
-    assert "`penalty.lam` (=-1)" in failed.read_text()
-
-
 def test_a_penalty_from_outside_the_package(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from interp_lightning.penalties import Penalty\n\n\n"

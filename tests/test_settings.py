@@ -1,16 +1,11 @@
 """Every setting is checked before long work starts: one sentence, no traceback, no folder of a run that never was."""
 
-import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import choices
 from omegaconf import OmegaConf
 
-from interp_lightning import __main__ as program
-from interp_lightning import cli
 from interp_lightning.callbacks.recorder import Recorder
 from interp_lightning.cli import CONF
 from interp_lightning.errors import ConfigError
@@ -18,8 +13,6 @@ from interp_lightning.experiment import build_trainer
 from interp_lightning.rules import SWITCH, Choice, Each, Either, Integer, Number, OrNull, Rule, Table, Text
 from interp_lightning.runs import build, build_model
 from interp_lightning.settings import SETTINGS
-
-Invoke = Callable[..., tuple[int, str]]
 
 FILES = {
     "broken.yaml": "penalty: {lam: 1\n",
@@ -30,42 +23,12 @@ FILES = {
 }
 
 
-@pytest.fixture
-def invoke(tmp_path, monkeypatch) -> Invoke:
-    """What a command line does in a fresh process: its exit status, and all that it printed."""
+@pytest.fixture(autouse=True)
+def _files(tmp_path) -> None:
     (tmp_path / "my_conf" / "experiment").mkdir(parents=True)
     for name, content in FILES.items():
         (tmp_path / "my_conf" / "experiment" / name).write_text(content)
     (tmp_path / "file").write_text("not a checkpoint")
-
-    def call(*arguments: str) -> tuple[int, str]:
-        pid = os.fork()
-        if pid == 0:
-            status = 99
-            try:
-                os.chdir(tmp_path)
-                output = os.open("output", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-                os.dup2(output, 1)
-                os.dup2(output, 2)
-                sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
-                sys.argv = ["interp_lightning", *arguments]
-                cli.TRACEBACK = program.TRACEBACK = "debug=true" in arguments
-                try:
-                    program.main()
-                    status = 0
-                except SystemExit as end:
-                    status = end.code if isinstance(end.code, int) else 1
-                except BaseException:
-                    sys.excepthook(*sys.exc_info())
-                    status = 1
-                sys.stdout.flush()
-                sys.stderr.flush()
-            finally:
-                os._exit(status)
-        _, result = os.waitpid(pid, 0)
-        return os.waitstatus_to_exitcode(result), (tmp_path / "output").read_text()
-
-    return call
 
 
 REFUSED = [
@@ -142,6 +105,8 @@ REFUSED = [
     ("trainer.strategy=horovod", "`trainer` cannot be set up: You selected an invalid strategy name"),
     ("trainer.precision=12", "`trainer.precision` (=12) must be one of: 32-true, bf16-mixed"),
     ("+trainer.frobnicate=1", "unexpected keyword argument 'frobnicate'"),
+    ("sweep.resume=true", "`sweep.resume` (=true) is for sweeps; add -m, or go on with a run by ckpt_path=last"),
+    ("-m sweep.resume=true", "`sweep.resume` (=true) finds no sweep in outputs/acai_wasserstein; leave it out"),
     ("debug=maybe", "`debug` (='maybe') must be one of: true, false"),
 ]
 
@@ -202,7 +167,7 @@ def test_no_setting_takes_everything(choice, name, configure):
 
 
 def test_all_rules_are_of_settings_that_there_are():
-    assert set(SETTINGS) <= {name for _, name in leaves()} | {"outputs", "checkpoint.every_minutes"}
+    assert set(SETTINGS) <= {name for _, name in leaves()} | {"outputs", "checkpoint.every_minutes", "sweep.resume"}
 
 
 @pytest.mark.parametrize(

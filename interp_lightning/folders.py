@@ -1,0 +1,91 @@
+"""Where runs and sweeps are written, and how. Nothing here imports torch."""
+
+import os
+import shutil
+from contextlib import suppress
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from interp_lightning.errors import ConfigError
+
+SWEEP = "multirun.yaml"  # Hydra writes it into each sweep's folder
+
+new: set[Path] = set()  # what this process has chosen to write to, absolute
+
+
+@cache  # asked for many times over, and the answer is where this run writes
+def run_dir(outputs: str, name: str, ckpt_path: str | None) -> str:
+    """A new folder named by the time, or with ckpt_path=last the folder of the run to go on with."""
+    runs = Path(outputs) / name
+    if ckpt_path == "last":
+        checkpoints = sorted(runs.glob("**/checkpoints/*.ckpt"), key=lambda file: file.stat().st_mtime)
+        if checkpoints:
+            return str(checkpoints[-1].parent.parent)
+    return _new_folder(runs)
+
+
+def sweep_dir(outputs: str, name: str, resume: bool) -> str:
+    """A new folder for a sweep, or with sweep.resume=true that of the newest one of this name."""
+    runs = Path(outputs) / name
+    if resume is not True:
+        return _new_folder(runs)
+    sweeps = sorted(path.parent for path in runs.glob(f"*/{SWEEP}"))
+    if not sweeps:
+        raise ConfigError(f"`sweep.resume` (=true) finds no sweep in {runs}; leave it out to start one")
+    new.add(sweeps[-1].absolute())
+    return str(sweeps[-1])
+
+
+def run_name(name: str | None, choices: DictConfig) -> str:
+    """What runs are filed under: the name given, the experiment, or the cell of the grid."""
+    return name or choices.get("experiment") or f"{choices.get('model')}_{choices.get('penalty')}"
+
+
+def record_dir(*, _root_: DictConfig) -> str:
+    """Where in the run's folder Hydra keeps the configuration; a continuation leaves the first one alone."""
+    begun = (Path(_root_.hydra.runtime.output_dir) / ".hydra").exists()
+    return f".hydra/continued_{datetime.now():%Y-%m-%d_%H-%M-%S}" if begun else ".hydra"
+
+
+def forget(folder: Path) -> None:
+    """Remove the folder of a run that was refused before it began, so that only runs are among the runs."""
+    if folder in new and {path.name for path in folder.iterdir()} <= {".hydra", "run.log"}:
+        shutil.rmtree(folder)
+        for above in (folder.parent, folder.parent.parent):
+            with suppress(OSError):  # it holds other runs
+                above.rmdir()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file, all or nothing."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names, as on the command line."""
+    settings: dict[str, Any] = {}
+    for key, value in config.items():
+        settings |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return settings
+
+
+def register() -> None:
+    """Let configurations ask: ${run_dir:…}."""
+    for resolver in (run_dir, run_name, record_dir):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    # Cached by the text of its arguments, and handed on to the jobs: whatever they choose, they lie in one folder.
+    OmegaConf.register_new_resolver("sweep_dir", sweep_dir, use_cache=True, replace=True)
+
+
+def _new_folder(runs: Path) -> str:
+    stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    folder = next(runs / name for name in names if not (runs / name).exists())
+    new.add(folder.absolute())
+    return str(folder)

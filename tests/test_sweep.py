@@ -1,0 +1,94 @@
+"""Sweeps: one folder, a summary whatever happens, and nothing done twice."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+
+from interp_lightning.callbacks.recorder import Recorder
+from interp_lightning.checkpoints import read_checkpoint
+
+SWEEP = ["-m", *TINY, "metrics.features=null", "metrics.restarts=1", "trainer.limit_train_batches=4"]
+
+
+def jobs(tmp_path: Path) -> dict[str, dict]:
+    """What became of each job of the only sweep, by its number."""
+    (sweep,) = (path.parent for path in tmp_path.glob("outputs/*/*/multirun.yaml"))
+    return {path.parent.name: json.loads(path.read_text()) for path in sorted(sweep.glob("*/job.json"))}
+
+
+def die_in_job(number: str, batch: int) -> None:
+    """Be killed at the end of a batch of that job."""
+    end = Recorder.on_train_batch_end
+
+    def hook(self: Recorder, *arguments: object) -> None:
+        end(self, *arguments)
+        if self.folder.parent.name == number and self.model.batches_seen == batch:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Recorder.on_train_batch_end = hook
+
+
+def test_one_failing_job_is_named_and_the_others_finish(invoke, tmp_path):
+    status, output = invoke(*SWEEP, "penalty=gan,mmd", "penalty.lam=0.1,-1")
+    assert status == 1
+    assert "Traceback" not in output
+    found = jobs(tmp_path)
+    assert [job["status"] for job in found.values()] == ["finished", "failed", "finished", "failed"]
+    assert found["1"]["overrides"][-2:] == ["penalty=gan", "penalty.lam=-1"]
+    assert found["1"]["error"].startswith("`penalty.lam` (=-1) must be a finite number")
+    (sweep,) = tmp_path.glob("outputs/*/*")
+    assert "`penalty.lam` (=-1)" in (sweep / "1" / "run.log").read_text()
+    assert len(list(sweep.glob("*/results.json"))) == 2
+    assert "| 1 | penalty=gan penalty.lam=-1 | failed | `penalty.lam` (=-1)" in (sweep / "summary.md").read_text()
+    assert "2 of 4 jobs have finished" in output
+
+
+def test_an_error_of_the_programs_own_is_kept_whole(invoke, tmp_path):
+    def before() -> None:
+        Recorder.draw_summary = None
+
+    status, output = invoke(*SWEEP, "penalty.lam=0.1,1", before=before)
+    assert status == 1
+    assert "'NoneType' object is not callable" in jobs(tmp_path)["0"]["error"]
+    assert "Traceback" in jobs(tmp_path)["1"]["error"]
+    assert "0 of 2 jobs have finished" in output
+
+
+@pytest.mark.parametrize("batch", [2, 4])
+def test_a_killed_sweep_goes_on_where_it_stopped(batch, invoke, tmp_path):
+    options = [*SWEEP, "penalty.lam=0.1,1,2", "checkpoint.every_minutes=0", "trainer.max_epochs=2"]
+    status, _ = invoke(*options, before=lambda: die_in_job("1", 4 + batch))
+    assert status == -signal.SIGKILL
+    assert [job["status"] for job in jobs(tmp_path).values()] == ["finished", "unfinished"]
+    (sweep,) = tmp_path.glob("outputs/*/*")
+    first = (sweep / "0" / "results.json").stat()
+
+    status, output = invoke(*options, "sweep.resume=true")
+    assert status == 0, output
+    assert [job["status"] for job in jobs(tmp_path).values()] == ["finished"] * 3
+    assert (sweep / "0" / "results.json").stat().st_mtime_ns == first.st_mtime_ns
+    assert f"Going on after {3 + batch} batches" in output
+    assert "3 of 3 jobs have finished" in output
+
+    straight = json.loads((sweep / "2" / "results.json").read_text())
+    assert json.loads((sweep / "1" / "results.json").read_text())["budget"]["images"] == straight["budget"]["images"]
+    assert read_checkpoint(sweep / "1" / "checkpoints" / "last.ckpt")["batches_seen"] == 8
+
+    status, output = invoke(*options, "sweep.resume=true")
+    assert status == 0
+    assert output.count("Finished before: ") == 3
+
+
+def test_a_sweep_with_other_settings_does_not_go_on(invoke, tmp_path):
+    invoke(*SWEEP, "penalty.lam=0.1")
+    before = jobs(tmp_path)
+    status, output = invoke(*SWEEP, "penalty.lam=0.2,0.3", "sweep.resume=true")
+    assert status == 1
+    assert "`sweep.resume` (=true) finds penalty.lam=0.1 in " in output
+    assert "where this sweep has penalty.lam=0.2; give the settings" in output
+    assert jobs(tmp_path)["0"] == before["0"]
+    assert jobs(tmp_path)["1"]["status"] == "finished"  # a point more
