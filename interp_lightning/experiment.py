@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
+from interp_lightning.callbacks.critics import Critics
 from interp_lightning.callbacks.progress import Progress
 from interp_lightning.callbacks.recorder import Recorder
 from interp_lightning.callbacks.saver import Saver
@@ -124,6 +125,7 @@ def build_trainer(
     checkpoints = folder / "checkpoints"
     callbacks: list[Callback] = [
         recorder,
+        Critics(),
         # Two callbacks, as one with save_last=True writes last.ckpt only when the best one has changed.
         *(
             ModelCheckpoint(

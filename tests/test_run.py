@@ -71,6 +71,7 @@ def test_what_a_run_leaves(launch):
     tags = events.Tags()
     assert set(tags["images"]) == set(FIGURES)
     assert {"train/autoencoder/reconstruction", "train/critic/alpha", "train/critic/latent_codes",
+            "val/critic/critic_explained", "val/critic/latent_discriminator_spread",
             "val/autoencoder/penalty", "val/penalty/value", "val/penalty/baseline",
             *(f"test/{name}" for name in results["metrics"])} <= set(tags["scalars"])  # fmt: skip
     # The axis counts batches, not optimizer steps, of which a model with a critic has two a batch.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -57,9 +58,17 @@ class ACAI(Autoencoder):
     def critic_losses(self, p: ACAIPass) -> dict[str, Tensor]:
         return {
             "alpha": F.mse_loss(self.critic(p.x_hat_alpha), p.alpha),
-            "realism": self.critic(self.gamma * p.x + (1 - self.gamma) * p.x_hat).square().mean(),
+            "realism": self.critic(self._unmixed(p)).square().mean(),
             **self.penalty_critic_losses(p),
         }
+
+    def answers(self, p: ACAIPass) -> dict[str, tuple[Tensor, Tensor]]:
+        said = torch.cat([self.critic(p.x_hat_alpha), self.critic(self._unmixed(p))])
+        return {"critic": (said, torch.cat([p.alpha, torch.zeros_like(p.alpha)])), **super().answers(p)}
+
+    def _unmixed(self, p: ACAIPass) -> Tensor:
+        """(B, C, H, W) images of which the critic is to say 0."""
+        return self.gamma * p.x + (1 - self.gamma) * p.x_hat
 
     def check(self, batch_size: int) -> None:
         super().check(batch_size)

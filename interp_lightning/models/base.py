@@ -138,6 +138,11 @@ class Autoencoder(L.LightningModule, ABC):
         with torch.autocast(p.z.device.type, enabled=False):
             return self.penalty.critic_losses(self._global_codes(p), p.prior.float())
 
+    def answers(self, p: Any) -> dict[str, tuple[Tensor, Tensor]]:
+        """What each critic says of a batch and what would be right, (M,) each, by its name."""
+        with torch.autocast(p.z.device.type, enabled=False):
+            return self.penalty.answers(self._global_codes(p), p.prior.float())
+
     def check(self, batch_size: int) -> None:
         """Raise ConfigError if global batches of that many images cannot be trained on."""
         self.penalty.check(batch_size, self.latent_dim)
@@ -161,6 +166,9 @@ class Autoencoder(L.LightningModule, ABC):
         fresh = self.draw_prior(2 * len(p.x), self.generator())[len(p.x) :]
         baseline = self.divergence(replace(p, z=fresh))
         losses |= {"val/penalty/value": self.divergence(p), "val/penalty/baseline": baseline}
+        for name, (said, right) in self.answers(p).items():
+            losses[f"val/critic/{name}_explained"] = 1 - (said - right).square().mean() / right.var(correction=0)
+            losses[f"val/critic/{name}_spread"] = said.std() / right.std()
         self.log_dict(losses, on_epoch=True, batch_size=len(p.x), sync_dist=True)
 
     def configure_optimizers(self) -> list[Optimizer]:

@@ -31,6 +31,10 @@ class Penalty(nn.Module, ABC):
         """What the penalty's own parameters minimise, by name; z comes detached. Empty if nothing is adversarial."""
         return {}
 
+    def answers(self, z: Tensor, prior: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """What the penalty's critic says and what would be right, (M,) each, by its name. Empty if there is none."""
+        return {}
+
     def prior(self, noise: Tensor) -> Tensor:
         """Turn standard normal noise, (N, d), into draws of the prior P_z, (N, d)."""
         return noise
