@@ -2,13 +2,23 @@
 
 import gzip
 import hashlib
+import io
+import logging
 import math
+import os
+import shutil
 import struct
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.datasets import MNIST as TorchvisionMNIST
@@ -200,19 +210,117 @@ def test_a_broken_gzip_file_is_damaged(files):
         read(files)
 
 
-def test_missing_and_damaged_files_are_downloaded(files, tmp_path, monkeypatch):
-    expected = read(files)
-    mirror = tmp_path / "mirror"
-    mirror.mkdir()
+@pytest.fixture
+def mirror(files, tmp_path, monkeypatch) -> Path:
+    """Where the files can be fetched from."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
     for path in files.iterdir():
-        (mirror / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
-    monkeypatch.setattr(TorchvisionMNIST, "mirrors", ["file:///nowhere/", f"file://{mirror}/"])
+        (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    monkeypatch.setattr(TorchvisionMNIST, "mirrors", ["file:///nowhere/", f"file://{folder}/"])
+    return folder
+
+
+def test_missing_and_damaged_files_are_downloaded(files, mirror):
+    expected = read(files)
     (files / "train-images-idx3-ubyte").unlink()
     damage_truncate(files / "t10k-images-idx3-ubyte")
     with pytest.warns(UserWarning, match="t10k-images-idx3-ubyte is damaged.*fetched again"):
         assert torch.equal(read(files).train.images, expected.train.images)
     assert (files / "train-images-idx3-ubyte.gz").is_file()
     assert not list(files.glob(".*"))  # no half-written file is left
+
+
+def begin(work: Callable[[], object], user: int = 0) -> int:
+    """Work in a process of its own, of another user if this one may choose; returns its number."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            if user and os.getuid() == 0:
+                os.setuid(user)
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return pid
+
+
+def status(pid: int) -> int:
+    """The exit status of a process: 0 if nothing was raised."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_two_processes_fetch_each_file_once(files, mirror, tmp_path, monkeypatch):
+    expected = read(files)
+    shutil.rmtree(files)
+    files.mkdir()
+    (files / ".t10k-labels-idx1-ubyte.gz.7.part").write_bytes(b"half of it")  # of a process that was killed
+    (tmp_path / "log").touch()
+    fetch = urllib.request.urlopen
+
+    def slowly(address: str, timeout: float) -> object:
+        answer = fetch(address, timeout=timeout)
+        with (tmp_path / "log").open("a") as file:
+            file.write(f"{address}\n")
+        time.sleep(0.1)
+        return answer
+
+    monkeypatch.setattr(urllib.request, "urlopen", slowly)
+    processes = [begin(partial(read, files)) for _ in range(3)]
+    assert [status(process) for process in processes] == [0, 0, 0]
+    fetched = (tmp_path / "log").read_text().split()
+    assert len(fetched) == len(set(fetched)) == 4
+    assert torch.equal(read(files).test.images, expected.test.images)
+
+
+def test_waiting_for_another_process_is_said(files, mirror, caplog, monkeypatch):
+    (files / "t10k-labels-idx1-ubyte").unlink()
+    caplog.set_level(logging.INFO)
+    acquire, calls = FileLock.acquire, []
+
+    def held_once(self: FileLock, timeout: float = -1) -> object:
+        calls.append(timeout)
+        if timeout == 0:
+            raise Timeout("held by another process")
+        return acquire(self)
+
+    monkeypatch.setattr(FileLock, "acquire", held_once)
+    read(files)
+    assert calls == [0, -1]
+    assert "Waiting for another process that fetches" in caplog.text
+
+
+@pytest.fixture
+def shared(files) -> Iterator[Path]:
+    """A folder that everybody may read and only its owner write to, with files as they should be."""
+    root = Path(tempfile.mkdtemp())
+    folder = Path(shutil.copytree(files, root / "MNIST" / "raw"))
+    for path in (*folder.iterdir(), folder, folder.parent, root):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    yield folder
+    for path in (root, folder.parent, folder):
+        path.chmod(0o755)
+    shutil.rmtree(root)
+
+
+def test_a_folder_that_cannot_be_written_to_will_do(shared):
+    assert status(begin(partial(read, shared), user=65534)) == 0
+
+
+def test_what_cannot_be_kept_is_used_all_the_same(shared, mirror):
+    # Only the name of the mirror's folder need be readable: it is read before the user changes.
+    content = {path.name: path.read_bytes() for path in mirror.iterdir()}
+    shared.chmod(0o755)
+    (shared / "t10k-labels-idx1-ubyte").unlink()
+    shared.chmod(0o555)
+
+    def work() -> None:
+        urllib.request.urlopen = lambda address, timeout: io.BytesIO(content[address.rsplit("/", 1)[1]])
+        with pytest.warns(UserWarning, match=r"t10k-labels-idx1-ubyte\.gz could not be kept in .*next run fetches"):
+            read(shared)
+
+    assert status(begin(work, user=65534)) == 0
 
 
 def test_a_mirror_that_serves_something_else_is_not_believed(files, tmp_path, monkeypatch):

@@ -2,22 +2,28 @@
 
 import gzip
 import hashlib
+import logging
 import os
 import struct
+import tempfile
 import urllib.request
 import warnings
 import zlib
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
 from interp_lightning.data.base import Drawing, ImageData, InMemory, Source
 from interp_lightning.errors import DataError, DataNotFound
+
+log = logging.getLogger(__name__)
 
 # Name, shape and MD5 of each file unpacked; packed or unpacked, what is in it is what counts.
 FILES: dict[str, tuple[tuple[int, ...], str]] = {
@@ -63,10 +69,36 @@ class MNIST(ImageData):
 
     def _find(self, name: str) -> Tensor:
         """The verified content of one file, from disk or, failing that, from the network."""
+        content, _ = self._on_disk(name)
+        if content is not None:
+            return content
+        with self._alone():
+            content, damaged = self._on_disk(name)  # another process may have fetched it meanwhile
+            if content is not None:
+                return content
+            try:
+                content = self._download(name)
+            except (OSError, ValueError, EOFError, zlib.error) as error:
+                if damaged:
+                    raise DataError(
+                        f"{damaged} and could not be fetched again ({_reason(error)}); replace it by the original or "
+                        "use data=digits"
+                    ) from error
+                raise DataNotFound(
+                    f"MNIST is not in {self.folder.absolute()} and could not be downloaded ({_reason(error)}); put "
+                    f"{', '.join(f'{file}.gz' for file in FILES)} there, name their folder by data.root=…, or use "
+                    f"data=digits, which needs no files"
+                ) from error
+        if damaged:
+            warnings.warn(f"{damaged}; fetched again", stacklevel=2)
+        return content
+
+    def _on_disk(self, name: str) -> tuple[Tensor | None, str]:
+        """The verified content of one file if it is there, and what is damaged."""
         damaged: list[str] = []
         for path in (self.folder / name, self.folder / f"{name}.gz"):
             try:
-                return _verified(name, _unpack(path))
+                return _verified(name, _unpack(path)), ""
             except FileNotFoundError:
                 continue
             except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -75,22 +107,19 @@ class MNIST(ImageData):
                 raise DataError(
                     f"`data.root`: {path} cannot be read ({error.strerror}); make it readable or name another folder"
                 ) from error
+        return None, " and ".join(damaged)
+
+    def _alone(self) -> AbstractContextManager[Any]:
+        """Keeps other processes of this machine from fetching the same files at the same time."""
+        key = hashlib.sha256(str(self.folder.absolute()).encode()).hexdigest()[:16]
+        lock = FileLock(Path(tempfile.gettempdir()) / f"interp_lightning_{key}.lock", mode=0o666)
         try:
-            content = self._download(name)
-        except (OSError, ValueError, EOFError, zlib.error) as error:
-            if damaged:
-                raise DataError(
-                    f"{' and '.join(damaged)} and could not be fetched again ({_reason(error)}); replace it by the "
-                    f"original or use data=digits"
-                ) from error
-            raise DataNotFound(
-                f"MNIST is not in {self.folder.absolute()} and could not be downloaded ({_reason(error)}); put "
-                f"{', '.join(f'{file}.gz' for file in FILES)} there, name their folder by data.root=…, or use "
-                f"data=digits, which needs no files"
-            ) from error
-        if damaged:
-            warnings.warn(f"{' and '.join(damaged)}; fetched again", stacklevel=2)
-        return content
+            return lock.acquire(timeout=0)
+        except Timeout:
+            log.info(f"Waiting for another process that fetches the files of {self.folder} …")
+            return lock.acquire()
+        except OSError:  # another user's; each file is written whole in any case
+            return nullcontext()
 
     def _download(self, name: str) -> Tensor:
         failure: Exception = OSError("no mirror known")
@@ -102,13 +131,25 @@ class MNIST(ImageData):
             except (OSError, ValueError, EOFError, zlib.error) as error:
                 failure = error
                 continue
-            self.folder.mkdir(parents=True, exist_ok=True)
-            # Beside the target and renamed, so that no other process ever sees half a file.
-            part = self.folder / f".{name}.gz.{os.getpid()}.part"
-            part.write_bytes(packed)
-            part.replace(self.folder / f"{name}.gz")
+            self._keep(f"{name}.gz", packed)
             return content
         raise failure
+
+    def _keep(self, name: str, packed: bytes) -> None:
+        """Write a file beside its target and rename it, so that no other process ever sees half of it."""
+        part = self.folder / f".{name}.{os.getpid()}.part"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(packed)
+            part.replace(self.folder / name)
+        except OSError as error:
+            warnings.warn(
+                f"{name} could not be kept in {self.folder} ({error.strerror}), so that the next run fetches it again; "
+                "name a folder of yours by data.root=…",
+                stacklevel=2,
+            )
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 def _unpack(path: Path) -> bytes:
