@@ -85,6 +85,7 @@ def main() -> None:
     """The command line."""
     if "--cfg" in sys.argv and "--resolve" not in sys.argv:
         sys.argv.append("--resolve")
+    logging.raiseExceptions = False  # a log that cannot be written, on a full disk, is no reason for tracebacks
     os.environ[FULL_ERROR] = "1"  # lets exceptions through to here instead of printing them
     try:
         task()

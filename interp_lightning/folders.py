@@ -61,10 +61,22 @@ def forget(folder: Path) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file, all or nothing."""
+    """Write a file, all or nothing.
+
+    Raises:
+        ConfigError: it cannot be written; what was there is whole.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text)
-    part.replace(path)
+    try:
+        part.write_text(text)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise ConfigError(
+            f"`{path}` cannot be written ({error.strerror}); make room or make it writable, then go on with "
+            "ckpt_path=last, or for a sweep sweep.resume=true"
+        ) from error
 
 
 def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

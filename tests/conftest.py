@@ -106,7 +106,7 @@ def invoke(tmp_path: Path) -> Callable[..., tuple[int, str]]:
                 output = os.open("output", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
                 os.dup2(output, 1)
                 os.dup2(output, 2)
-                sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
+                sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
                 sys.argv = ["interp_lightning", *arguments]
                 cli.TRACEBACK = program.TRACEBACK = "debug=true" in arguments
                 before()

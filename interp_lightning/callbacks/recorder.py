@@ -1,5 +1,6 @@
 """What a run leaves to look at: its history, its speed, and pictures from the first minute on."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from interp_lightning.data.base import ImageData
 from interp_lightning.evaluation import Assessment
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs import title
+
+log = logging.getLogger(__name__)
 
 FIRST_PICTURES = 20.0  # seconds of training; each further wait is twice as long
 EVERY = 10  # batches between two points of the loss curves
@@ -95,7 +98,10 @@ class Recorder(L.Callback):
             self._save({"loss_curves": figures.loss_curves(self.history, self.title)}, trainer)
 
     def _save(self, drawn: dict[str, Figure], trainer: L.Trainer) -> None:
-        figures.save(drawn, self.folder)
+        try:
+            figures.save(drawn, self.folder)
+        except OSError as error:
+            log.warning(f"{error.filename or self.folder} could not be written ({error.strerror}); the run goes on")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 for name, figure in drawn.items():

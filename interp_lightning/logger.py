@@ -1,0 +1,92 @@
+"""logger=tensorboard: curves and pictures, without which a run goes on if they can no longer be written."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.writer import FileWriter
+
+log = logging.getLogger(__name__)
+
+
+class TensorBoard(TensorBoardLogger):
+    """Lightning's logger, except that a full disk ends the curves and not the run."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> SummaryWriter:
+        if self._experiment is None:
+            self._experiment = _Writer(log_dir=self.log_dir, **self._kwargs)
+        return self._experiment
+
+    def save(self) -> None:
+        try:
+            super().save()
+        except OSError as error:
+            log.warning(f"{self.log_dir}/hparams.yaml could not be written ({error.strerror}); the run goes on")
+
+
+class _Writer(SummaryWriter):
+    """Writes until that fails; SummaryWriter raises what its thread met in the middle of whatever comes next."""
+
+    lost = False
+
+    def _get_file_writer(self) -> FileWriter:
+        _hush_its_thread()
+        writer: list[FileWriter] = []
+        self.attempt(lambda: writer.append(super(_Writer, self)._get_file_writer()))
+        if self.lost:
+            writer = [FileWriter.__new__(FileWriter)]
+            writer[0].event_writer = _Events(None, self)
+        elif not isinstance(writer[0].event_writer, _Events):
+            writer[0].event_writer = _Events(writer[0].event_writer, self)
+        return writer[0]
+
+    def attempt(self, action: Callable[[], None]) -> None:
+        """Do something with the files, unless that has failed before."""
+        if self.lost:
+            return
+        try:
+            action()
+        except OSError as error:
+            self.lost = True
+            log.warning(
+                f"TensorBoard's files in {self.log_dir} could not be written ({error.strerror}); the run goes on "
+                "without further curves"
+            )
+
+
+class _Events:
+    """An event file, each of whose methods is an attempt."""
+
+    def __init__(self, file: Any, writer: _Writer) -> None:
+        self._file, self._writer = file, writer
+
+    def add_event(self, event: Any) -> None:
+        self._writer.attempt(lambda: self._file.add_event(event))
+
+    def flush(self) -> None:
+        self._writer.attempt(lambda: self._file.flush())
+
+    def close(self) -> None:
+        self._writer.attempt(lambda: self._file.close())
+
+    def get_logdir(self) -> str:
+        return self._writer.log_dir
+
+
+def _hush_its_thread() -> None:
+    """Let TensorBoard's thread end without a traceback; its error comes again where it is dealt with."""
+    show = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if type(arguments.thread).__name__ != "_AsyncWriterThread":
+            show(arguments)
+
+    hook.hushed = True  # type: ignore[attr-defined]
+    if not hasattr(show, "hushed"):
+        threading.excepthook = hook
