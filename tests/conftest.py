@@ -56,6 +56,19 @@ MODELS, PENALTIES = choices("model"), choices("penalty")
 CELLS = [(model, penalty) for model in MODELS for penalty in PENALTIES]
 
 
+FEW_KILLS = 20
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=FEW_KILLS, help="of a run in test_resume.py; more are for every cell")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "killed_cell" in metafunc.fixturenames:
+        many = metafunc.config.getoption("kills") > FEW_KILLS
+        metafunc.parametrize("killed_cell", CELLS if many else [("acai", "wasserstein")], ids=" × ".join)
+
+
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TorchvisionMNIST, "mirrors", ["file:///nowhere/"])

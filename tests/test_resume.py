@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -91,9 +92,12 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_killed_at_random_moments_again_and_again(launch, tmp_path):
-    """Twenty kills: at ends of batches, in validation, and before, within and between the steps of writing a file."""
-    options = [*OPTIONS, "trainer.max_epochs=5", "model=acai", "penalty=wasserstein", "checkpoint.every_minutes=0"]
+def test_killed_at_random_moments_again_and_again(killed_cell, launch, tmp_path, pytestconfig):
+    """At ends of batches, in validation, before, within and between the steps of writing a file, and at any time."""
+    kills = pytestconfig.getoption("kills")
+    model, penalty = killed_cell
+    options = [*OPTIONS, f"trainer.max_epochs={3 + kills // 10}", f"model={model}", f"penalty={penalty}"]
+    options += ["checkpoint.every_minutes=0"]
     straight = launch(*options, folder="straight")
     generator, signals = random.Random(0), []
     moments = [
@@ -103,8 +107,6 @@ def test_killed_at_random_moments_again_and_again(launch, tmp_path):
         (Recorder, "on_train_batch_end"),
         (Path, "replace"),
     ]
-    plan = [(*generator.choice(moments), generator.randrange(4)) for _ in range(20)]
-    plan[5] = plan[15] = (Recorder, "on_validation_end", 0)
 
     def arm(place: Any, name: str, count: int) -> None:
         original, calls = getattr(place, name), iter(range(count))
@@ -116,11 +118,20 @@ def test_killed_at_random_moments_again_and_again(launch, tmp_path):
 
         setattr(place, name, hook)
 
-    for moment in plan:
+    def arm_clock(seconds: float) -> None:
+        threading.Timer(seconds, die).start()
+
+    for kill in range(kills):
+        if kill % 10 == 5:
+            moment = partial(arm, Recorder, "on_validation_end", 0)
+        elif kill % 3 == 2:
+            moment = partial(arm_clock, generator.uniform(0.1, 0.8))
+        else:
+            moment = partial(arm, *generator.choice(moments), generator.randrange(4))
         begun = any((tmp_path / "broken").glob("checkpoints/*.ckpt"))
         go_on = [*options, "ckpt_path=last"] if begun else options
-        signals.append(killed(partial(launch, *go_on, folder="broken"), partial(arm, *moment)))
-    assert signals.count(signal.SIGKILL) >= 10  # the rest came too late, to a run that had ended
+        signals.append(killed(partial(launch, *go_on, folder="broken"), moment))
+    assert signals.count(signal.SIGKILL) >= kills // 2  # the rest came too late, to a run that had ended
     same_end(launch(*options, "ckpt_path=last", folder="broken"), straight)
 
 
