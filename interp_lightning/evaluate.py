@@ -69,11 +69,17 @@ def evaluate(
     import torch
 
     from interp_lightning import figures
-    from interp_lightning.runs import load_run, results_so_far, title, write_results
+    from interp_lightning.errors import ConfigError
+    from interp_lightning.runs import load_run, results_so_far, title, within, write_results
     from interp_lightning.tables import report
 
     run = load_run(source, root=root, trust=trust)
     (folder / "figures").mkdir(parents=True, exist_ok=True)  # if that cannot be, now is the time to say so
+    for target in (folder, folder / "figures"):
+        if not os.access(target, os.W_OK):
+            raise ConfigError(f"`{target}` cannot be written to; name a folder of yours by out=…")
+    if folder == source and not trust:
+        within(source, folder / "figures")
     assessment = evaluation(run.model.to(device), run.datamodule)
     results = results_so_far(source, run.config, run.datamodule) | assessment.results()
     write_results(folder, results)

@@ -51,7 +51,7 @@ def work(settings: Settings) -> None:
     from interp_lightning.errors import ConfigError
     from interp_lightning.interpolation import HOW
     from interp_lightning.rules import check_choice, check_integer
-    from interp_lightning.runs import find_runs, load_run, prepare, title
+    from interp_lightning.runs import find_runs, load_run, prepare, title, within
 
     steps = check_integer("steps", settings["steps"], least=2, most=MOST_STEPS)
     how = check_choice("how", settings["how"], HOW)
@@ -74,6 +74,8 @@ def work(settings: Settings) -> None:
         strip = figures.interpolations(model, x, f"{name_a} → {name_b}\n{title(config)}", how, steps)
         frames = model.interpolate(x[:1], x[1:], max(steps, FRAMES), how)[0].cpu()
     folder = Path(settings["out"]) if settings["out"] else _figures(sources[0])
+    if sources[0].is_dir() and not settings["out"] and not settings["trust"]:
+        within(sources[0], folder)
     stem = f"{Path(settings['a']).name}_to_{Path(settings['b']).name}_{how}".replace(":", "").replace(".", "_")
     figures.save({stem: strip}, folder)
     save_animation(frames, folder / f"{stem}.gif")

@@ -68,9 +68,12 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
         (model, datamodule, config).
 
     Raises:
-        CheckpointError: there is no such checkpoint; it is damaged or another program's; it names foreign code.
+        CheckpointError: there is no such checkpoint; it is damaged or another program's; it lies elsewhere by a link;
+            it names foreign code.
     """
     path = checkpoint_file(Path(folder), checkpoint)
+    if Path(folder).is_dir() and not trust:
+        within(Path(folder), path)
     state = read_checkpoint(path)
     config = state["hyper_parameters"]
     writer = state.get("interp_lightning")
@@ -79,6 +82,7 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
         if not trust:
             _check_targets(config, path)
         data = _data(config, root)
+        data.may_fetch = bool(root) or trust or _stays_here(config["data"].get("root", ""))
         model = build_model(OmegaConf.create(config), data)
         model.on_load_checkpoint(state)
         model.load_state_dict(state["state_dict"])
@@ -106,6 +110,20 @@ def checkpoint_file(source: Path, name: str = "last") -> Path:
         there = ", ".join(sorted(file.stem for file in path.parent.glob("*.ckpt")))
         way_out = f"it has: {there}" if there else "name the folder of a run that has trained for an epoch"
         raise CheckpointError(f"{source} holds no checkpoints/{name}.ckpt; {way_out}")
+    return path
+
+
+def within(run: Path, path: Path) -> Path:
+    """Return the path, which is in a run's folder.
+
+    Raises:
+        CheckpointError: a link in the folder leads it elsewhere.
+    """
+    if not path.resolve().is_relative_to(run.resolve()):
+        raise CheckpointError(
+            f"{path} leads out of the run's folder, to {path.resolve()}; with trust=true it is followed, if you know "
+            "where the run comes from"
+        )
     return path
 
 
@@ -180,7 +198,7 @@ def read_results(run: Path) -> dict[str, Any]:
     Raises:
         ResultsError: it is missing, damaged or of another version.
     """
-    path = run / "results.json"
+    path = within(run, run / "results.json")
     again = f"python -m interp_lightning.evaluate run={run} writes it anew"
     if not path.is_file():
         raise ResultsError(f"{run} has no results.json; {again}")
@@ -267,6 +285,11 @@ def _data(config: dict[str, Any], root: str | None) -> ImageData:
         return Digits(config["data"]["batch_size"], config["seed"])
     settings = config["data"] | {"fallback": None} | ({"root": root} if root and "root" in config["data"] else {})
     return build("data", settings, seed=config["seed"])
+
+
+def _stays_here(root: str) -> bool:
+    """Whether a folder that a run names is below the current one, so that data may be put there."""
+    return not Path(root).is_absolute() and ".." not in Path(root).parts
 
 
 def _substituted(config: dict[str, Any]) -> bool:

@@ -479,3 +479,14 @@ def test_runs_without_results_or_models_and_unlike_protocols_are_named(sweep, ca
     assert "Not all runs were measured alike" in (sweep / "comparison" / "report.html").read_text()
     with pytest.raises(ConfigError, match=r"nothing to compare: name runs"):
         call(compare, "pictures=false")
+
+
+def test_figures_elsewhere_are_not_written_to(trained, tmp_path):
+    run = Path(shutil.copytree(trained["acai"], tmp_path / "run"))
+    (run / "figures").rename(tmp_path / "elsewhere")
+    (run / "figures").symlink_to(tmp_path / "elsewhere")
+    for module, arguments in ((evaluate, QUICK), (interpolate, ["a=0", "b=1"])):
+        before = {path: path.stat().st_mtime_ns for path in sorted((tmp_path / "elsewhere").iterdir())}
+        with pytest.raises(ConfigError, match=r"leads out of the run's folder|could not be evaluated"):
+            call(module, f"run={run}", *arguments)
+        assert before == {path: path.stat().st_mtime_ns for path in sorted((tmp_path / "elsewhere").iterdir())}

@@ -9,7 +9,7 @@ import torch
 from conftest import IMAGE_SHAPE
 
 import interp_lightning
-from interp_lightning.errors import CheckpointError, ConfigError, ResultsError
+from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound, ResultsError
 from interp_lightning.runs import find_runs, load_run, prepare, read_results, write_results
 
 
@@ -215,3 +215,47 @@ def test_devices(monkeypatch):
     ):
         with pytest.raises(ConfigError, match=message):
             prepare(device, threads)
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "checkpoints/last.ckpt"])
+def test_a_link_out_of_the_folder_is_not_followed_unless_trusted(name, copy, tmp_path):
+    target = tmp_path / "elsewhere" / name
+    target.parent.mkdir(parents=True)
+    (copy / name).rename(target)
+    (copy / name).symlink_to(target)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt leads out of the run's folder, to .*elsewhere.*trust=true"):
+        load_run(copy)
+    assert load_run(copy, trust=True).model.latent_dim == 32
+
+
+def test_results_elsewhere_are_not_read(copy, tmp_path):
+    (copy / "results.json").rename(tmp_path / "other.json")
+    (copy / "results.json").symlink_to(tmp_path / "other.json")
+    with pytest.raises(CheckpointError, match=r"results\.json leads out of the run's folder"):
+        read_results(copy)
+
+
+def test_a_run_may_be_a_link_itself(copy, tmp_path):
+    (tmp_path / "link").symlink_to(copy)
+    assert load_run(tmp_path / "link").model.latent_dim == 32
+
+
+@pytest.mark.parametrize(("root", "allowed"), [("{}/planted", False), ("../planted", False), ("planted", True)])
+def test_nothing_is_downloaded_into_a_folder_that_only_a_run_names(root, allowed, launch, tmp_path, monkeypatch):
+    folder = launch("trainer.limit_train_batches=2")
+    settings = {"_target_": "interp_lightning.data.mnist.MNIST", "root": root.format(tmp_path), "batch_size": 64}
+    change(folder, hyper_parameters__data=settings | {"fallback": None}, hyper_parameters__data_used="mnist")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    data = load_run(folder).datamodule
+    with pytest.raises(DataNotFound, match="No such file" if allowed else "only the run's configuration names"):
+        data.setup()
+    assert load_run(folder, root="mine").datamodule.may_fetch
+    assert not list(tmp_path.glob("**/planted"))
+
+
+def test_loading_a_run_writes_nothing_into_it(trained):
+    run = trained["acai"]
+    before = {path: path.stat().st_mtime_ns for path in sorted(run.rglob("*"))}
+    load_run(run).datamodule.setup()
+    assert before == {path: path.stat().st_mtime_ns for path in sorted(run.rglob("*"))}

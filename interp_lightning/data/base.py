@@ -130,6 +130,8 @@ class ImageData(L.LightningDataModule, ABC):
 
     drawing: ClassVar[Drawing | None] = None  # how drawings lie in their images; None: the images are no drawings
 
+    may_fetch = True  # whether files that are missing may be downloaded into their folder
+
     def __init__(self, batch_size: int, seed: int = 0, fallback: str | None = None) -> None:
         super().__init__()
         self.batch_size = check("data.batch_size", batch_size)

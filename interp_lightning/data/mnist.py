@@ -123,6 +123,8 @@ class MNIST(ImageData):
 
     def _download(self, name: str) -> Tensor:
         failure: Exception = OSError("no mirror known")
+        if not self.may_fetch:
+            raise OSError("which is not done into a folder that only the run's configuration names")
         for mirror in TorchvisionMNIST.mirrors:
             try:
                 with urllib.request.urlopen(f"{mirror}{name}.gz", timeout=TIMEOUT) as response:
