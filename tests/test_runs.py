@@ -259,3 +259,26 @@ def test_loading_a_run_writes_nothing_into_it(trained):
     before = {path: path.stat().st_mtime_ns for path in sorted(run.rglob("*"))}
     load_run(run).datamodule.setup()
     assert before == {path: path.stat().st_mtime_ns for path in sorted(run.rglob("*"))}
+
+
+class Trap:
+    """Creates a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("where", ["state_dict", "hyper_parameters", "trap"])
+def test_a_pickled_trap_is_not_sprung(where, copy, launch, tmp_path):
+    path, trap = copy / "checkpoints" / "last.ckpt", tmp_path / "sprung"
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {where: Trap(trap)}, path)
+    for load in (lambda: load_run(copy), lambda: load_run(copy, trust=True), lambda: launch(f"ckpt_path={path}")):
+        with pytest.raises(CheckpointError, match=r"is no readable checkpoint of this project"):
+            load()
+    assert not trap.exists()
+    torch.load(path, weights_only=False)
+    assert trap.exists()  # it would have been
