@@ -138,6 +138,8 @@ def explain(error: BaseException) -> str | None:
         return f"`{unknown[1]}` is no setting of this run; --cfg job prints those there are"
     if str(error).startswith("Config group override must be"):
         return "a group such as model= or trainer= must name one of its choices, not null; --help lists them"
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, in sentences
+        return " ".join(str(error).split())
     if isinstance(error, HydraException):
         # What is missing and what there is; not where it was looked for.
         return str(error).split("\nConfig search path")[0].strip()

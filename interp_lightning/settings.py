@@ -49,7 +49,7 @@ SETTINGS: dict[str, Rule] = {
     "optimizer.betas": Each(Number(most=1), 2),
     "optimizer.fused": OrNull(SWITCH),
     "schedule.final": Number(),
-    "schedule.factors": Table(Integer(), Number()),
+    "schedule.factors": Table(Integer(), Number(), way_out="add one by +schedule.factors={10: 0.5}"),
     "metrics.restarts": Integer(1),
     "metrics.images": OrNull(Integer(2)),
     "metrics.pairs": Integer(1),
@@ -59,7 +59,7 @@ SETTINGS: dict[str, Rule] = {
     "trainer.accelerator": Choice(("auto", "cpu", "gpu", "cuda", "mps")),
     "trainer.devices": Either((Integer(1), Choice((-1, "auto")), Each(Integer()))),
     "trainer.num_nodes": Integer(1),
-    "trainer.precision": Choice(("32-true", "bf16-mixed", "16-mixed", "64-true")),
+    "trainer.precision": Choice(("32-true", "bf16-mixed", "16-mixed")),
     "trainer.max_epochs": OrNull(
         Integer(1), way_out="a run can be ended before by trainer.max_time=DD:HH:MM:SS or Ctrl-C"
     ),
@@ -79,6 +79,16 @@ SETTINGS: dict[str, Rule] = {
     "logger.name": Text(),
     "logger.version": Either((Integer(), Text(".*"))),
     "logger.default_hp_metric": SWITCH,
+}
+
+# Arguments of Trainer that have no place here.
+REFUSED = {
+    **dict.fromkeys(("callbacks", "plugins", "logger", "default_root_dir"), "the run brings its own"),
+    **dict.fromkeys(("enable_checkpointing", "barebones"), "a run keeps checkpoints and curves"),
+    **dict.fromkeys(
+        ("gradient_clip_val", "accumulate_grad_batches"), "Lightning cannot do that where two players take steps"
+    ),
+    **dict.fromkeys(("max_steps", "min_steps"), "they count each player's steps; trainer.max_epochs is the budget"),
 }
 
 
@@ -110,6 +120,9 @@ def check_config(config: dict[str, Any], choices: dict[str, str]) -> None:
         ours = _keys(group, part["_target_"])
         if ours and group not in OPEN:
             _check_keys(f"{group}={choices.get(group)}", f"{group}.", part, ours)
+    for key in config["trainer"]:
+        if key in REFUSED:
+            raise ConfigError(f"`trainer.{key}` is not to be set, as {REFUSED[key]}; leave it out")
     for name, rule in SETTINGS.items():
         group, _, key = name.rpartition(".")
         part = config[group] if group else config

@@ -107,6 +107,11 @@ REFUSED = [
     ("+trainer.frobnicate=1", "unexpected keyword argument 'frobnicate'"),
     ("sweep.resume=true", "`sweep.resume` (=true) is for sweeps; add -m, or go on with a run by ckpt_path=last"),
     ("-m sweep.resume=true", "`sweep.resume` (=true) finds no sweep in outputs/acai_wasserstein; leave it out"),
+    ("+trainer.max_steps=9", "`trainer.max_steps` is not to be set, as they count each player's steps; trainer.max_"),
+    ("+trainer.gradient_clip_val=1", "`trainer.gradient_clip_val` is not to be set, as Lightning cannot do that where"),
+    ("+trainer.callbacks=[]", "`trainer.callbacks` is not to be set, as the run brings its own; leave it out"),
+    ("trainer.limit_train_batches=1.5", "`trainer` cannot be set up: You have passed invalid value 1.5"),
+    ("schedule=wae +schedule.factors.7=0.1", "; add one by +schedule.factors={10: 0.5}"),
     ("debug=maybe", "`debug` (='maybe') must be one of: true, false"),
 ]
 
@@ -118,6 +123,13 @@ def test_bad_invocations_end_in_a_sentence(command, sentence, invoke, tmp_path):
     assert sentence in output
     assert "Traceback" not in output
     assert not list(tmp_path.glob("outputs/*")), output
+
+
+def test_what_only_the_data_can_show_is_a_sentence_too(invoke):
+    status, output = invoke("data=digits", "trainer.accelerator=cpu", "trainer.limit_train_batches=0.001")
+    assert status == 1
+    assert "Please increase the `limit_train_batches` argument" in output
+    assert "Traceback" not in output
 
 
 def test_a_flag_that_there_is_not(invoke):
