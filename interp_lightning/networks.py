@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from interp_lightning.errors import ConfigError
+from interp_lightning.folding import Folding
 from interp_lightning.settings import check
 
 SLOPE = 0.2  # of every leaky ReLU
@@ -74,7 +75,7 @@ class ACAINetwork(Network):
             width = out
         layers += [*_conv3(width, self.depth << self.scales)]
         layers += [nn.Conv2d(self.depth << self.scales, self.latent_shape[0], 3, padding=1)]  # (B, *latent_shape)
-        return _initialise(nn.Sequential(*layers, nn.Flatten()))  # (B, d)
+        return _initialise(Folding(*layers, nn.Flatten()))  # (B, d)
 
     def decoder(self) -> nn.Module:
         layers: list[nn.Module] = [nn.Unflatten(1, self.latent_shape)]
@@ -84,7 +85,7 @@ class ACAINetwork(Network):
             layers += [*_conv3(width, out), *_conv3(out, out), nn.Upsample(scale_factor=2)]  # (B, out, H / 2^s, ·)
             width = out
         layers += [*_conv3(width, self.depth), nn.Conv2d(self.depth, self.channels, 3, padding=1)]  # (B, C, H, W)
-        return _initialise(nn.Sequential(*layers))
+        return _initialise(Folding(*layers))
 
 
 class FastNetwork(Network):
@@ -99,7 +100,7 @@ class FastNetwork(Network):
     def encoder(self) -> nn.Module:
         d = self.depth
         return _initialise(
-            nn.Sequential(
+            Folding(
                 *(nn.Conv2d(self.channels, d, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)),  # (B, d, H/2, W/2)
                 *(*_conv3(d, d), nn.AvgPool2d(2)),  # (B, d, H/4, W/4)
                 *(*_conv3(d, 2 * d), *_conv3(2 * d, 2 * d), nn.AvgPool2d(2)),  # (B, 2d, H/8, W/8)
@@ -111,7 +112,7 @@ class FastNetwork(Network):
     def decoder(self) -> nn.Module:
         d = self.depth
         return _initialise(
-            nn.Sequential(
+            Folding(
                 nn.Linear(self.latent_dim, math.prod(self.inner_shape)),
                 *(nn.Unflatten(1, self.inner_shape), nn.LeakyReLU(SLOPE)),  # (B, 4d, H/8, W/8)
                 *(*_conv3(4 * d, 2 * d), nn.Upsample(scale_factor=2)),  # (B, 2d, H/4, W/4)

@@ -1,0 +1,85 @@
+"""Folded pairs of layers are the plain ones: in value, in gradient, in their state dict."""
+
+import pytest
+import torch
+from conftest import IMAGE_SHAPE
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from interp_lightning import folding
+from interp_lightning.folding import Folding
+from interp_lightning.networks import ACAINetwork, FastNetwork, Network
+
+
+def same(plain: nn.Module, folded: nn.Module, x: Tensor) -> None:
+    """Values and all gradients agree to rounding."""
+    x.requires_grad_()
+    results = []
+    for module in (plain, folded):
+        y = module(x)
+        weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
+        results.append([y, *torch.autograd.grad((weights * y).sum(), [x, *plain.parameters()])])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
+
+
+def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Parameters that are all different, biases too."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.double().parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / 4
+    return module
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5), st.integers(1, 7), st.integers(1, 7))
+def test_each_pair_by_itself(channels, middle, out, height, width):
+    x = torch.randn(2, channels, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for pair in (
+        [nn.Conv2d(channels, middle, 1), nn.Conv2d(middle, out, 3, padding=1)],
+        [nn.Upsample(scale_factor=2), nn.Conv2d(channels, out, 3, padding=1)],
+    ):
+        plain = randomise(nn.Sequential(*pair))
+        same(plain, Folding(*plain), x.clone())
+
+
+@pytest.mark.parametrize("recipe", [ACAINetwork(IMAGE_SHAPE, 32, 3), FastNetwork(IMAGE_SHAPE, 5, 3)])
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_whole_networks(recipe: Network, part, monkeypatch):
+    folded = randomise(getattr(recipe, part)())
+    plain = nn.Sequential(*folded)
+    assert isinstance(folded, Folding)
+    assert plain.state_dict().keys() == folded.state_dict().keys()
+    x = torch.randn(3, *(IMAGE_SHAPE if part == "encoder" else (recipe.latent_dim,)), dtype=torch.float64)
+    same(plain, folded, x)
+
+
+def test_what_cannot_be_folded_is_left_alone():
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    for layers in (
+        [nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 3, padding=1)],
+        [nn.Conv2d(3, 4, 1, stride=2), nn.Conv2d(4, 2, 3, padding=1)],
+        [nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 3)],
+        [nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 2, 3, padding=1)],
+        [nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, padding=1, groups=2)],
+        [nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")],
+        [nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, padding=2, dilation=2)],
+        [nn.Upsample(scale_factor=3), nn.Conv2d(3, 2, 3, padding=1)],
+        [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(3, 2, 3, padding=1)],
+        [nn.Upsample(scale_factor=2)],
+        [nn.Conv2d(3, 4, 1)],
+    ):
+        plain = randomise(nn.Sequential(*layers))
+        same(plain, Folding(*plain), x.clone())
+
+
+def test_both_pairs_are_found_in_the_networks(monkeypatch):
+    found = []
+    for name in ("pointwise_then_conv", "upsample_then_conv"):
+        original = getattr(folding, name)
+        monkeypatch.setattr(
+            folding, name, lambda *a, name=name, original=original: (found.append(name), original(*a))[1]
+        )
+    recipe = ACAINetwork(IMAGE_SHAPE, 32, 2)
+    recipe.decoder()(recipe.encoder()(torch.randn(2, *IMAGE_SHAPE)))
+    assert found == ["pointwise_then_conv"] + ["upsample_then_conv"] * 3
