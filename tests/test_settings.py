@@ -69,7 +69,7 @@ REFUSED = [
     ("penalty.cov=3", "`penalty.cov` (=3) must be a list, each a list, each a finite number, or null"),
     ("penalty.mean=[0,1]", "`penalty.mean` is for codes of 2 numbers, but `latent_dim` is 32"),
     ("penalty._target_=builtins.dict", "`penalty._target_` (=builtins.dict) must name a subclass of Penalty"),
-    ("penalty._target_=mine.Nowhere", "No module named 'mine'"),
+    ("penalty._target_=nobodys.Nowhere", "No module named 'nobodys'"),
     ("penalty=mmd penalty.scales=[]", "`penalty.scales` (=[]) must be a list, each a finite number > 0"),
     ("penalty=mmd penalty.kernel=cauchy", "`penalty.kernel` (='cauchy') must be one of: imq, rbf"),
     ("penalty=gan penalty.width=0", "`penalty.width` (=0) must be an integer ≥ 1"),

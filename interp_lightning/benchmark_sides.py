@@ -1,0 +1,262 @@
+"""The ways to train that the benchmark compares, each in a process of its own: same networks, same objective."""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from interp_lightning.benchmark import configuration
+
+IMAGES, SHAPE = 55_000, (1, 32, 32)  # MNIST's number and size; what is on them does not matter
+
+
+class Turns:
+    """Says when to train: waits for a number of batches, and answers how fast they were trained on."""
+
+    def __init__(self, batch: int, device: torch.device) -> None:
+        self.batch, self.device = batch, device
+        self._answers, sys.stdout = sys.stdout, sys.stderr
+        self._asked = self._left = 0
+        self._began = 0.0
+
+    def next(self) -> None:
+        """To be called before the first batch and after each."""
+        self._left -= 1
+        if self._left > 0:
+            return
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        if self._asked:
+            self._say(images_per_second=self._asked * self.batch / (time.perf_counter() - self._began))
+        self._asked = self._left = int(sys.stdin.readline() or 0)
+        if not self._asked:
+            self._say(peak_mib=_peak(self.device))
+            raise SystemExit
+        self._began = time.perf_counter()
+
+    def _say(self, **content: float) -> None:
+        print(json.dumps(content), file=self._answers, flush=True)
+
+
+def ours(given: dict[str, Any], turns: Turns) -> None:
+    """This package's loop as a run has it, but for validation, checkpoints and pictures, which the others lack."""
+    import tempfile
+    from pathlib import Path
+
+    import lightning as L
+
+    from interp_lightning.callbacks.recorder import Recorder
+    from interp_lightning.data.base import ImageData, InMemory, Source
+    from interp_lightning.experiment import build_trainer
+    from interp_lightning.runs import build_model
+
+    class Noise(ImageData):
+        name = "noise"
+        image_shape, classes, epochs = SHAPE, 10, 1_000
+
+        def load(self) -> tuple[Source, Source, Source]:
+            images = torch.randint(0, 256, (IMAGES, *SHAPE), dtype=torch.uint8)
+            part = InMemory(images, torch.zeros(IMAGES, dtype=torch.long))
+            return part, part, part
+
+    class Clock(L.Callback):
+        def on_train_start(self, *_: Any) -> None:
+            turns.next()
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            turns.next()
+
+    cfg = configuration(given)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Noise(given["batch"])
+        model = build_model(cfg, data)
+        model.save_hyperparameters(
+            {"choices": given | {"data": "noise"}, "data_used": "noise", "data": {}}, logger=False
+        )
+        recorder = Recorder(Path(folder))
+        trainer = build_trainer(cfg, data, Path(folder), recorder, None)
+        trainer.callbacks.append(Clock())  # type: ignore[attr-defined]
+        recorder._wait = float("inf")
+        trainer.fit_loop.max_epochs = data.epochs
+        trainer.fit(model, datamodule=data)
+
+
+def plain(given: dict[str, Any], turns: Turns) -> None:
+    """What one writes: floats in a DataLoader, layers as they are, every backward pass through everything."""
+    parts, penalty, settings = _parts(given, turns.device, folded=False)
+    images = torch.rand(IMAGES, *SHAPE) * 2 - 1
+    loader = DataLoader(
+        TensorDataset(images, torch.zeros(IMAGES)), batch_size=given["batch"], shuffle=True, drop_last=True
+    )
+    critics = [*parts["critic"].parameters(), *penalty.parameters()]
+    autoencoder = torch.optim.Adam([*parts["encoder"].parameters(), *parts["decoder"].parameters()], lr=1e-4)
+    critic = torch.optim.Adam(critics, lr=1e-4) if critics else None
+    turns.next()
+    while True:
+        for x, _ in loader:
+            losses, for_critic = _objective(parts, penalty, settings, x.to(turns.device))
+            autoencoder.zero_grad()
+            losses.backward()
+            autoencoder.step()
+            if critic is not None:
+                critic.zero_grad()
+                for_critic().backward()
+                critic.step()
+            turns.next()
+
+
+def bare(given: dict[str, Any], turns: Turns) -> None:
+    """The least that a step can be with these networks: no framework, no copies, no gradient that nobody uses."""
+    parts, penalty, settings = _parts(given, turns.device, folded=True)
+    images = torch.randint(0, 256, (IMAGES, *SHAPE), dtype=torch.uint8, device=turns.device)
+    mine = [*parts["encoder"].parameters(), *parts["decoder"].parameters()]
+    critics = [*parts["critic"].parameters(), *penalty.parameters()]
+    autoencoder = torch.optim.Adam(mine, lr=1e-4, fused=True)
+    critic = torch.optim.Adam(critics, lr=1e-4, fused=True) if critics else None
+
+    def batches() -> Iterator[Tensor]:
+        for items in torch.randperm(IMAGES, device=turns.device).split(given["batch"])[:-1]:
+            yield images[items].float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+
+    turns.next()
+    while True:
+        for x in batches():
+            losses, for_critic = _objective(parts, penalty, settings, x)
+            autoencoder.zero_grad()
+            losses.backward(inputs=mine)
+            autoencoder.step()
+            if critic is not None:
+                critic.zero_grad()
+                for_critic().backward(inputs=critics)
+                critic.step()
+            turns.next()
+
+
+def pythae(given: dict[str, Any], turns: Turns) -> None:
+    """pythae's trainer with the same networks and kernel: WAE-MMD."""
+    import tempfile
+
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import WAE_MMD, WAE_MMD_Config
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+    from pythae.trainers.training_callbacks import TrainingCallback
+
+    parts, penalty, _ = _parts(given, turns.device, folded=False)
+
+    class Encoder(BaseEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = parts["encoder"]
+
+        def forward(self, x: Tensor) -> Any:
+            return ModelOutput(embedding=self.layers(x))
+
+    class Decoder(BaseDecoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = parts["decoder"]
+
+        def forward(self, z: Tensor) -> Any:
+            return ModelOutput(reconstruction=self.layers(z))
+
+    class Clock(TrainingCallback):
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            turns.next()
+
+        def on_train_step_end(self, *_: Any, **__: Any) -> None:
+            turns.next()
+
+    config = WAE_MMD_Config(input_dim=SHAPE, latent_dim=given["latent_dim"], reg_weight=penalty.lam)
+    images = BaseDataset(torch.rand(IMAGES, *SHAPE) * 2 - 1, torch.zeros(IMAGES))
+    with tempfile.TemporaryDirectory() as folder:
+        training = BaseTrainerConfig(
+            output_dir=folder, per_device_train_batch_size=given["batch"], num_epochs=1_000,
+            no_cuda=turns.device.type != "cuda",
+        )  # fmt: skip
+        BaseTrainer(
+            WAE_MMD(config, Encoder(), Decoder()), images, training_config=training, callbacks=[Clock()]
+        ).train()
+
+
+def _parts(given: dict[str, Any], device: torch.device, folded: bool) -> tuple[dict[str, nn.Module], Any, Any]:
+    """The networks of a run of that cell, its penalty and its model's settings."""
+    from hydra.utils import instantiate
+
+    from interp_lightning.folding import Folding
+
+    cfg = configuration(given)
+    network = instantiate(cfg.network, image_shape=SHAPE, latent_dim=cfg.latent_dim)
+    penalty = instantiate(cfg.penalty, _convert_="all")
+    penalty(*torch.randn(2, 2 * cfg.latent_dim, cfg.latent_dim))  # which lets it see the size of a code
+    parts = {"encoder": network.encoder(), "decoder": network.decoder()}
+    parts["critic"] = network.critic() if given["model"] == "acai" else nn.Identity()
+    for part in [*parts.values(), penalty]:
+        part.to(device)
+        if folded:
+            part.to(memory_format=torch.channels_last)
+    if not folded:
+        parts = {name: _unfolded(part, Folding) for name, part in parts.items()}
+    return parts, penalty, cfg.model
+
+
+def _unfolded(module: nn.Module, kind: type) -> nn.Module:
+    """The same layers, one by one."""
+    if not isinstance(module, nn.Sequential):
+        return module
+    layers = [_unfolded(layer, kind) for layer in module]
+    return nn.Sequential(*layers) if isinstance(module, (kind, nn.Sequential)) else module
+
+
+def _objective(parts: dict[str, nn.Module], penalty: Any, settings: Any, x: Tensor) -> tuple[Tensor, Any]:
+    """The autoencoder's loss of a batch, and what gives the critics' once the autoencoder has taken its step."""
+    encoder, decoder, critic = parts["encoder"], parts["decoder"], parts["critic"]
+    z = encoder(x)
+    x_hat = decoder(z)
+    prior = torch.randn_like(z)
+    loss = F.mse_loss(x_hat, x) + penalty.lam * penalty(z, prior)
+    adversarial = not isinstance(critic, nn.Identity)
+    if adversarial:
+        alpha = 0.5 * torch.rand(len(x), device=x.device)
+        mixed = decoder(torch.lerp(z.flip(0), z, alpha[:, None]))
+        loss = loss + settings.lam * critic(mixed).square().mean()
+
+    def for_critic() -> Tensor:
+        terms = list(penalty.critic_losses(z.detach(), prior).values())
+        if adversarial:
+            unmixed = settings.gamma * x + (1 - settings.gamma) * x_hat.detach()
+            terms += [F.mse_loss(critic(mixed.detach()), alpha), critic(unmixed).square().mean()]
+        return torch.stack(terms).sum()
+
+    return loss, for_critic
+
+
+def _peak(device: torch.device) -> float:
+    """The most memory that this process has held, MiB: the GPU's, or the CPU's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / 2**10 if sys.platform != "darwin" else kilobytes / 2**20
+
+
+def main() -> None:
+    """One side: its settings as JSON in the only argument, then turns on stdin and answers on stdout."""
+    given = json.loads(sys.argv[1])
+    torch.set_num_threads(given["threads"])
+    cuda = given["device"] != "cpu" and torch.cuda.is_available()
+    given["accelerator"] = "gpu" if cuda else "cpu"
+    torch.manual_seed(0)
+    side = {"ours": ours, "plain": plain, "bare": bare, "pythae": pythae}[given["side"]]
+    side(given, Turns(given["batch"], torch.device("cuda" if cuda else "cpu")))
+
+
+if __name__ == "__main__":
+    main()
