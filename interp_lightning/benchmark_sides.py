@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from interp_lightning.benchmark import configuration
+from interp_lightning.machine import prepare_cpu
 
 IMAGES, SHAPE = 55_000, (1, 32, 32)  # MNIST's number and size; what is on them does not matter
 
@@ -47,6 +48,7 @@ class Turns:
 
 def ours(given: dict[str, Any], turns: Turns) -> None:
     """This package's loop as a run has it, but for validation, checkpoints and pictures, which the others lack."""
+    prepare_cpu(given["threads"])
     import tempfile
     from pathlib import Path
 
@@ -114,6 +116,7 @@ def plain(given: dict[str, Any], turns: Turns) -> None:
 
 def bare(given: dict[str, Any], turns: Turns) -> None:
     """The least that a step can be with these networks: no framework, no copies, no gradient that nobody uses."""
+    prepare_cpu(given["threads"])
     parts, penalty, settings = _parts(given, turns.device, folded=True)
     images = torch.randint(0, 256, (IMAGES, *SHAPE), dtype=torch.uint8, device=turns.device)
     mine = [*parts["encoder"].parameters(), *parts["decoder"].parameters()]
@@ -201,8 +204,8 @@ def _parts(given: dict[str, Any], device: torch.device, folded: bool) -> tuple[d
     parts["critic"] = network.critic() if given["model"] == "acai" else nn.Identity()
     for part in [*parts.values(), penalty]:
         part.to(device)
-        if folded:
-            part.to(memory_format=torch.channels_last)
+        if not folded:
+            part.to(memory_format=torch.contiguous_format)
     if not folded:
         parts = {name: _unfolded(part, Folding) for name, part in parts.items()}
     return parts, penalty, cfg.model

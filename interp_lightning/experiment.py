@@ -24,6 +24,7 @@ from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound
 from interp_lightning.evaluation import Evaluation
 from interp_lightning.folders import flat
+from interp_lightning.machine import prepare_cpu
 from interp_lightning.runs import build, build_model, new_results, title, write_results
 from interp_lightning.tables import report
 
@@ -42,7 +43,7 @@ def run(cfg: DictConfig) -> None:
     torch.set_float32_matmul_precision("high")
     # With as many threads as cores, two runs on two cores were measured to be three to six times slower than with one,
     # because threads that wait for one another in short operations keep the cores busy.
-    torch.set_num_threads(cfg.threads)
+    prepare_cpu(cfg.threads)
     # Lightning 2.6 looks at its batches in a way that torch 2.14 calls deprecated; nothing a user could do.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     # Going on in a run's own folder is what ckpt_path=last is for.

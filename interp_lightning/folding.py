@@ -36,8 +36,8 @@ def pointwise_then_conv(x: Tensor, pointwise: nn.Conv2d, conv: nn.Conv2d) -> Ten
     weight = torch.einsum("ochw,ck->okhw", conv.weight, pointwise.weight[:, :, 0, 0])
     assert pointwise.bias is not None
     bias = torch.einsum("ochw,c->ohw", conv.weight, pointwise.bias)[:, None]
-    x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-    return F.conv2d(x, torch.cat([weight, bias], dim=1), conv.bias, padding=1)
+    x = _as_stored(torch.cat([x, torch.ones_like(x[:, :1])], dim=1), conv)
+    return F.conv2d(x, _as_stored(torch.cat([weight, bias], dim=1), conv), conv.bias, padding=1)
 
 
 def upsample_then_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
@@ -47,7 +47,13 @@ def upsample_then_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
     and 3 − t, so the transposed kernel is the flipped 3 × 3 one, summed over all its 2 × 2 windows, borders included.
     """
     weight = 4 * F.avg_pool2d(conv.weight.flip(2, 3), 2, stride=1, padding=1)  # (C′, C, 4, 4)
-    return F.conv_transpose2d(x, weight.transpose(0, 1), conv.bias, stride=2, padding=1)
+    return F.conv_transpose2d(x, _as_stored(weight.transpose(0, 1), conv), conv.bias, stride=2, padding=1)
+
+
+def _as_stored(tensor: Tensor, conv: nn.Conv2d) -> Tensor:
+    """A tensor in the memory format of a layer's weight; one in another would make all that follow it slower."""
+    last = conv.weight.is_contiguous(memory_format=torch.channels_last)
+    return tensor.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def _doubles(layer: nn.Module) -> bool:

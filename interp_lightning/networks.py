@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from interp_lightning.errors import ConfigError
@@ -101,7 +102,10 @@ class FastNetwork(Network):
         d = self.depth
         return _initialise(
             Folding(
-                *(nn.Conv2d(self.channels, d, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)),  # (B, d, H/2, W/2)
+                *(
+                    nn.Conv2d(self.channels, d, 4, stride=2, padding=1),
+                    _leaky_relu(),
+                ),  # (B, d, H/2, W/2)
                 *(*_conv3(d, d), nn.AvgPool2d(2)),  # (B, d, H/4, W/4)
                 *(*_conv3(d, 2 * d), *_conv3(2 * d, 2 * d), nn.AvgPool2d(2)),  # (B, 2d, H/8, W/8)
                 *(*_conv3(2 * d, 4 * d), nn.Flatten()),  # (B, 4d · H/8 · W/8)
@@ -114,7 +118,7 @@ class FastNetwork(Network):
         return _initialise(
             Folding(
                 nn.Linear(self.latent_dim, math.prod(self.inner_shape)),
-                *(nn.Unflatten(1, self.inner_shape), nn.LeakyReLU(SLOPE)),  # (B, 4d, H/8, W/8)
+                *(nn.Unflatten(1, self.inner_shape), _leaky_relu()),  # (B, 4d, H/8, W/8)
                 *(*_conv3(4 * d, 2 * d), nn.Upsample(scale_factor=2)),  # (B, 2d, H/4, W/4)
                 *(*_conv3(2 * d, 2 * d), *_conv3(2 * d, d), nn.Upsample(scale_factor=2)),  # (B, d, H/2, W/2)
                 *(*_conv3(d, d), nn.Upsample(scale_factor=2)),  # (B, d, H, W)
@@ -144,8 +148,12 @@ class Mean(nn.Module):
         return features.mean(dim=1)
 
 
+def _leaky_relu() -> nn.Module:
+    return nn.LeakyReLU(SLOPE, inplace=True)  # of convolutions' outputs, which nobody else needs
+
+
 def _conv3(width: int, out: int) -> tuple[nn.Module, nn.Module]:
-    return nn.Conv2d(width, out, 3, padding=1), nn.LeakyReLU(SLOPE)
+    return nn.Conv2d(width, out, 3, padding=1), _leaky_relu()
 
 
 def _initialise(module: nn.Module) -> nn.Module:
@@ -156,4 +164,5 @@ def _initialise(module: nn.Module) -> nn.Module:
             nn.init.normal_(layer.weight, std=(1 / ((1 + SLOPE**2) * fan_in)) ** 0.5)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
-    return module
+    # Convolutions on a CPU take a third less time; on a GPU it is what tensor cores want.
+    return module.to(memory_format=torch.channels_last)

@@ -24,6 +24,7 @@ from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError, ConfigError, ResultsError
 from interp_lightning.folders import write_whole
+from interp_lightning.machine import prepare_cpu
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.networks import Network
 from interp_lightning.penalties.base import Penalty
@@ -137,7 +138,7 @@ def prepare(device: str, threads: int) -> torch.device:
     Raises:
         ConfigError: there is no such device, or threads is below 1.
     """
-    torch.set_num_threads(check("threads", threads))
+    prepare_cpu(check("threads", threads))
     check_choice("device", device, ("auto", "cpu", "cuda"))
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("`device` (=cuda) is not there; leave it out to work on the CPU")

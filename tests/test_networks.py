@@ -76,3 +76,10 @@ def test_initialisation_keeps_the_scale_of_activations(network):
 def test_what_a_network_cannot_make(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder", "critic"])
+@pytest.mark.parametrize("recipe", [ACAINetwork, FastNetwork])
+def test_every_part_is_in_the_memory_format_that_is_fast(recipe, part):
+    weights = [p for p in getattr(recipe(IMAGE_SHAPE, 16, 4), part)().parameters() if p.ndim == 4]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)

@@ -80,8 +80,6 @@ class Autoencoder(L.LightningModule, ABC):
         self.batches_seen = 0
         self.skipped = 0  # steps left out
         self._materialise_penalty()
-        # Convolutions on a CPU take a third less time; on a GPU it is what tensor cores want.
-        self.to(memory_format=torch.channels_last)
 
     # The objective, which each model writes whole.
 
