@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from interp_lightning.errors import ConfigError
+from interp_lightning.rules import check_choice, check_integer
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 # The user wants tracebacks, also of what a sentence explains; known before there is a configuration to read it from.
@@ -27,6 +28,7 @@ Settings = dict[str, Any]
 
 # What every command beside training has; each --help ends with these lines.
 COMMON: Settings = {"data.root": "", "device": "auto", "threads": 1, "trust": False, "debug": False}
+DEVICES = ("auto", "cpu", "cuda")
 COMMON_USAGE = """
   data.root=DIR   where the data lie, if not where they lay in training
   device=auto     cpu, cuda, or auto
@@ -41,7 +43,7 @@ def command(usage: str, defaults: Settings, work: Callable[[Settings], None]) ->
     Args:
         usage: what --help prints before the common settings; it explains every other one.
         defaults: see `read_settings`; the common ones come by themselves.
-        work: what to do with the settings.
+        work: what to do with the settings; it imports torch once it has looked at them.
     """
     given = sys.argv[1:]
     if not given or {"-h", "--help"} & set(given):
@@ -49,7 +51,10 @@ def command(usage: str, defaults: Settings, work: Callable[[Settings], None]) ->
         raise SystemExit(0 if given else 2)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        work(read_settings(given, defaults | COMMON))
+        settings = read_settings(given, defaults | COMMON)
+        check_choice("device", settings["device"], DEVICES)
+        check_integer("threads", settings["threads"], least=1)
+        work(settings)
     except KeyboardInterrupt:
         fail("Interrupted; what was written before is whole.", 130)
     except Exception as error:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interp_lightning.cli import Settings, command
+from interp_lightning.errors import ConfigError
+from interp_lightning.folders import find_runs
 
 if TYPE_CHECKING:
     import torch
@@ -38,17 +40,17 @@ PAIRS = 4
 
 def work(settings: Settings) -> None:
     """Compare the runs that the settings name."""
-    from interp_lightning import comparison_figures, figures
-    from interp_lightning.comparison import collect, markdown, write_csv
-    from interp_lightning.errors import ConfigError
-    from interp_lightning.report import html
-    from interp_lightning.runs import find_runs, prepare
-    from interp_lightning.tables import show
-
-    device = prepare(settings["device"], settings["threads"])
     if not settings["run"]:
         raise ConfigError("nothing to compare: name runs, or a folder of runs such as a sweep's")
     runs = find_runs(settings["run"])
+
+    from interp_lightning import comparison_figures, figures
+    from interp_lightning.comparison import collect, markdown, write_csv
+    from interp_lightning.report import html
+    from interp_lightning.runs import prepare
+    from interp_lightning.tables import show
+
+    device = prepare(settings["device"], settings["threads"])
     comparison = collect(runs, settings["data"] or None, settings["across_data"])
     folder = Path(settings["out"]) if settings["out"] else _common(runs) / "comparison"
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +74,6 @@ def _pairs(comparison: "Comparison", settings: Settings, device: "torch.device")
 
     from interp_lightning import figures
     from interp_lightning.comparison_figures import side_by_side
-    from interp_lightning.errors import ConfigError
     from interp_lightning.runs import load_run
 
     models, images = [], None

@@ -3,9 +3,15 @@
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.cli import CONF, Settings, command, explain
+from interp_lightning.errors import ConfigError
+from interp_lightning.folders import find_runs
+from interp_lightning.settings import check_config
 
 if TYPE_CHECKING:
     import torch
@@ -36,14 +42,17 @@ DEFAULTS: Settings = {
 
 def work(settings: Settings) -> None:
     """Evaluate all runs that the settings name; one that fails does not stop the others."""
-    from interp_lightning.errors import ConfigError
-    from interp_lightning.runs import find_runs, prepare
-
-    device = prepare(settings["device"], settings["threads"])
-    evaluation = _evaluation(settings["metrics"])
+    metrics = _metrics(settings["metrics"])
     runs, files, out = find_runs(settings["run"]), [Path(name) for name in settings["ckpt"]], settings["out"]
     if not runs and not files:
         raise ConfigError("nothing to evaluate: name a run by run=DIR or a checkpoint by ckpt=FILE")
+
+    from hydra.utils import instantiate
+
+    from interp_lightning.runs import prepare
+
+    device = prepare(settings["device"], settings["threads"])
+    evaluation = instantiate(metrics)
     failed = []
     for source in [*runs, *files]:
         folder = source.with_suffix("") if source in files else source
@@ -69,7 +78,6 @@ def evaluate(
     import torch
 
     from interp_lightning import figures
-    from interp_lightning.errors import ConfigError
     from interp_lightning.runs import load_run, results_so_far, title, within, write_results
     from interp_lightning.tables import report
 
@@ -90,13 +98,12 @@ def evaluate(
     report(results, folder)
 
 
-def _evaluation(overrides: tuple[str, ...]) -> "Evaluation":
-    """The evaluation that conf/metrics and the command line describe."""
-    from hydra import compose, initialize_config_dir
-    from hydra.utils import instantiate
-
+def _metrics(overrides: tuple[str, ...]) -> DictConfig:
+    """The evaluation that conf/metrics and the command line describe, checked."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return instantiate(compose("config", list(overrides)).metrics)
+        cfg = compose("config", list(overrides))
+    check_config(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)), {})
+    return cfg.metrics
 
 
 def _name(source: Path, sources: list[Path]) -> str:

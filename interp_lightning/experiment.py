@@ -184,10 +184,6 @@ def find_checkpoint(ckpt_path: str | None, folder: Path, config: dict[str, Any])
             log.warning(f"Skipped: {reason}")
     else:
         path = Path(ckpt_path)
-        if not path.is_file():
-            raise CheckpointError(
-                f"`ckpt_path` (={path}) names no checkpoint: there is no such file; leave it out to start afresh"
-            )
         state = read_checkpoint(path)
     theirs = state["hyper_parameters"]
     for key in ("model", "penalty", "network"):

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from interp_lightning.data.base import ImageData, to_unit_range
 from interp_lightning.evaluation import Assessment, Profile
-from interp_lightning.interpolation import HOW
 from interp_lightning.metrics.catalogue import PATHS, SANITY
 from interp_lightning.models.base import Autoencoder
+from interp_lightning.settings import HOW
 
 ROWS = 10
 

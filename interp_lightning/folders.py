@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
@@ -60,6 +61,27 @@ def forget(folder: Path) -> None:
                 above.rmdir()
 
 
+def find_runs(paths: list[str]) -> list[Path]:
+    """The runs in some folders, sorted by their names; each is a run itself or holds runs at any depth.
+
+    Raises:
+        ConfigError: a folder does not exist or has no run in it.
+    """
+    runs: list[Path] = []
+    for name in paths:
+        folder = Path(name)
+        if not folder.is_dir():
+            hint = "; a checkpoint is named by ckpt=…" if folder.suffix == ".ckpt" else ""
+            raise ConfigError(f"{name} is no folder; name a run's, such as outputs/acai_wasserstein/<time>{hint}")
+        found = sorted(_runs_below(folder), key=_natural)
+        if not found:
+            raise ConfigError(
+                f"{name} holds no run: no results.json and no checkpoints; name the folder above or below"
+            )
+        runs += [run for run in found if run not in runs]
+    return runs
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file, all or nothing.
 
@@ -101,3 +123,18 @@ def _new_folder(runs: Path) -> str:
     folder = next(runs / name for name in names if not (runs / name).exists())
     new.add(folder.absolute())
     return str(folder)
+
+
+def _runs_below(folder: Path, below: bool = False) -> Iterator[Path]:
+    """The folder itself if it is a run, or else the runs in it; what lies in a run belongs to it."""
+    if (folder / "results.json").is_file() or any(folder.glob("checkpoints/*.ckpt")):
+        yield folder
+    elif not (below and folder.is_symlink()):  # a link to a run is followed, but none that could lead round in circles
+        for path in folder.iterdir():
+            if path.is_dir():
+                yield from _runs_below(path, below=True)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts a sweep's 2 before its 10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in path.parts]

@@ -5,6 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interp_lightning.cli import Settings, command
+from interp_lightning.errors import ConfigError
+from interp_lightning.folders import find_runs
+from interp_lightning.rules import check_choice, check_integer
+from interp_lightning.settings import HOW
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,14 +49,6 @@ MILLISECONDS, PAUSE = 60, 800  # a frame in between, and one at an end
 
 def work(settings: Settings) -> None:
     """Draw the path between the two images that the settings name."""
-    import torch
-
-    from interp_lightning import figures
-    from interp_lightning.errors import ConfigError
-    from interp_lightning.interpolation import HOW
-    from interp_lightning.rules import check_choice, check_integer
-    from interp_lightning.runs import find_runs, load_run, prepare, title, within
-
     steps = check_integer("steps", settings["steps"], least=2, most=MOST_STEPS)
     how = check_choice("how", settings["how"], HOW)
     for end in ("a", "b"):
@@ -64,6 +60,12 @@ def work(settings: Settings) -> None:
     if len(sources) != 1:
         several = f"{len(sources)} runs, the first {sources[0]}" if sources else "no run"
         raise ConfigError(f"`run` names {several}; name one, such as run=outputs/acai_wasserstein/<time>")
+
+    import torch
+
+    from interp_lightning import figures
+    from interp_lightning.runs import load_run, prepare, title, within
+
     device = prepare(settings["device"], settings["threads"])
     model, data, config = load_run(sources[0], root=settings["data.root"] or None, trust=settings["trust"])
     model.to(device)
@@ -98,7 +100,6 @@ def find_image(what: str, name: str, data: "ImageData") -> tuple[str, "Tensor"]:
     """
     from interp_lightning.data.base import to_unit_range
     from interp_lightning.data.files import read_image
-    from interp_lightning.errors import ConfigError
 
     kind, colon, number = what.rpartition(":")
     if Path(what).is_file() or not (number.isdecimal() and kind in ("", "index", "label")):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from interp_lightning.rules import check_choice, check_integer
+from interp_lightning.settings import HOW
 
 
 def mix(z: Tensor, alpha: Tensor) -> Tensor:
@@ -43,8 +44,7 @@ def slerp(z_a: Tensor, z_b: Tensor, t: Tensor) -> Tensor:
     return torch.where(undefined, lerp(z_a, z_b, t), lerp(norm_a, norm_b, t) * direction)
 
 
-BETWEEN = {"lerp": lerp, "slerp": slerp}
-HOW = tuple(BETWEEN)
+BETWEEN = dict(zip(HOW, (lerp, slerp), strict=True))
 
 
 def path(z_a: Tensor, z_b: Tensor, steps: int, how: str = "lerp") -> Tensor:

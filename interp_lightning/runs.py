@@ -6,7 +6,6 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch.optim import Optimizer
 
 from interp_lightning import __version__
 from interp_lightning.checkpoints import read_checkpoint
+from interp_lightning.cli import DEVICES
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError, ConfigError, ResultsError
@@ -139,7 +139,7 @@ def prepare(device: str, threads: int) -> torch.device:
         ConfigError: there is no such device, or threads is below 1.
     """
     prepare_cpu(check("threads", threads))
-    check_choice("device", device, ("auto", "cpu", "cuda"))
+    check_choice("device", device, DEVICES)
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("`device` (=cuda) is not there; leave it out to work on the CPU")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
@@ -170,27 +170,6 @@ def build(part: str, settings: Any, **arguments: Any) -> Any:
     if not isinstance(built, base) and not (isinstance(built, partial) and _is_class(built.func, base)):
         raise ConfigError(f"`{part}._target_` (={settings['_target_']}) must name a subclass of {base.__name__}")
     return built
-
-
-def find_runs(paths: list[str]) -> list[Path]:
-    """The runs in some folders, sorted by their names; each is a run itself or holds runs at any depth.
-
-    Raises:
-        ConfigError: a folder does not exist or has no run in it.
-    """
-    runs: list[Path] = []
-    for name in paths:
-        folder = Path(name)
-        if not folder.is_dir():
-            hint = "; a checkpoint is named by ckpt=…" if folder.suffix == ".ckpt" else ""
-            raise ConfigError(f"{name} is no folder; name a run's, such as outputs/acai_wasserstein/<time>{hint}")
-        found = sorted(_runs_below(folder), key=_natural)
-        if not found:
-            raise ConfigError(
-                f"{name} holds no run: no results.json and no checkpoints; name the folder above or below"
-            )
-        runs += [run for run in found if run not in runs]
-    return runs
 
 
 def read_results(run: Path) -> dict[str, Any]:
@@ -322,21 +301,6 @@ def _targets(value: Any) -> list[Any]:
 
 def _is_class(thing: object, base: type) -> bool:
     return isinstance(thing, type) and issubclass(thing, base)
-
-
-def _runs_below(folder: Path, below: bool = False) -> Iterator[Path]:
-    """The folder itself if it is a run, or else the runs in it; what lies in a run belongs to it."""
-    if (folder / "results.json").is_file() or any(folder.glob("checkpoints/*.ckpt")):
-        yield folder
-    elif not (below and folder.is_symlink()):  # a link to a run is followed, but none that could lead round in circles
-        for path in folder.iterdir():
-            if path.is_dir():
-                yield from _runs_below(path, below=True)
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts a sweep's 2 before its 10."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in path.parts]
 
 
 def _finite(value: Any) -> bool:

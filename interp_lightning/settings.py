@@ -9,9 +9,10 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from interp_lightning.cli import CONF
-from interp_lightning.errors import ConfigError
+from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.rules import SWITCH, Choice, Each, Either, Integer, Number, OrNull, Rule, Table, Text
 
+HOW = ("lerp", "slerp")  # to go from one code to another
 OPEN = ("optimizer", "trainer", "logger")  # groups whose classes, not ours, have more arguments than our files name
 
 SETTINGS: dict[str, Rule] = {
@@ -128,6 +129,11 @@ def check_config(config: dict[str, Any], choices: dict[str, str]) -> None:
         part = config[group] if group else config
         if key in part and (group not in _groups() or key in _keys(group, part["_target_"])):
             rule.check(name, part[key])
+    path = config["ckpt_path"]
+    if path not in (None, "last") and not Path(path).is_file():
+        raise CheckpointError(
+            f"`ckpt_path` (={path}) names no checkpoint: there is no such file; leave it out to start afresh"
+        )
 
 
 def _check_keys(owner: str, prefix: str, part: Any, keys: set[str], all_of_them: bool = False) -> None:

@@ -24,7 +24,7 @@ from interp_lightning.data.files import read_image
 from interp_lightning.data.lines import Lines
 from interp_lightning.data.mnist import MNIST
 from interp_lightning.errors import ConfigError, DataError, ResultsError
-from interp_lightning.runs import find_runs
+from interp_lightning.folders import find_runs
 
 QUICK = ["metrics.restarts=3", "metrics.images=100", "metrics.pairs=8", "metrics.steps=4"]
 Call = Callable[..., None]

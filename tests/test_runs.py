@@ -10,7 +10,8 @@ from conftest import IMAGE_SHAPE
 
 import interp_lightning
 from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound, ResultsError
-from interp_lightning.runs import find_runs, load_run, prepare, read_results, write_results
+from interp_lightning.folders import find_runs
+from interp_lightning.runs import load_run, prepare, read_results, write_results
 
 
 @pytest.fixture
