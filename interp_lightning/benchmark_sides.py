@@ -194,8 +194,6 @@ def _parts(given: dict[str, Any], device: torch.device, folded: bool) -> tuple[d
     """The networks of a run of that cell, its penalty and its model's settings."""
     from hydra.utils import instantiate
 
-    from interp_lightning.folding import Folding
-
     cfg = configuration(given)
     network = instantiate(cfg.network, image_shape=SHAPE, latent_dim=cfg.latent_dim)
     penalty = instantiate(cfg.penalty, _convert_="all")
@@ -207,16 +205,15 @@ def _parts(given: dict[str, Any], device: torch.device, folded: bool) -> tuple[d
         if not folded:
             part.to(memory_format=torch.contiguous_format)
     if not folded:
-        parts = {name: _unfolded(part, Folding) for name, part in parts.items()}
+        parts = {name: _unfolded(part) for name, part in parts.items()}
     return parts, penalty, cfg.model
 
 
-def _unfolded(module: nn.Module, kind: type) -> nn.Module:
-    """The same layers, one by one."""
-    if not isinstance(module, nn.Sequential):
-        return module
-    layers = [_unfolded(layer, kind) for layer in module]
-    return nn.Sequential(*layers) if isinstance(module, (kind, nn.Sequential)) else module
+def _unfolded(module: nn.Module) -> nn.Module:
+    """The same layers as one writes them: one by one, and none in place."""
+    if isinstance(module, nn.Sequential):
+        return nn.Sequential(*map(_unfolded, module))
+    return nn.LeakyReLU(module.negative_slope) if isinstance(module, nn.LeakyReLU) else module
 
 
 def _objective(parts: dict[str, nn.Module], penalty: Any, settings: Any, x: Tensor) -> tuple[Tensor, Any]:
