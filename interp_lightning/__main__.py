@@ -38,7 +38,7 @@ def task(cfg: DictConfig) -> None:
         return
     os.environ.pop(FULL_ERROR, None)  # set for Hydra by main(); the processes of further devices decide anew
     try:
-        if cfg.sweep.resume:
+        if sweep.resumes(cfg):
             raise ConfigError("`sweep.resume` (=true) is for sweeps; add -m, or go on with a run by ckpt_path=last")
         run(cfg)
     except Exception as error:

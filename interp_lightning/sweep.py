@@ -30,7 +30,7 @@ def begin(folder: Path, cfg: DictConfig, overrides: Sequence[str]) -> bool:
     Raises:
         ConfigError: the folder is that of a job with other settings.
     """
-    if cfg.sweep.resume:
+    if resumes(cfg):
         _check_same(folder, cfg)
         if (folder / JOB).is_file() and _read(folder)["status"] == FINISHED:
             return False
@@ -38,6 +38,12 @@ def begin(folder: Path, cfg: DictConfig, overrides: Sequence[str]) -> bool:
             cfg.ckpt_path = "last"
     put_down(folder, overrides, UNFINISHED)
     return True
+
+
+def resumes(cfg: DictConfig) -> bool:
+    """Whether sweep.resume is true, in a configuration that has not been checked yet."""
+    settings = cfg.get("sweep")
+    return isinstance(settings, DictConfig) and settings.get("resume") is True
 
 
 def put_down(folder: Path, overrides: Sequence[str], status: str, error: str | None = None) -> None:
