@@ -133,6 +133,11 @@ def explain(error: BaseException) -> str | None:
         # A GPU's, a CPU's in torch, a CPU's in numpy.
         if type(link).__name__ == "OutOfMemoryError" or "allocate memory" in str(link) or isinstance(link, MemoryError):
             return "out of memory; use a smaller data.batch_size, network.depth or latent_dim"
+    if isinstance(error, RuntimeError) and "by peer" in str(error):
+        return (
+            "The process of another device has ended, and this one with it; what ended it is said above, or else it "
+            "was killed: go on with ckpt_path=last"
+        )
     if isinstance(error, InstantiationException):
         *_, key = str(error).split("full_key: ")  # "Error in call to target '…':\nTypeError(…)\nfull_key: …"
         return f"`{key.strip()}` cannot be set up: {' '.join(str(error.__cause__ or error).split())}"

@@ -1,6 +1,9 @@
 """One run, top to bottom: data, model, trainer, fit, evaluate, figures, results.json."""
 
 import logging
+import os
+import threading
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +32,8 @@ from interp_lightning.runs import build, build_model, new_results, title, write_
 from interp_lightning.tables import report
 
 log = logging.getLogger(__name__)
+
+FIRST = "INTERP_LIGHTNING_FIRST"  # the process id of the first device on this machine
 
 
 def run(cfg: DictConfig) -> None:
@@ -76,6 +81,7 @@ def run(cfg: DictConfig) -> None:
         )
         if checkpoint is not None:
             log.info(f"Going on after {checkpoint.batches_seen:,} batches, from {checkpoint.path}")
+    end_with_the_first_device(trainer)
     trainer.fit(
         model, datamodule=data, ckpt_path=None if checkpoint is None else str(checkpoint.path), weights_only=True
     )
@@ -99,6 +105,23 @@ def run(cfg: DictConfig) -> None:
         logger.log_hyperparams(flat(config), {f"test/{name}": value for name, value in results["metrics"].items()})
         logger.finalize("success")
     report(results, folder)
+
+
+def end_with_the_first_device(trainer: L.Trainer) -> None:
+    """Let the processes that were started for further devices end when the one that started them is gone.
+
+    If that is killed before the devices are connected, nothing else would tell them for half an hour.
+    """
+    if trainer.local_rank == 0:
+        os.environ[FIRST] = str(os.getpid())  # inherited by the processes that `fit` starts
+    elif first := os.environ.get(FIRST):  # not set by torchrun or SLURM, which look after their processes
+
+        def watch() -> None:
+            while os.getppid() == int(first):
+                time.sleep(1)
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def load_data(data: ImageData) -> ImageData:

@@ -52,11 +52,12 @@ class _Writer(SummaryWriter):
             return
         try:
             action()
-        except OSError as error:
+        except Exception as error:  # where TensorFlow is installed, its own kinds and no OSError
             self.lost = True
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             log.warning(
-                f"TensorBoard's files in {self.log_dir} could not be written ({error.strerror}); the run goes on "
-                "without further curves"
+                f"TensorBoard's files in {self.log_dir} could not be written ({reason}); the run goes on without "
+                "further curves"
             )
 
 

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import shutil
+import signal
 import struct
 import tempfile
 import time
@@ -267,11 +268,33 @@ def test_two_processes_fetch_each_file_once(files, mirror, tmp_path, monkeypatch
         return answer
 
     monkeypatch.setattr(urllib.request, "urlopen", slowly)
-    processes = [begin(partial(read, files)) for _ in range(3)]
+    (tmp_path / "link").symlink_to(tmp_path / "MNIST")
+    (tmp_path / "MNIST" / "MNIST").symlink_to(tmp_path / "MNIST")
+    roots = [tmp_path, tmp_path / "link" / "..", tmp_path / "MNIST"]  # one folder by three names
+    processes = [begin(partial(read, root / "MNIST" / "raw")) for root in roots]
     assert [status(process) for process in processes] == [0, 0, 0]
     fetched = (tmp_path / "log").read_text().split()
     assert len(fetched) == len(set(fetched)) == 4
     assert torch.equal(read(files).test.images, expected.test.images)
+
+
+def test_a_process_that_dies_while_fetching_holds_nobody_up(files, mirror, monkeypatch):
+    (files / "t10k-labels-idx1-ubyte").unlink()
+
+    def die(*arguments: object, **keywords: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(urllib.request, "urlopen", die)
+        assert status(begin(partial(read, files))) == -signal.SIGKILL
+    read(files)
+
+
+def test_without_a_folder_for_the_lock_files_are_fetched_all_the_same(files, mirror, monkeypatch):
+    (files / "t10k-labels-idx1-ubyte").unlink()
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(files / "nowhere")])
+    read(files)
 
 
 def test_waiting_for_another_process_is_said(files, mirror, caplog, monkeypatch):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from interp_lightning.callbacks.recorder import Recorder
 from interp_lightning.checkpoints import read_checkpoint
@@ -109,6 +110,24 @@ def test_curves_are_given_up_with_one_sentence(small_disk, caplog, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_errors_of_tensorflow_end_the_curves_only(tmp_path, caplog, monkeypatch):
+    class OpError(Exception):
+        """As tensorflow.errors.OpError: no OSError."""
+
+    def fail(*arguments: object) -> None:
+        raise OpError("RESOURCE_EXHAUSTED: no space")
+
+    logger = TensorBoard(tmp_path, name="curves", version="")
+    logger.log_metrics({"loss": 1.0}, 0)
+    logger.experiment.flush()
+    monkeypatch.setattr(RecordWriter, "write", fail)
+    for step in range(100):
+        logger.log_metrics({"loss": 1.0}, step)
+    logger.finalize("success")
+    (lost,) = [message for message in caplog.messages if message.startswith("TensorBoard's files in ")]
+    assert "(RESOURCE_EXHAUSTED: no space); the run goes on" in lost
+
+
 def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(small_disk):
     write_whole(small_disk / "it", "before")
     fill(small_disk)
@@ -174,9 +193,9 @@ def alive(group: int) -> list[int]:
     return found
 
 
-def all_end(group: int) -> bool:
+def all_end(group: int, seconds: float = 10) -> bool:
     """Wait a little for the other processes of a group."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + seconds
     while alive(group) and time.monotonic() < until:
         time.sleep(0.1)
     return not alive(group)
@@ -204,14 +223,37 @@ def test_all_devices_end_together(number, everyone, status, begin, tmp_path):
     assert all_end(process.pid)
 
 
-def test_a_second_signal_ends_at_once(invoke, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_at_once(number, invoke, tmp_path):
     def before() -> None:
-        at_batch(1, lambda: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)])
+        at_batch(1, lambda: [os.kill(os.getpid(), number) for _ in range(2)])
 
     status, output = invoke(*TINY, before=before)
-    assert status == -signal.SIGTERM
+    assert status == -number
     assert "Stopping after this batch; press Ctrl-C again to stop at once." in output
     assert not list(tmp_path.glob("outputs/*/*/checkpoints/*"))
+
+
+def test_a_device_killed_before_training_leaves_no_process(begin):
+    process = begin(*DDP, "trainer.max_epochs=1000")
+    while len(alive(process.pid)) < 2:  # the second device's process has been started
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.terminate()
+    process.wait()
+    assert all_end(process.pid, 60)
+
+
+def test_a_device_that_is_killed_ends_the_other_with_a_sentence(begin, tmp_path):
+    process = begin(*DDP, "trainer.max_epochs=1000")
+    wait_for(process, tmp_path)
+    (other,) = set(alive(process.pid)) - {process.pid}
+    os.kill(other, signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode not in (0, None)
+    assert "The process of another device has ended" in errors
+    assert "Traceback" not in errors
+    assert all_end(process.pid)
 
 
 @pytest.mark.parametrize("guard", ["stop", "skip"])

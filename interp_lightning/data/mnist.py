@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import logging
-import os
 import struct
 import tempfile
 import urllib.request
@@ -12,6 +11,7 @@ import zlib
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -111,14 +111,14 @@ class MNIST(ImageData):
 
     def _alone(self) -> AbstractContextManager[Any]:
         """Keeps other processes of this machine from fetching the same files at the same time."""
-        key = hashlib.sha256(str(self.folder.absolute()).encode()).hexdigest()[:16]
-        lock = FileLock(Path(tempfile.gettempdir()) / f"interp_lightning_{key}.lock", mode=0o666)
+        key = hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:16]  # by whatever name it goes
         try:
+            lock = FileLock(Path(tempfile.gettempdir()) / f"interp_lightning_{key}.lock", mode=0o666)
             return lock.acquire(timeout=0)
         except Timeout:
             log.info(f"Waiting for another process that fetches the files of {self.folder} …")
             return lock.acquire()
-        except OSError:  # another user's; each file is written whole in any case
+        except OSError:  # another user's, or no folder for it; each file is written whole in any case
             return nullcontext()
 
     def _download(self, name: str) -> Tensor:
@@ -139,7 +139,7 @@ class MNIST(ImageData):
 
     def _keep(self, name: str, packed: bytes) -> None:
         """Write a file beside its target and rename it, so that no other process ever sees half of it."""
-        part = self.folder / f".{name}.{os.getpid()}.part"
+        part = self.folder / f".{name}.{uuid4().hex}.part"  # containers that share a folder have the same process ids
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             part.write_bytes(packed)
