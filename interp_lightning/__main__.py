@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import traceback
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -83,7 +84,7 @@ def complain(error: Exception) -> str | None:
 
 def main() -> None:
     """The command line."""
-    if "--cfg" in sys.argv and "--resolve" not in sys.argv:
+    if ("--cfg", "job") in pairwise(sys.argv) and "--resolve" not in sys.argv:
         sys.argv.append("--resolve")
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, is no reason for tracebacks
     os.environ[FULL_ERROR] = "1"  # lets exceptions through to here instead of printing them
@@ -102,6 +103,7 @@ def main() -> None:
         for folder in folders.new:
             if (folder / folders.SWEEP).is_file():
                 sweep.report(folder)
+        folders.remove_empty()
 
 
 if __name__ == "__main__":

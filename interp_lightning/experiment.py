@@ -3,8 +3,9 @@
 import logging
 import os
 import threading
-import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -81,12 +82,14 @@ def run(cfg: DictConfig) -> None:
         )
         if checkpoint is not None:
             log.info(f"Going on after {checkpoint.batches_seen:,} batches, from {checkpoint.path}")
-    end_with_the_first_device(trainer)
-    trainer.fit(
-        model, datamodule=data, ckpt_path=None if checkpoint is None else str(checkpoint.path), weights_only=True
-    )
+    with ending_with_the_first_device(trainer):
+        trainer.fit(
+            model, datamodule=data, ckpt_path=None if checkpoint is None else str(checkpoint.path), weights_only=True
+        )
     if trainer.limit_val_batches == 0:  # then no callback has saved
         trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt", weights_only=False)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # whose threads can otherwise abort a process that ends
     if not trainer.is_global_zero:
         return
 
@@ -107,21 +110,27 @@ def run(cfg: DictConfig) -> None:
     report(results, folder)
 
 
-def end_with_the_first_device(trainer: L.Trainer) -> None:
+@contextmanager
+def ending_with_the_first_device(trainer: L.Trainer) -> Iterator[None]:
     """Let the processes that were started for further devices end when the one that started them is gone.
 
     If that is killed before the devices are connected, nothing else would tell them for half an hour.
     """
+    done = threading.Event()
     if trainer.local_rank == 0:
         os.environ[FIRST] = str(os.getpid())  # inherited by the processes that `fit` starts
     elif first := os.environ.get(FIRST):  # not set by torchrun or SLURM, which look after their processes
 
         def watch() -> None:
-            while os.getppid() == int(first):
-                time.sleep(1)
-            os._exit(1)
+            while not done.wait(1):
+                if os.getppid() != int(first):
+                    os._exit(1)
 
         threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
 
 
 def load_data(data: ImageData) -> ImageData:

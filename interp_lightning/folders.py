@@ -56,9 +56,13 @@ def forget(folder: Path) -> None:
     """Remove the folder of a run that was refused before it began, so that only runs are among the runs."""
     if folder in new and {path.name for path in folder.iterdir()} <= {".hydra", "run.log"}:
         shutil.rmtree(folder)
-        for above in (folder.parent, folder.parent.parent):
-            with suppress(OSError):  # it holds other runs
-                above.rmdir()
+        _remove_if_empty(folder.parent, folder.parent.parent)
+
+
+def remove_empty() -> None:
+    """Remove what this process has chosen to write to, and has not written to."""
+    for folder in new:
+        _remove_if_empty(folder, folder.parent, folder.parent.parent)
 
 
 def find_runs(paths: list[str]) -> list[Path]:
@@ -118,11 +122,28 @@ def register() -> None:
 
 
 def _new_folder(runs: Path) -> str:
+    """A folder named by the time, made at once, so that another process which begins in the same second takes another.
+
+    One that cannot be made is only named: whatever goes to write there says why.
+    """
     stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
-    folder = next(runs / name for name in names if not (runs / name).exists())
+    for name in (stem, *(f"{stem}-{number}" for number in range(2, 1000))):
+        folder = runs / name
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError:
+            pass
+        break
     new.add(folder.absolute())
     return str(folder)
+
+
+def _remove_if_empty(*folders: Path) -> None:
+    for folder in folders:
+        with suppress(OSError):  # it holds something, or is no more
+            folder.rmdir()
 
 
 def _runs_below(folder: Path, below: bool = False) -> Iterator[Path]:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
+from interp_lightning.folders import run_dir, sweep_dir
+
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -147,3 +149,19 @@ def test_an_installed_wheel_runs_from_any_folder(tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(runs(elsewhere)) == 1
     assert json.loads((runs(elsewhere)[0] / "results.json").read_text())["git_commit"] is None
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--cfg job", "--cfg hydra", "--cfg all", "--info config"])
+def test_what_only_prints_leaves_no_folder(arguments, invoke, tmp_path):
+    status, output = invoke(*arguments.split())
+    assert status == 0, output
+    assert "acai" in output
+    assert [path.name for path in tmp_path.iterdir()] == ["output"]
+
+
+@pytest.mark.parametrize(
+    "choose", [lambda: run_dir.__wrapped__("out", "a", None), lambda: sweep_dir("out", "a", False)]
+)
+def test_runs_that_begin_in_the_same_second_lie_in_folders_of_their_own(choose, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len({choose() for _ in range(5)}) == 5
