@@ -155,21 +155,16 @@ def pythae(given: dict[str, Any], turns: Turns) -> None:
 
     parts, penalty, _ = _parts(given, turns.device, folded=False)
 
-    class Encoder(BaseEncoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = parts["encoder"]
+    def adapted(base: type, layers: nn.Module, output: str) -> nn.Module:
+        class Adapted(base):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layers = layers
 
-        def forward(self, x: Tensor) -> Any:
-            return ModelOutput(embedding=self.layers(x))
+            def forward(self, x: Tensor) -> Any:
+                return ModelOutput(**{output: self.layers(x)})
 
-    class Decoder(BaseDecoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = parts["decoder"]
-
-        def forward(self, z: Tensor) -> Any:
-            return ModelOutput(reconstruction=self.layers(z))
+        return Adapted()
 
     class Clock(TrainingCallback):
         def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -185,9 +180,9 @@ def pythae(given: dict[str, Any], turns: Turns) -> None:
             output_dir=folder, per_device_train_batch_size=given["batch"], num_epochs=1_000,
             no_cuda=turns.device.type != "cuda",
         )  # fmt: skip
-        BaseTrainer(
-            WAE_MMD(config, Encoder(), Decoder()), images, training_config=training, callbacks=[Clock()]
-        ).train()
+        encoder = adapted(BaseEncoder, parts["encoder"], "embedding")
+        decoder = adapted(BaseDecoder, parts["decoder"], "reconstruction")
+        BaseTrainer(WAE_MMD(config, encoder, decoder), images, training_config=training, callbacks=[Clock()]).train()
 
 
 def _parts(given: dict[str, Any], device: torch.device, folded: bool) -> tuple[dict[str, nn.Module], Any, Any]:
