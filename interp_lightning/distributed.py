@@ -25,17 +25,18 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, local: Tensor) -> Tensor:
         parts = [torch.empty_like(local) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, local.contiguous())
-        return torch.cat(parts)
+        halves = [part.chunk(2) for part in parts]
+        return torch.cat([front for front, _ in halves] + [back for _, back in reversed(halves)])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         total = grads[0].contiguous()
         dist.all_reduce(total)
-        return total.chunk(dist.get_world_size())[dist.get_rank()]
+        return shard(total, dist.get_rank(), dist.get_world_size())
 
 
 def gather(local: Tensor) -> Tensor:
-    """The global batch, (B, …) on each rank → (B·world_size, …); the backward pass sums over ranks.
+    """The global batch, in its order, of its shards: (B, …) on each rank → (B·world_size, …); backward sums over ranks.
 
     With DDP's averaging this makes the gradient of a function of the global batch the one-device gradient,
     without a factor in the function.

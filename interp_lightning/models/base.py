@@ -129,17 +129,17 @@ class Autoencoder(L.LightningModule, ABC):
     def divergence(self, p: Pass) -> Tensor:
         """D(Q_z, P_z) of the global batch, unweighted, in full precision: ()."""
         with torch.autocast(p.z.device.type, enabled=False):
-            return self.penalty(self._global_codes(p), p.prior.float())
+            return self.penalty(*self._codes_and_prior(p))
 
     def penalty_critic_losses(self, p: Pass) -> dict[str, Tensor]:
         """What the penalty's own parameters minimise, in full precision."""
         with torch.autocast(p.z.device.type, enabled=False):
-            return self.penalty.critic_losses(self._global_codes(p), p.prior.float())
+            return self.penalty.critic_losses(*self._codes_and_prior(p))
 
     def answers(self, p: Any) -> dict[str, tuple[Tensor, Tensor]]:
         """What each critic says of a batch and what would be right, (M,) each, by its name."""
         with torch.autocast(p.z.device.type, enabled=False):
-            return self.penalty.answers(self._global_codes(p), p.prior.float())
+            return self.penalty.answers(*self._codes_and_prior(p))
 
     def check(self, batch_size: int) -> None:
         """Raise ConfigError if global batches of that many images cannot be trained on."""
@@ -229,8 +229,10 @@ class Autoencoder(L.LightningModule, ABC):
             log.warning(f"Step left out, number {self.skipped:,}: {what} is no finite number")
         return False
 
-    def _global_codes(self, p: Pass) -> Tensor:
-        return gather(p.z.float()) if self.devices > 1 else p.z.float()
+    def _codes_and_prior(self, p: Pass) -> tuple[Tensor, Tensor]:
+        """The global batch's codes and its draws of the prior, in single precision or better: (N, d), (M, d)."""
+        z = p.z if p.z.dtype == torch.float64 else p.z.float()
+        return gather(z) if self.devices > 1 else z, p.prior.to(z)
 
     def _materialise_penalty(self) -> None:
         """Let the penalty's layers see the size of a code, before any optimizer asks for their parameters."""

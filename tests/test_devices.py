@@ -1,0 +1,93 @@
+"""Two devices do what one does: the same gradients, weights and validation for every cell of the grid."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from conftest import CELLS
+from lightning.pytorch.strategies import DDPStrategy
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.multiprocessing import start_processes
+
+from interp_lightning.data.base import Batch
+from interp_lightning.data.digits import Digits
+from interp_lightning.runs import build_model
+
+EPOCHS, BATCHES = 2, 10
+QUEUE = "penalty.queue=100"  # no multiple of the batch: what falls out of it depends on the order of the codes
+
+
+class Double(Digits):
+    """Digits in double precision, in which a difference is no matter of rounding."""
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        images, labels = super().on_after_batch_transfer(batch, dataloader_idx)
+        return images.double(), labels
+
+
+class FirstGradients(L.Callback):
+    """Keeps both players' gradients of the first batch."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if pl_module.batches_seen == 1:
+            self.found = {name: p.grad.clone() for name, p in pl_module.named_parameters()}
+
+
+def train(rank: int, devices: int, port: int, configurations: dict[str, DictConfig], folder: Path) -> None:
+    """One device's process: train every configuration and keep what came of it."""
+    torch.set_num_threads(1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(devices)}
+    results = {}
+    for name, cfg in configurations.items():
+        data = Double(batch_size=16)
+        L.seed_everything(0, verbose=False)
+        gradients = FirstGradients()
+        trainer = L.Trainer(
+            accelerator="cpu", devices=devices, strategy=DDPStrategy(find_unused_parameters=True),
+            precision="64-true", max_epochs=EPOCHS, limit_train_batches=BATCHES, num_sanity_val_steps=0,
+            callbacks=[gradients], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False,
+        )  # fmt: skip
+        model = build_model(cfg, data)
+        trainer.fit(model, datamodule=data)
+        results[name] = {
+            "gradients": gradients.found,
+            "weights": {key: p.detach() for key, p in model.named_parameters()},
+            "reconstruction": trainer.callback_metrics["val/autoencoder/reconstruction"],
+        }
+    torch.save(results, folder / f"{rank}_of_{devices}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_devices_do_what_one_does(configure, tmp_path):
+    configurations = {
+        f"{model} × {penalty}": configure(
+            f"model={model}", f"penalty={penalty}", "network.depth=2", "latent_dim=4",
+            *([QUEUE] if penalty == "wasserstein" else []),
+        )
+        for model, penalty in CELLS
+    }  # fmt: skip
+    for devices in (1, 2):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        start_processes(train, (devices, port, configurations, tmp_path), nprocs=devices, start_method="fork")
+    alone = torch.load(tmp_path / "0_of_1.pt")
+    for rank in (0, 1):
+        for cell, two in torch.load(tmp_path / f"{rank}_of_2.pt").items():
+            one = alone[cell]
+            assert _distance(two["gradients"], one["gradients"]) < 1e-6, cell
+            assert _distance(two["weights"], one["weights"]) < 1e-6, cell
+            # of images that two devices cannot share equally
+            torch.testing.assert_close(two["reconstruction"], one["reconstruction"], rtol=1e-6, atol=0, msg=cell)
+
+
+def _distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
+    """The largest difference, relative to the largest number."""
+    assert a.keys() == b.keys()
+    largest = max(float(value.abs().max()) for value in b.values())
+    return max(float((a[key] - b[key]).abs().max()) for key in b) / largest
