@@ -5,6 +5,7 @@ Nothing here imports torch, so that --help, --cfg and most errors answer at once
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from itertools import pairwise
@@ -17,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning import folders, sweep
-from interp_lightning.cli import CONF, FULL_ERROR, TRACEBACK, explain, fail
+from interp_lightning.cli import CONF, FIRST, FULL_ERROR, INTERRUPTED, TRACEBACK, explain, fail
 from interp_lightning.errors import ConfigError
 from interp_lightning.settings import check_config
 
@@ -84,6 +85,8 @@ def complain(error: Exception) -> str | None:
 
 def main() -> None:
     """The command line."""
+    if FIRST in os.environ:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first device's process hears Ctrl-C, and this one follows it
     if ("--cfg", "job") in pairwise(sys.argv) and "--resolve" not in sys.argv:
         sys.argv.append("--resolve")
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, is no reason for tracebacks
@@ -91,7 +94,7 @@ def main() -> None:
     try:
         task()
     except KeyboardInterrupt:
-        fail("Interrupted; a run that had begun to train keeps its checkpoint of the last epoch.", 130)
+        fail(INTERRUPTED, 130)
     except RunFailed:
         raise SystemExit(1) from None
     except Exception as error:

@@ -24,6 +24,9 @@ CONF = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
 )
 
+FIRST = "INTERP_LIGHTNING_FIRST"  # tells the processes of further devices the process id of the first one's
+INTERRUPTED = "Interrupted; a run that had begun to train keeps its checkpoint of the last epoch."
+
 Settings = dict[str, Any]
 
 # What every command beside training has; each --help ends with these lines.
@@ -133,7 +136,7 @@ def explain(error: BaseException) -> str | None:
         # A GPU's, a CPU's in torch, a CPU's in numpy.
         if type(link).__name__ == "OutOfMemoryError" or "allocate memory" in str(link) or isinstance(link, MemoryError):
             return "out of memory; use a smaller data.batch_size, network.depth or latent_dim"
-    if isinstance(error, RuntimeError) and "by peer" in str(error):
+    if isinstance(error, RuntimeError) and ("by peer" in str(error) or type(error).__name__ == "DistNetworkError"):
         return (
             "The process of another device has ended, and this one with it; what ended it is said above, or else it "
             "was killed: go on with ckpt_path=last"

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import threading
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from interp_lightning.callbacks.progress import Progress
 from interp_lightning.callbacks.recorder import Recorder
 from interp_lightning.callbacks.saver import Saver
 from interp_lightning.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
+from interp_lightning.cli import FIRST, INTERRUPTED, fail
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound
@@ -33,8 +35,6 @@ from interp_lightning.runs import build, build_model, new_results, title, write_
 from interp_lightning.tables import report
 
 log = logging.getLogger(__name__)
-
-FIRST = "INTERP_LIGHTNING_FIRST"  # the process id of the first device on this machine
 
 
 def run(cfg: DictConfig) -> None:
@@ -82,7 +82,7 @@ def run(cfg: DictConfig) -> None:
         )
         if checkpoint is not None:
             log.info(f"Going on after {checkpoint.batches_seen:,} batches, from {checkpoint.path}")
-    with ending_with_the_first_device(trainer):
+    with ending_together(trainer):
         trainer.fit(
             model, datamodule=data, ckpt_path=None if checkpoint is None else str(checkpoint.path), weights_only=True
         )
@@ -111,13 +111,16 @@ def run(cfg: DictConfig) -> None:
 
 
 @contextmanager
-def ending_with_the_first_device(trainer: L.Trainer) -> Iterator[None]:
-    """Let the processes that were started for further devices end when the one that started them is gone.
+def ending_together(trainer: L.Trainer) -> Iterator[None]:
+    """Let Ctrl-C before training end the run with status 130, and every device's process with the first one's.
 
-    If that is killed before the devices are connected, nothing else would tell them for half an hour.
+    Left to Lightning the status would be 1 or, of several devices, 137; and if the first process is killed before the
+    devices are connected, nothing would tell the others for half an hour.
     """
     done = threading.Event()
+    previous = signal.getsignal(signal.SIGINT)
     if trainer.local_rank == 0:
+        signal.signal(signal.SIGINT, lambda *_: fail(INTERRUPTED, 130))
         os.environ[FIRST] = str(os.getpid())  # inherited by the processes that `fit` starts
     elif first := os.environ.get(FIRST):  # not set by torchrun or SLURM, which look after their processes
 
@@ -131,6 +134,9 @@ def ending_with_the_first_device(trainer: L.Trainer) -> Iterator[None]:
         yield
     finally:
         done.set()
+        signal.signal(signal.SIGINT, previous)
+        if trainer.local_rank == 0:
+            del os.environ[FIRST]
 
 
 def load_data(data: ImageData) -> ImageData:

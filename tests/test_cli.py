@@ -136,6 +136,26 @@ def test_a_signal_leaves_a_checkpoint_to_go_on_from(number, status, tmp_path):
     assert len(list(folder.glob(".hydra/continued_*/config.yaml"))) == 1
 
 
+@pytest.mark.parametrize("devices", [1, 2])
+def test_ctrl_c_before_training_ends_every_process(devices, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "interp_lightning", *TINY, "trainer=ddp", f"trainer.devices={devices}",
+         "trainer.accelerator=cpu"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        while "everything in" not in process.stderr.readline():  # said just before the devices are connected
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)  # which ends when no process has stderr open any more
+    finally:
+        process.kill()
+    assert process.returncode == 130, errors
+    assert "Interrupted" in errors
+    assert "Traceback" not in errors
+
+
 def test_an_installed_wheel_runs_from_any_folder(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
