@@ -10,6 +10,7 @@ import sys
 import traceback
 from itertools import pairwise
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 import hydra
@@ -17,28 +18,20 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from interp_lightning import folders, sweep
-from interp_lightning.cli import CONF, FIRST, FULL_ERROR, INTERRUPTED, TRACEBACK, explain, fail
+from interp_lightning import engines, folders, sweep
+from interp_lightning.cli import CONF, FIRST, FULL_ERROR, INTERRUPTED, QUIET, TRACEBACK, explain, fail
 from interp_lightning.errors import ConfigError
 from interp_lightning.settings import check_config
 
 log = logging.getLogger(__name__)
 
-folders.register()
-
-
-class RunFailed(Exception):
-    """A run of a sweep that has already said what went wrong, on the console and in its folder."""
-
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def task(cfg: DictConfig) -> None:
-    """One job: what Hydra calls, once or for each point of a sweep."""
+def task(cfg: DictConfig) -> float | None:
+    """One job: what Hydra calls, once or for each point of a sweep, there perhaps in another process."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        job(cfg, folder)
-        return
-    os.environ.pop(FULL_ERROR, None)  # set for Hydra by main(); the processes of further devices decide anew
+        return job(cfg, folder)
     try:
         if sweep.resumes(cfg):
             raise ConfigError("`sweep.resume` (=true) is for sweeps; add -m, or go on with a run by ckpt_path=last")
@@ -47,24 +40,31 @@ def task(cfg: DictConfig) -> None:
         if complain(error):
             folders.forget(folder)
         raise SystemExit(1) from None
+    return None
 
 
-def job(cfg: DictConfig, folder: Path) -> None:
-    """One point of a sweep; what becomes of it is put down in its folder, and the others go on."""
+def job(cfg: DictConfig, folder: Path) -> float | None:
+    """One point of a sweep; what becomes of it is put down in its folder, and the others go on.
+
+    Returns:
+        The objective of a search; None if the job has failed or has not measured it.
+    """
     overrides = list(HydraConfig.get().overrides.task)
     begun = False
     try:
         begun = sweep.begin(folder, cfg, overrides)
-        if not begun:
+        if begun:
+            run(cfg)
+            sweep.put_down(folder, overrides, sweep.FINISHED)
+        else:
             log.info(f"Finished before: {folder}")
-            return
-        run(cfg)
-        sweep.put_down(folder, overrides, sweep.FINISHED)
+        return sweep.score(folder, cfg.sweep.objective)
     except Exception as error:
         reason = complain(error) or traceback.format_exc()
-        if begun:
-            sweep.put_down(folder, overrides, sweep.FAILED, reason)
-        raise RunFailed from error  # which Hydra notes, and goes on
+        if not begun:  # what is in the folder is another's
+            raise
+        sweep.put_down(folder, overrides, sweep.FAILED, reason)
+        return None
 
 
 def run(cfg: DictConfig) -> None:
@@ -83,30 +83,39 @@ def complain(error: Exception) -> str | None:
     return sentence
 
 
+def end_early(number: int, frame: FrameType | None) -> None:
+    """End on SIGTERM where there is nothing to save, and a sweep's processes with this one; a second ends at once."""
+    signal.signal(number, signal.SIG_DFL)
+    fail(INTERRUPTED, 128 + number)
+
+
 def main() -> None:
     """The command line."""
     if FIRST in os.environ:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first device's process hears Ctrl-C, and this one follows it
+    else:
+        signal.signal(signal.SIGTERM, end_early)
     if ("--cfg", "job") in pairwise(sys.argv) and "--resolve" not in sys.argv:
         sys.argv.append("--resolve")
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, is no reason for tracebacks
+    engines.set_up()
+    if not TRACEBACK:
+        os.environ[QUIET] = "1"
     os.environ[FULL_ERROR] = "1"  # lets exceptions through to here instead of printing them
     try:
         task()
     except KeyboardInterrupt:
         fail(INTERRUPTED, 130)
-    except RunFailed:
-        raise SystemExit(1) from None
     except Exception as error:
         sentence = explain(error)
         if TRACEBACK or sentence is None:
             raise
         fail(sentence)
     finally:
-        for folder in folders.new:
-            if (folder / folders.SWEEP).is_file():
-                sweep.report(folder)
+        finished = [sweep.report(folder) for folder in folders.new if (folder / folders.SUMMARY).is_file()]
         folders.remove_empty()
+    if not all(finished):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

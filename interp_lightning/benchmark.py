@@ -13,7 +13,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from interp_lightning import folders
+from interp_lightning import folders  # noqa: F401, which registers what conf/ asks for
 from interp_lightning.cli import CONF, Settings, command
 from interp_lightning.errors import ConfigError
 
@@ -118,7 +118,6 @@ def work(settings: Settings) -> None:
 
 def configuration(given: dict[str, Any]) -> DictConfig:
     """The configuration of a run of a cell, without what the other sides lack."""
-    folders.register()
     overrides = [f"{key}={given[key]}" for key in ("model", "penalty", "network", "latent_dim")]
     overrides += [f"network.depth={given['depth']}", f"data.batch_size={given['batch']}", "trainer.limit_val_batches=0"]
     overrides += ["trainer.enable_progress_bar=false", f"trainer.accelerator={given.get('accelerator', 'auto')}"]

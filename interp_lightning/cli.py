@@ -12,17 +12,21 @@ from hydra.errors import HydraException, InstantiationException, MissingConfigEx
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from interp_lightning.engines import missing_package
 from interp_lightning.errors import ConfigError
 from interp_lightning.rules import check_choice, check_integer
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+QUIET = "INTERP_LIGHTNING_QUIET"  # tells processes that a command starts that its user has not asked for FULL_ERROR
 # The user wants tracebacks, also of what a sentence explains; known before there is a configuration to read it from.
-TRACEBACK = os.environ.get(FULL_ERROR) == "1" or "debug=true" in map(str.lower, sys.argv)
+TRACEBACK = QUIET not in os.environ and (os.environ.get(FULL_ERROR) == "1" or "debug=true" in map(str.lower, sys.argv))
 
 # Beside this file in an installed wheel, beside the package in a checkout.
 CONF = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
 )
+
+LOST_JOB = ("TerminatedWorkerError", "UncompletedJobError")  # joblib's and submitit's
 
 FIRST = "INTERP_LIGHTNING_FIRST"  # tells the processes of further devices the process id of the first one's
 INTERRUPTED = "Interrupted; a run that had begun to train keeps its checkpoint of the last epoch."
@@ -141,6 +145,16 @@ def explain(error: BaseException) -> str | None:
             "The process of another device has ended, and this one with it; what ended it is said above, or else it "
             "was killed: go on with ckpt_path=last"
         )
+    for link in chain:
+        if sentence := missing_package(str(link)):
+            return sentence
+        if type(link).__name__ in LOST_JOB:
+            return (
+                "The process of a job has been killed, by the system if memory was short, and the sweep ends with it; "
+                "finished jobs are kept: go on with sweep.resume=true, fewer jobs at once by hydra.launcher.n_jobs=1"
+            )
+    if str(error).startswith("No trials are completed"):
+        return "the search has found nothing, because every job failed; each one's error is in the table"
     if isinstance(error, InstantiationException):
         *_, key = str(error).split("full_key: ")  # "Error in call to target '…':\nTypeError(…)\nfull_key: …"
         return f"`{key.strip()}` cannot be set up: {' '.join(str(error.__cause__ or error).split())}"

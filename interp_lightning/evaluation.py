@@ -14,9 +14,10 @@ from torchmetrics import Metric
 from tqdm import tqdm
 
 from interp_lightning.data.base import EvaluationLoader, ImageData, Source, to_unit_range
-from interp_lightning.errors import CheckpointError
+from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.interpolation import BETWEEN, path
 from interp_lightning.metrics.base import ALONE
+from interp_lightning.metrics.catalogue import COLUMNS
 from interp_lightning.metrics.clustering import ClusteringAccuracy
 from interp_lightning.metrics.features import NETWORKS, Judge
 from interp_lightning.metrics.generation import GenerationQuality
@@ -108,6 +109,22 @@ class Evaluation:
         """
         name = self._features(data)
         return None if name is None else NETWORKS[name](data, self.weights)
+
+    def check(self, objective: str, data: ImageData) -> None:
+        """Raise ConfigError if a search goes by a number that is not measured on a data set."""
+        if objective in ("reconstruction_mse", *COLUMNS["Codes"]):
+            return
+        if objective.startswith("lines_"):
+            measured, wants = bool(data.path_metrics()), "data=lines"
+        else:
+            judge = self.judge(data)
+            measured = judge is not None and self._sizes(data)["images"] > judge.dimension
+            wants = "metrics.features, and more images (metrics.images) than there are features"
+        if not measured:
+            raise ConfigError(
+                f"`sweep.objective` (={objective}) is not measured in these runs: it wants {wants}; another number, "
+                "such as reconstruction_mse, is always there"
+            )
 
     def protocol(self, data: ImageData) -> dict[str, int | str | None]:
         """What two results must have in common for their numbers to be compared."""

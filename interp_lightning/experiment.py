@@ -27,6 +27,7 @@ from interp_lightning.checkpoints import AtomicCheckpointIO, newest_checkpoint, 
 from interp_lightning.cli import FIRST, INTERRUPTED, fail
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
+from interp_lightning.engines import LAUNCHER, SWEEPER
 from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound
 from interp_lightning.evaluation import Evaluation
 from interp_lightning.folders import flat
@@ -73,6 +74,8 @@ def run(cfg: DictConfig) -> None:
     data = load_data(data)
     trainer.fit_loop.max_epochs = cfg.trainer.max_epochs or data.epochs
     evaluation.judge(data)  # if it is not to be had, now is the time to say so
+    if HydraConfig.get().runtime.choices[SWEEPER] != "basic":
+        evaluation.check(cfg.sweep.objective, data)
     config["data_used"] = data.name
     model.save_hyperparameters(config, logger=False)
     if trainer.is_global_zero:
@@ -179,7 +182,9 @@ def build_trainer(
         Saver(checkpoints / "last.ckpt", cfg.checkpoint.every_minutes),
     ]
     if cfg.trainer.enable_progress_bar:
-        callbacks.append(Progress())
+        hydra = HydraConfig.get()
+        alone = hydra.mode == RunMode.RUN or hydra.runtime.choices[LAUNCHER] == "basic"
+        callbacks.append(Progress() if alone else Progress(f"Job {hydra.job.num}", moving=False))
     # A continued run draws over the points that came after its checkpoint.
     logger = instantiate(cfg.logger, save_dir=folder, purge_step=checkpoint and checkpoint.batches_seen)
     trainer: L.Trainer = instantiate(

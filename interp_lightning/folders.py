@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.errors import ConfigError
 
-SWEEP = "multirun.yaml"  # Hydra writes it into each sweep's folder
+SUMMARY = "summary.md"  # what became of a sweep's jobs
 
 new: set[Path] = set()  # what this process has chosen to write to, absolute
 
@@ -34,7 +34,7 @@ def sweep_dir(outputs: str, name: str, resume: bool) -> str:
     runs = Path(outputs) / name
     if resume is not True:
         return _new_folder(runs)
-    sweeps = sorted(path.parent for path in runs.glob(f"*/{SWEEP}"))
+    sweeps = sorted(path.parent for path in runs.glob(f"*/{SUMMARY}"))
     if not sweeps:
         raise ConfigError(f"`sweep.resume` (=true) finds no sweep in {runs}; leave it out to start one")
     new.add(sweeps[-1].absolute())
@@ -113,14 +113,6 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return settings
 
 
-def register() -> None:
-    """Let configurations ask: ${run_dir:…}."""
-    for resolver in (run_dir, run_name, record_dir):
-        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
-    # Cached by the text of its arguments, and handed on to the jobs: whatever they choose, they lie in one folder.
-    OmegaConf.register_new_resolver("sweep_dir", sweep_dir, use_cache=True, replace=True)
-
-
 def _new_folder(runs: Path) -> str:
     """A folder named by the time, made at once, so that another process which begins in the same second takes another.
 
@@ -159,3 +151,10 @@ def _runs_below(folder: Path, below: bool = False) -> Iterator[Path]:
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Sorts a sweep's 2 before its 10."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in path.parts]
+
+
+# Configurations ask: ${run_dir:…}. Registered by importing this, as in the processes that do a sweep's jobs.
+for resolver in (run_dir, run_name, record_dir):
+    OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+# Cached by the text of its arguments, and handed on to the jobs: whatever they choose, they lie in one folder.
+OmegaConf.register_new_resolver("sweep_dir", sweep_dir, use_cache=True, replace=True)

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from interp_lightning.cli import CONF
 from interp_lightning.errors import CheckpointError, ConfigError
+from interp_lightning.metrics.catalogue import COLUMNS
 from interp_lightning.rules import SWITCH, Choice, Each, Either, Integer, Number, OrNull, Rule, Table, Text
 
 HOW = ("lerp", "slerp")  # to go from one code to another
@@ -24,6 +25,7 @@ SETTINGS: dict[str, Rule] = {
     "guard": Choice(("stop", "skip")),
     "debug": SWITCH,
     "sweep.resume": SWITCH,
+    "sweep.objective": Choice(tuple(name for names in COLUMNS.values() for name in names)),
     "checkpoint.every_minutes": Number(),
     "ckpt_path": OrNull(
         Text(r"(?!\w+://).+", "`last` or a checkpoint file on this machine"), way_out="download a remote one yourself"

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from interp_lightning.errors import ConfigError
-from interp_lightning.folders import flat, write_whole
+from interp_lightning.folders import SUMMARY, flat, write_whole
 
-JOB, SUMMARY = "job.json", "summary.md"
+JOB = "job.json"
 UNFINISHED, FINISHED, FAILED = "unfinished", "finished", "failed"
 COLUMNS = ("job", "settings", "status", "error")
 # Settings that may differ between the parts of one run.
@@ -20,7 +20,9 @@ INDIFFERENT = {"outputs", "ckpt_path", "sweep", "debug", "threads", "checkpoint"
 
 
 def begin(folder: Path, cfg: DictConfig, overrides: Sequence[str]) -> bool:
-    """Begin a job of a sweep, or with sweep.resume=true go on with it; False if it has finished before.
+    """Begin a job of a sweep, or go on with it; False if it has finished before.
+
+    A job goes on with sweep.resume=true, and where a cluster starts it once more in the folder of its first attempt.
 
     Args:
         folder: the job's own, in which Hydra has put down its configuration.
@@ -30,7 +32,7 @@ def begin(folder: Path, cfg: DictConfig, overrides: Sequence[str]) -> bool:
     Raises:
         ConfigError: the folder is that of a job with other settings.
     """
-    if resumes(cfg):
+    if resumes(cfg) or (folder / JOB).is_file():
         _check_same(folder, cfg)
         if (folder / JOB).is_file() and _read(folder)["status"] == FINISHED:
             return False
@@ -51,17 +53,19 @@ def put_down(folder: Path, overrides: Sequence[str], status: str, error: str | N
     own = [override for override in overrides if not override.startswith("sweep.")]
     content = {"overrides": own, "status": status, "error": error}
     write_whole(folder / JOB, json.dumps(content, indent=2) + "\n")
-    rows = [COLUMNS, ("---",) * len(COLUMNS), *_rows(folder.parent)]
-    lines = [" | ".join(text.replace("|", "\\|") for text in row) for row in rows]
-    write_whole(folder.parent / SUMMARY, "".join(f"| {line} |\n" for line in lines))
+    _summarise(folder.parent)
 
 
-def report(sweep: Path) -> None:
-    """Print what became of a sweep's jobs."""
-    rows = _rows(sweep)
-    if not rows:
-        return
-    table = Table(title=f"{sum(row[2] == FINISHED for row in rows)} of {len(rows)} jobs have finished")
+def score(folder: Path, objective: str) -> float | None:
+    """The metric of a finished job that a search goes by; None if it has not been measured, or is no finite number."""
+    return json.loads((folder / "results.json").read_text())["metrics"].get(objective)
+
+
+def report(sweep: Path) -> bool:
+    """Print what became of a sweep's jobs, and say whether all have finished."""
+    rows = _summarise(sweep)  # anew: of jobs that end together, the last one need not have seen the others' ends
+    finished = sum(row[2] == FINISHED for row in rows)
+    table = Table(title=f"{finished} of {len(rows)} jobs have finished")
     for column in COLUMNS:
         table.add_column(column, overflow="fold")
     for row in rows:
@@ -70,6 +74,15 @@ def report(sweep: Path) -> None:
     console.print(table)
     console.print(f"Summary:  {sweep / SUMMARY}", soft_wrap=True, highlight=False)
     console.print(f"Compare:  python -m interp_lightning.compare {sweep}", soft_wrap=True, highlight=False)
+    return finished == len(rows)
+
+
+def _summarise(sweep: Path) -> list[tuple[str, str, str, str]]:
+    """Write a sweep's summary from what its jobs have put down, and return its rows."""
+    rows = _rows(sweep)
+    lines = [" | ".join(text.replace("|", "\\|") for text in row) for row in (COLUMNS, ("---",) * len(COLUMNS), *rows)]
+    write_whole(sweep / SUMMARY, "".join(f"| {line} |\n" for line in lines))
+    return rows
 
 
 def _rows(sweep: Path) -> list[tuple[str, str, str, str]]:

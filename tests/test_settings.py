@@ -106,7 +106,8 @@ REFUSED = [
     ("trainer.precision=12", "`trainer.precision` (=12) must be one of: 32-true, bf16-mixed"),
     ("+trainer.frobnicate=1", "unexpected keyword argument 'frobnicate'"),
     ("sweep.resume=true", "`sweep.resume` (=true) is for sweeps; add -m, or go on with a run by ckpt_path=last"),
-    ("sweep=3", "`sweep` (=3) must have settings of its own: resume"),
+    ("sweep=3", "`sweep` (=3) must have settings of its own: objective, resume"),
+    ("sweep.objective=fun", "`sweep.objective` (='fun') must be one of: fid_midpoints_lerp, realism_midpoints_lerp,"),
     ("~sweep", "`sweep` is missing; put it back"),
     ("sweep.resume=yes,please", "Ambiguous value for argument"),
     ("-m sweep.resume=true", "`sweep.resume` (=true) finds no sweep in outputs/acai_wasserstein; leave it out"),
@@ -182,7 +183,8 @@ def test_no_setting_takes_everything(choice, name, configure):
 
 
 def test_all_rules_are_of_settings_that_there_are():
-    assert set(SETTINGS) <= {name for _, name in leaves()} | {"outputs", "checkpoint.every_minutes", "sweep.resume"}
+    nested = {"outputs", "checkpoint.every_minutes", "sweep.resume", "sweep.objective"}
+    assert set(SETTINGS) <= {name for _, name in leaves()} | nested
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ SWEEP = ["-m", *TINY, "metrics.features=null", "metrics.restarts=1", "trainer.li
 
 def jobs(tmp_path: Path) -> dict[str, dict]:
     """What became of each job of the only sweep, by its number."""
-    (sweep,) = (path.parent for path in tmp_path.glob("outputs/*/*/multirun.yaml"))
+    (sweep,) = (path.parent for path in tmp_path.glob("outputs/*/*/summary.md"))
     return {path.parent.name: json.loads(path.read_text()) for path in sorted(sweep.glob("*/job.json"))}
 
 

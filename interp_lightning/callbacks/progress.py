@@ -9,10 +9,17 @@ from tqdm import tqdm
 
 
 class Progress(ProgressBar):
-    """A tqdm bar over all images of the budget. In a file or a pipe it prints a line every half minute."""
+    """A tqdm bar over all images of the budget. In a file or a pipe it prints a line every half minute.
 
-    def __init__(self) -> None:
+    Args:
+        title: what stands before it.
+        moving: False prints lines on a terminal, too, where several runs would draw over one another.
+    """
+
+    def __init__(self, title: str = "Training", moving: bool = True) -> None:
         super().__init__()
+        self._title = title
+        self._moving = moving and sys.stderr.isatty()
         self._bar: tqdm | None = None
         self._images = 0  # per batch
         self._enabled = True
@@ -28,15 +35,14 @@ class Progress(ProgressBar):
             return
         self._images = trainer.datamodule.batch_size  # type: ignore[attr-defined]
         batches = int(trainer.num_training_batches) * trainer.max_epochs if trainer.max_epochs else None
-        interactive = sys.stderr.isatty()
         self._bar = tqdm(
-            desc="Training",
+            desc=self._title,
             total=batches * self._images if batches else None,
             initial=pl_module.batches_seen * self._images,
             unit=" images",
             unit_scale=True,
             dynamic_ncols=True,
-            mininterval=0.2 if interactive else 30,
+            mininterval=0.2 if self._moving else 30,
             file=sys.stderr,
         )
 

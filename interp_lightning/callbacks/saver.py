@@ -71,7 +71,7 @@ class Saver(L.Callback):
         if trainer.is_global_zero:
             print(
                 f"\nStopped after {after}; everything is in {self.checkpoint}.\n"
-                "Go on with the same command and ckpt_path=last.",
+                "Go on with the same command and ckpt_path=last, or for a sweep sweep.resume=true.",
                 file=sys.stderr,
             )
         raise Interrupted(128 + received)
