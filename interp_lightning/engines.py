@@ -55,10 +55,14 @@ def set_up() -> None:
             store.store(choice, OmegaConf.merge(node.node, values), group, node.package, node.provider)
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def jobs_at_once(threads: int) -> int:
-    """How many jobs of so many threads the cores are for that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // threads) if isinstance(threads, int) and threads > 0 else 1
+    """How many jobs of so many threads there are cores for."""
+    return max(1, cores() // threads) if isinstance(threads, int) and threads > 0 else 1
 
 
 def batch_of_jobs(choices: DictConfig, threads: int) -> int | None:

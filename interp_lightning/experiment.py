@@ -31,7 +31,7 @@ from interp_lightning.engines import LAUNCHER, SWEEPER
 from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound
 from interp_lightning.evaluation import Evaluation
 from interp_lightning.folders import flat
-from interp_lightning.machine import prepare_cpu
+from interp_lightning.machine import check_devices, check_processes, prepare_cpu
 from interp_lightning.runs import build, build_model, new_results, title, write_results
 from interp_lightning.tables import report
 
@@ -187,6 +187,7 @@ def build_trainer(
         callbacks.append(Progress() if alone else Progress(f"Job {hydra.job.num}", moving=False))
     # A continued run draws over the points that came after its checkpoint.
     logger = instantiate(cfg.logger, save_dir=folder, purge_step=checkpoint and checkpoint.batches_seen)
+    check_devices(cfg.trainer)
     trainer: L.Trainer = instantiate(
         cfg.trainer,
         default_root_dir=folder,
@@ -194,6 +195,7 @@ def build_trainer(
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
     )
+    check_processes(trainer)
     if trainer.world_size > 1 and cfg.trainer.strategy == "auto":
         raise ConfigError(f"`trainer.devices` (={cfg.trainer.devices}) must be 1 unless with trainer=ddp; add it")
     if trainer.world_size > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:

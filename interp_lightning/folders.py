@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -26,7 +27,18 @@ def run_dir(outputs: str, name: str, ckpt_path: str | None) -> str:
         checkpoints = sorted(runs.glob("**/checkpoints/*.ckpt"), key=lambda file: file.stat().st_mtime)
         if checkpoints:
             return str(checkpoints[-1].parent.parent)
+    if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) > 0:
+        return _scratch().name
     return _new_folder(runs)
+
+
+@cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """Where a device's process that torchrun or SLURM has started has its log; the run's folder is the first one's.
+
+    (Lightning tells those that it starts itself where the run's folder is.)
+    """
+    return tempfile.TemporaryDirectory(prefix="interp_lightning_")
 
 
 def sweep_dir(outputs: str, name: str, resume: bool) -> str:

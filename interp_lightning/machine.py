@@ -1,9 +1,17 @@
 """What a process asks of the machine that it runs on."""
 
 import ctypes
+import os
 import platform
 
+import lightning as L
 import torch
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from omegaconf import DictConfig
+
+from interp_lightning.engines import cores
+from interp_lightning.errors import ConfigError
 
 # Of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -22,3 +30,35 @@ def prepare_cpu(threads: int) -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, GIB)
         libc.mallopt(M_TRIM_THRESHOLD, GIB)
+
+
+def check_devices(settings: DictConfig) -> None:
+    """Raise ConfigError if a trainer's settings ask for a GPU that is not there, or for what it cannot do."""
+    name, devices, precision = settings.accelerator, settings.devices, settings.precision
+    if name not in ("gpu", "cuda") and not (name == "auto" and torch.cuda.is_available()):
+        return
+    if not torch.cuda.is_available():
+        if name == "gpu" and torch.backends.mps.is_available():
+            return
+        raise ConfigError(f"`trainer.accelerator` (={name}) is not there, or torch does not see it; use trainer=auto")
+    there = torch.cuda.device_count()
+    if isinstance(devices, int) and devices > there:
+        raise ConfigError(f"`trainer.devices` (={devices}) must be ≤ {there}, the number of this machine's GPUs")
+    if precision == "bf16-mixed" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ConfigError(
+            f"`trainer.precision` (={precision}) is nothing that {torch.cuda.get_device_name()} can do; use 16-mixed "
+            "or 32-true"
+        )
+
+
+def check_processes(trainer: L.Trainer) -> None:
+    """Raise ConfigError if a trainer's devices are more than the cores, or not as many as processes were started."""
+    devices = f"`trainer.devices` (={trainer.num_devices})"
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores():
+        raise ConfigError(f"{devices} must be ≤ {cores()}, the number of cores that this process may use")
+    for environment, variable in ((TorchElasticEnvironment, "WORLD_SIZE"), (SLURMEnvironment, "SLURM_NTASKS")):
+        if environment.detect() and int(os.environ[variable]) != trainer.world_size:
+            raise ConfigError(
+                f"{devices} × `trainer.num_nodes` (={trainer.num_nodes}) must be {os.environ[variable]}, the number of "
+                f"processes that have been started ({variable}); use trainer=ddp with as many devices and nodes"
+            )

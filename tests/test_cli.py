@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,8 +11,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import TINY
 
+from interp_lightning.checkpoints import read_checkpoint
 from interp_lightning.folders import run_dir, sweep_dir
 
 REPOSITORY = Path(__file__).parent.parent
@@ -57,7 +60,7 @@ def test_help_and_configuration_do_not_import_torch(arguments, expected, tmp_pat
     [
         (["data=imagenet"], ["`data` (=imagenet) must be one of: digits, lines, mnist"]),
         (["penalty.lam=-1"], ["`penalty.lam` (=-1) must be a finite number ≥ 0; use penalty=none"]),
-        (["trainer=gpu", "data=digits"], ["`trainer` cannot be set up", "gpu"]),
+        (["trainer=gpu", "data=digits"], ["`trainer.accelerator` (=gpu) is not there", "use trainer=auto"]),
     ],
 )
 def test_errors_are_a_sentence(arguments, expected, tmp_path):
@@ -101,6 +104,50 @@ def test_two_devices_train_one_model(penalty, tmp_path):
     (folder,) = runs(tmp_path)
     assert json.loads((folder / "results.json").read_text())["budget"]["images"] == 3 * 64
     assert done.stdout.count("mean squared error") == 1
+
+
+def test_two_nodes_of_torchruns_do_what_one_process_does(tmp_path):
+    options = [*TINY, "model=acai", "penalty=wasserstein", "trainer.max_epochs=2", "trainer.limit_train_batches=5"]
+    assert command(*options, "name=alone", cwd=tmp_path).returncode == 0
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", f"--node-rank={rank}",
+             "--master-addr=127.0.0.1", f"--master-port={port}", "-m", "interp_lightning", *options, "name=nodes",
+             "trainer=ddp", "trainer.devices=1", "trainer.num_nodes=2", "trainer.accelerator=cpu"],
+            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    said = [node.communicate(timeout=300)[1] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    alone, together = sorted(path.parent for path in tmp_path.glob("outputs/*/*/results.json"))
+    assert [path.name for path in (tmp_path / "outputs" / "nodes").iterdir()] == [together.name]
+    (one, two) = (read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"] for run in (alone, together))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["trainer=cpu"], "`trainer.devices` (=1) × `trainer.num_nodes` (=1) must be 2, the number of processes"),
+        (
+            ["trainer=ddp", "trainer.accelerator=cpu", "data.batch_size=66"],
+            "`data.batch_size` (=66) must be a multiple of 4",
+        ),
+    ],
+)
+def test_what_torchrun_has_started_must_fit(options, message, invoke, monkeypatch, tmp_path):
+    place = {"TORCHELASTIC_RUN_ID": "it", "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    status, output = invoke(*TINY, *options)
+    assert status == 1
+    assert message in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_devices_are_refused_in_a_sweep(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import pytest
 import torch
 from conftest import CELLS
 from lightning.pytorch.strategies import DDPStrategy
@@ -13,8 +14,11 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.multiprocessing import start_processes
 
+from interp_lightning import machine
 from interp_lightning.data.base import Batch
 from interp_lightning.data.digits import Digits
+from interp_lightning.errors import ConfigError
+from interp_lightning.machine import check_devices, check_processes
 from interp_lightning.runs import build_model
 
 EPOCHS, BATCHES = 2, 10
@@ -91,3 +95,47 @@ def _distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     assert a.keys() == b.keys()
     largest = max(float(value.abs().max()) for value in b.values())
     return max(float((a[key] - b[key]).abs().max()) for key in b) / largest
+
+
+@pytest.mark.parametrize(
+    ("options", "there", "message"),
+    [
+        (["trainer=gpu"], 0, r"`trainer.accelerator` \(=gpu\) is not there"),
+        (["trainer=gpu", "trainer.accelerator=cuda"], 0, r"`trainer.accelerator` \(=cuda\) is not there"),
+        (
+            ["trainer=gpu", "trainer.devices=3"],
+            2,
+            r"`trainer.devices` \(=3\) must be ≤ 2, the number of this machine's",
+        ),
+        (["trainer=auto", "trainer.devices=3"], 2, r"`trainer.devices` \(=3\) must be ≤ 2"),
+        (
+            ["trainer=gpu"],
+            1,
+            r"`trainer.precision` \(=bf16-mixed\) is nothing that Tesla can do; use 16-mixed or 32-true",
+        ),
+    ],
+)
+def test_gpus_that_there_are_not(options, there, message, configure, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla")
+    with pytest.raises(ConfigError, match=message):
+        check_devices(configure(*options).trainer)
+
+
+@pytest.mark.parametrize(
+    ("options", "there"),
+    [(["trainer=auto"], 0), (["trainer=cpu"], 1), (["trainer=gpu", "trainer.precision=32-true"], 1)],
+)
+def test_gpus_that_there_are(options, there, configure, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    check_devices(configure(*options).trainer)
+
+
+def test_more_processes_than_cores(monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    trainer = L.Trainer(accelerator="cpu", devices=3, logger=False, enable_checkpointing=False)
+    with pytest.raises(ConfigError, match=r"`trainer.devices` \(=3\) must be ≤ 2, the number of cores"):
+        check_processes(trainer)
