@@ -7,6 +7,8 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from interp_lightning.models.base import Autoencoder
+
 
 class Progress(ProgressBar):
     """A tqdm bar over all images of the budget. In a file or a pipe it prints a line every half minute.
@@ -46,12 +48,12 @@ class Progress(ProgressBar):
             file=sys.stderr,
         )
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: L.Trainer, pl_module: Autoencoder, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._bar is None:
             return
-        if batch_idx % 10 == 0:  # reading a loss waits for the device
+        if pl_module.logs_now:
             losses = {
                 name.rsplit("/", 1)[1]: f"{float(value):.4f}"
                 for name, value in trainer.callback_metrics.items()

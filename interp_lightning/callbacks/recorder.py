@@ -19,7 +19,6 @@ from interp_lightning.runs import title
 log = logging.getLogger(__name__)
 
 FIRST_PICTURES = 20.0  # seconds of training; each further wait is twice as long
-EVERY = 10  # batches between two points of the loss curves
 
 
 class Recorder(L.Callback):
@@ -65,7 +64,7 @@ class Recorder(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.seconds += time.monotonic() - self._started
-        if (batch_idx + 1) % EVERY == 0 or trainer.is_last_batch:
+        if self.model.logs_now:
             self._remember(trainer, "train/")
         if trainer.is_global_zero and time.monotonic() - self._drawn > self._wait:
             self._wait *= 2
