@@ -1,5 +1,8 @@
 """Pairs of layers computed as one, exactly: the same function of the same parameters, with less arithmetic."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +15,16 @@ class Folding(nn.Sequential):
     - Doubling the size (nearest) before a 3 × 3 convolution: one transposed convolution of the small image.
     """
 
+    _compiled: Callable[[Tensor], Tensor] | None = None
+
     def forward(self, x: Tensor) -> Tensor:
+        return self._compiled(x) if self.training and self._compiled is not None else self._folded(x)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile what training steps compute, in place; in evaluation batches have other sizes, and are few."""
+        self._compiled = torch.compile(self._folded, *args, **kwargs)
+
+    def _folded(self, x: Tensor) -> Tensor:
         layers = list(self)
         while layers:
             first, second = layers[0], layers[1] if len(layers) > 1 else None

@@ -2,6 +2,8 @@
 
 import difflib
 import math
+import os
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +16,7 @@ from interp_lightning.metrics.catalogue import COLUMNS
 from interp_lightning.rules import SWITCH, Choice, Each, Either, Integer, Number, OrNull, Rule, Table, Text
 
 HOW = ("lerp", "slerp")  # to go from one code to another
+COMPILERS = ("g++", "clang++")  # that torch.compile looks for
 OPEN = ("optimizer", "trainer", "logger")  # groups whose classes, not ours, have more arguments than our files name
 
 SETTINGS: dict[str, Rule] = {
@@ -22,6 +25,7 @@ SETTINGS: dict[str, Rule] = {
     "latent_dim": Integer(1),
     "seed": Integer(0, 2**32 - 1),
     "threads": Integer(1),
+    "compile": SWITCH,
     "guard": Choice(("stop", "skip")),
     "debug": SWITCH,
     "sweep.resume": SWITCH,
@@ -131,6 +135,11 @@ def check_config(config: dict[str, Any], choices: dict[str, str]) -> None:
         part = config[group] if group else config
         if key in part and (group not in _groups() or key in _keys(group, part["_target_"])):
             rule.check(name, part[key])
+    if config["compile"] and not any(map(shutil.which, (os.environ.get("CXX", ""), *COMPILERS))):
+        raise ConfigError(
+            f"`compile` (=true) wants a C++ compiler, and there is none of {', '.join(COMPILERS)} and none in CXX; "
+            "install one, or leave it out"
+        )
     path = config["ckpt_path"]
     if path not in (None, "last") and not Path(path).is_file():
         raise CheckpointError(

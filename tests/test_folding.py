@@ -83,3 +83,21 @@ def test_both_pairs_are_found_in_the_networks(monkeypatch):
     recipe = ACAINetwork(IMAGE_SHAPE, 32, 2)
     recipe.decoder()(recipe.encoder()(torch.randn(2, *IMAGE_SHAPE)))
     assert found == ["pointwise_then_conv"] + ["upsample_then_conv"] * 3
+
+
+def test_compiled_layers_are_the_plain_ones():
+    layers = [nn.Conv2d(1, 3, 1), nn.Conv2d(3, 4, 3, padding=1), nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2)]
+    plain = randomise(nn.Sequential(*layers, nn.Conv2d(4, 2, 3, padding=1)))
+    compiled = Folding(*plain)
+    compiled.compile(fullgraph=True)
+    assert plain.state_dict().keys() == compiled.state_dict().keys()
+    same(plain, compiled, torch.randn(2, 1, 8, 8, dtype=torch.float64))
+
+
+def test_evaluation_is_not_compiled(monkeypatch):
+    module = Folding(nn.Conv2d(1, 1, 1))
+    module.compile()
+    monkeypatch.setattr(module, "_compiled", lambda x: x + 1)
+    x = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(module(x), x + 1)
+    torch.testing.assert_close(module.eval()(x), module[0](x))

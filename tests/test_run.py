@@ -226,3 +226,12 @@ def test_checkpoints_of_other_models_and_damaged_ones_are_refused(launch, tmp_pa
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"is no readable checkpoint of this project"):
             launch("model=acai", "penalty=gan", f"ckpt_path={path}", folder="second")
+
+
+def test_a_compiled_run_ends_where_a_plain_one_does(launch):
+    options = ["model=acai", "penalty=wasserstein", "trainer.limit_train_batches=5"]
+    plain, compiled = launch(*options), launch(*options, "compile=true", folder="compiled")
+    one, two = (checkpoint(folder)["state_dict"] for folder in (plain, compiled))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)

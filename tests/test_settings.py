@@ -136,6 +136,15 @@ def test_what_only_the_data_can_show_is_a_sentence_too(invoke):
     assert "Traceback" not in output
 
 
+def test_compiling_without_a_compiler(invoke, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    status, output = invoke("compile=true")
+    assert status == 1
+    assert "`compile` (=true) wants a C++ compiler, and there is none of g++, clang++ and none in CXX" in output
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_a_flag_that_there_is_not(invoke):
     status, output = invoke("--frobnicate")
     assert status == 2
