@@ -22,10 +22,12 @@ import torch
 from filelock import FileLock, Timeout
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import Dataset
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
+from interp_lightning.checkpoints import read_checkpoint
 from interp_lightning.data import mnist
-from interp_lightning.data.base import EvaluationLoader, InMemory, TrainingLoader, to_unit_range
+from interp_lightning.data.base import EvaluationLoader, InMemory, OnDisk, Source, TrainingLoader, to_unit_range
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.lines import Lines, render_lines
 from interp_lightning.data.mnist import MNIST
@@ -451,3 +453,63 @@ def test_a_batch_larger_than_the_split():
 def test_an_unknown_fallback():
     with pytest.raises(ConfigError, match=r"`data.fallback` \(='cifar'\) must be one of: null, digits"):
         MNIST(batch_size=64, fallback="cifar")
+
+
+# Data sets that are too large for memory
+
+
+class Slow(Dataset):
+    """The same images one by one, as from a disk."""
+
+    def __init__(self, source: InMemory) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.source.images[index], self.source.labels[index]
+
+
+class DigitsOnDisk(Digits):
+    def load(self) -> tuple[Source, Source, Source]:
+        train, val, test = super().load()
+        return OnDisk(Slow(train)), OnDisk(Slow(val), workers=0), OnDisk(Slow(test), workers=0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_data_set_on_disk_gives_the_same_batches(numbers, workers):
+    disk = OnDisk(Slow(numbers), workers)
+    for kind, arguments in ((TrainingLoader, (10, 0, 1, 2)), (EvaluationLoader, (0, 1))):
+        for expected, found in zip(kind(numbers, *arguments), kind(disk, *arguments), strict=True):
+            assert [part.tolist() for part in expected] == [part.tolist() for part in found]
+    assert disk.batch(torch.tensor([3, 5]))[1].tolist() == [3, 5]
+
+
+def test_reading_ahead_does_not_count(numbers):
+    loader = TrainingLoader(OnDisk(Slow(numbers)), 10, seed=0, rank=0, world_size=1)
+    seen = [labels.tolist() for (_, labels), _ in zip(loader, range(3), strict=False)]
+    assert loader.state_dict() == {"current_epoch": 0, "next_batch": 4}  # zip has asked for a fourth
+    resumed = TrainingLoader(OnDisk(Slow(numbers)), 10, seed=0, rank=0, world_size=1)
+    resumed.load_state_dict({"current_epoch": 0, "next_batch": 3})
+    seen += [labels.tolist() for _, labels in resumed]
+    assert seen == [labels.tolist() for _, labels in TrainingLoader(numbers, 10, 0, 0, 1)]
+
+
+def test_a_run_on_a_data_set_on_disk_is_that_in_memory(launch):
+    folders = [
+        launch("model=ae", "penalty=none", "metrics.features=null", f"data._target_={kind}", folder=name)
+        for kind, name in (("interp_lightning.data.digits.Digits", "memory"), ("test_data.DigitsOnDisk", "disk"))
+    ]
+    memory, disk = (read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"] for folder in folders)
+    assert all(torch.equal(value, disk[name]) for name, value in memory.items())
+
+
+def test_what_fits_goes_to_the_device(numbers, monkeypatch):
+    for free, there in ((2 * numbers.images.nbytes, True), (2 * numbers.images.nbytes - 2, False)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, free))
+        moved: list[torch.device] = []
+        monkeypatch.setattr(torch.Tensor, "to", lambda self, device, moved=moved: moved.append(device) or self)
+        numbers.to(torch.device("cuda"))
+        assert bool(moved) == there
+        monkeypatch.undo()

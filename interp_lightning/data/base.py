@@ -1,14 +1,15 @@
-"""What every data set shares: splits in memory, batches by one indexing, the order of an epoch from its number."""
+"""What every data set shares: splits, in memory if they can be, batches, the order of an epoch from its number."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
 from torchmetrics import Metric
 
 from interp_lightning.distributed import shard
@@ -38,6 +39,14 @@ class Source(ABC):
     def batch(self, items: Tensor) -> Batch:
         """Images and labels of some of those items."""
 
+    def batches(self, items: Iterable[Tensor]) -> Iterator[Batch]:
+        """One batch after the other."""
+        return map(self.batch, items)
+
+    def to(self, device: torch.device) -> Self:
+        """The same split, made ready where its images will be used, if that makes sense."""
+        return self
+
 
 @dataclass(frozen=True)
 class InMemory(Source):
@@ -50,13 +59,49 @@ class InMemory(Source):
         return len(self.images)
 
     def epoch(self, generator: torch.Generator) -> Tensor:
+        return torch.randperm(len(self), generator=generator).to(self.images.device)
+
+    def all(self) -> Tensor:
+        return torch.arange(len(self), device=self.images.device)
+
+    def batch(self, items: Tensor) -> Batch:
+        return self.images[items], self.labels[items]
+
+    def to(self, device: torch.device) -> Self:
+        """All of it on the device, unless that would take more than half of the memory that is free there."""
+        if device.type == "cuda" and self.images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+            return self
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class OnDisk(Source):
+    """A data set in the sense of torch.utils.data, too large for memory: read by an ordinary DataLoader.
+
+    Args:
+        dataset: gives an image (C, H, W), uint8 or in [−1, 1], and its label, by index.
+        workers: processes that read ahead.
+    """
+
+    dataset: Dataset[tuple[Tensor, int]]
+    workers: int = 2
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def epoch(self, generator: torch.Generator) -> Tensor:
         return torch.randperm(len(self), generator=generator)
 
     def all(self) -> Tensor:
         return torch.arange(len(self))
 
     def batch(self, items: Tensor) -> Batch:
-        return self.images[items], self.labels[items]
+        return default_collate([self.dataset[item] for item in items.tolist()])
+
+    def batches(self, items: Iterable[Tensor]) -> Iterator[Batch]:
+        order = [each.tolist() for each in items]
+        pinned = torch.cuda.is_available()
+        yield from DataLoader(self.dataset, batch_sampler=order, num_workers=self.workers, pin_memory=pinned)
 
 
 class TrainingLoader:
@@ -77,10 +122,10 @@ class TrainingLoader:
         self.resuming = False
         key = np.random.SeedSequence([self.seed, self.current_epoch]).generate_state(1, np.uint64)[0]
         order = self.source.epoch(torch.Generator().manual_seed(int(key)))
-        while self.next_batch < len(self):
-            start = self.next_batch * self.batch_size
+        left = order.split(self.batch_size)[self.next_batch : len(self)]
+        for batch in self.source.batches(shard(items, self.rank, self.world_size) for items in left):
             self.next_batch += 1
-            yield self.source.batch(shard(order[start : start + self.batch_size], self.rank, self.world_size))
+            yield batch
 
     def state_dict(self) -> dict[str, int]:
         return {"current_epoch": self.current_epoch, "next_batch": self.next_batch}
@@ -101,8 +146,8 @@ class EvaluationLoader:
         return -(-len(self.source) // (EVAL_BATCH * self.world_size))
 
     def __iter__(self) -> Iterator[Batch]:
-        for items in self.source.all().tensor_split(len(self) * self.world_size)[self.rank :: self.world_size]:
-            yield self.source.batch(items)
+        parts = self.source.all().tensor_split(len(self) * self.world_size)
+        yield from self.source.batches(parts[self.rank :: self.world_size])
 
 
 @dataclass(frozen=True)
@@ -169,13 +214,13 @@ class ImageData(L.LightningDataModule, ABC):
         return self._split(2)
 
     def train_dataloader(self) -> TrainingLoader:
-        return TrainingLoader(self.train, self.batch_size, self.seed, *self._place())
+        return TrainingLoader(self._there(self.train), self.batch_size, self.seed, *self._place())
 
     def val_dataloader(self) -> EvaluationLoader:
-        return EvaluationLoader(self.val, *self._place())
+        return EvaluationLoader(self._there(self.val), *self._place())
 
     def test_dataloader(self) -> EvaluationLoader:
-        return EvaluationLoader(self.test, *self._place())
+        return EvaluationLoader(self._there(self.test), *self._place())
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         images, labels = batch
@@ -185,6 +230,10 @@ class ImageData(L.LightningDataModule, ABC):
         self.setup()
         assert self._splits is not None
         return self._splits[index]
+
+    def _there(self, source: Source) -> Source:
+        """A split, on the trainer's device."""
+        return source if self.trainer is None else source.to(self.trainer.strategy.root_device)
 
     def _place(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)

@@ -1,8 +1,8 @@
 """data=lines: the procedural benchmark of ACAI, whose interpolations can be judged exactly."""
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from interp_lightning.data.base import Batch, ImageData, Source
 
 SIZE = 32
 SECTORS = 10
+CPU = torch.device("cpu")
 
 
 def render_lines(angles: Tensor, size: int = SIZE) -> Tensor:
@@ -34,7 +35,7 @@ def render_lines(angles: Tensor, size: int = SIZE) -> Tensor:
     major, minor = torch.where(flat, x, y), torch.where(flat, y, x)
     first, last = centre + major.clamp(max=0), centre + major.clamp(min=0)
 
-    rows = torch.arange(size, dtype=torch.float64)  # along the major axis
+    rows = torch.arange(size, dtype=torch.float64, device=angles.device)  # along the major axis
     weight = (rows[None] + 1 - first[:, None]).clamp(0, 1) * (rows[None] < last[:, None])  # (N, size)
     middle = centre + (rows[None] - 0.5 - centre) * (minor / major)[:, None]  # of the line in each row, (N, size)
     coverage = (1.5 - (rows + 0.5 - middle[:, :, None]).abs_()).clamp_(0, 1)  # (N, size, size)
@@ -52,15 +53,19 @@ class Angles(Source):
 
     number: int
     seed: int
+    device: torch.device = CPU  # where they are rendered
 
     def __len__(self) -> int:
         return self.number
 
     def epoch(self, generator: torch.Generator) -> Tensor:
-        return 2 * math.pi * torch.rand(self.number, generator=generator, dtype=torch.float64)
+        return (2 * math.pi * torch.rand(self.number, generator=generator, dtype=torch.float64)).to(self.device)
 
     def all(self) -> Tensor:
         return self.epoch(torch.Generator().manual_seed(self.seed))
+
+    def to(self, device: torch.device) -> Self:
+        return self if device.type == "mps" else replace(self, device=device)  # which lacks double precision
 
     def batch(self, items: Tensor) -> Batch:
         return render_lines(items), (items * (SECTORS / (2 * math.pi))).long()
