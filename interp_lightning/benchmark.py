@@ -7,6 +7,7 @@ import platform
 import statistics
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from omegaconf import DictConfig
 from interp_lightning import folders  # noqa: F401, which registers what conf/ asks for
 from interp_lightning.cli import CONF, Settings, command
 from interp_lightning.errors import ConfigError
+from interp_lightning.rules import check_choice, check_integer
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +25,10 @@ USAGE = """Measure training steps: this package's loop, the one that one would w
 
   cells=ae×mmd,…   what to train: model×penalty (or model*penalty), separated by commas
   network=acai     the paper's, or fast
-  depth=16         channels of its widest scale
-  latent_dim=32    numbers per code
-  batch=64         images per step
+  depth=16,…       channels of its widest scale
+  latent_dim=32,…  numbers per code
+  batch=64,…       images per step
+  sides=ours,…     what to measure, of: ours, compiled, plain, bare, pythae; all of them if not given
   rounds=7         how often each side takes its turn; the medians are compared
   batches=8        steps in a turn
   pythae=PYTHON    an interpreter that has pythae, to measure its trainer too (for ae×mmd):
@@ -35,17 +38,20 @@ USAGE = """Measure training steps: this package's loop, the one that one would w
 DEFAULTS: Settings = {
     "cells": "ae×none,ae×mmd,acai×wasserstein",
     "network": "acai",
-    "depth": 16,
-    "latent_dim": 32,
-    "batch": 64,
+    "depth": "16",
+    "latent_dim": "32",
+    "batch": "64",
+    "sides": "",
     "rounds": 7,
     "batches": 8,
     "pythae": "",
     "out": "benchmark.json",
 }
+LISTS = {"depth": 1, "latent_dim": 1, "batch": 2}  # settings of which there may be several, and their least values
 PACKAGE = Path(__file__).parent.parent  # for an interpreter in which it is not installed
 SIDES = {
     "ours": "this package: its Trainer, model, data and callbacks",
+    "compiled": "the same with compile=true",
     "plain": "the loop that one would write: DataLoader, Adam, contiguous tensors",
     "bare": "the best bare loop: the same folded layers, channels last, fused Adam, one indexing per batch",
     "pythae": "pythae's BaseTrainer",
@@ -95,21 +101,26 @@ class Side:
 
 def work(settings: Settings) -> None:
     """Measure all cells that the settings name."""
-    from interp_lightning.rules import check_integer
-
-    for key in ("depth", "latent_dim", "rounds", "batches", "threads"):
+    for key in ("rounds", "batches", "threads"):
         check_integer(key, settings[key], least=1)
-    check_integer("batch", settings["batch"], least=2)
+    lists = {key: _integers(key, settings[key], least) for key, least in LISTS.items()}
     cells = [cell.replace("*", "×").split("×") for cell in settings["cells"].split(",")]
     if any(len(cell) != 2 for cell in cells):
         raise ConfigError(f"`cells` (={settings['cells']}) must be model×penalty, separated by commas, such as ae×mmd")
-    for model, penalty in cells:
-        configuration(settings | {"model": model, "penalty": penalty})  # if there is none, say so now
-    measured = [_cell(model, penalty, settings) for model, penalty in cells]
+    names = settings["sides"].split(",") if settings["sides"] else list(SIDES)
+    for name in names:
+        check_choice("sides", name, tuple(SIDES))
+    points = [
+        settings | {"model": model, "penalty": penalty} | dict(zip(lists, values, strict=True))
+        for model, penalty in cells
+        for values in product(*lists.values())
+    ]
+    for point in points:
+        configuration(point)  # if there is none, say so now
+    measured = [_measure(point, names) for point in points]
     content = {
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
-        "settings": {key: settings[key] for key in DEFAULTS if key not in ("out", "pythae", "cells")}
-        | {key: settings[key] for key in ("device", "threads")},
+        "settings": {key: settings[key] for key in ("network", "rounds", "batches", "device", "threads")},
         "cells": measured,
     }
     Path(settings["out"]).write_text(json.dumps(content, indent=2) + "\n")
@@ -125,18 +136,29 @@ def configuration(given: dict[str, Any]) -> DictConfig:
         return compose("config", overrides)
 
 
-def _cell(model: str, penalty: str, settings: Settings) -> dict[str, Any]:
-    """Measure one cell: every side takes its turn in every round."""
-    given = {key: settings[key] for key in ("network", "depth", "latent_dim", "batch", "device", "threads")}
-    given |= {"model": model, "penalty": penalty}
-    names = [name for name in SIDES if name != "pythae" or (settings["pythae"] and (model, penalty) == ("ae", "mmd"))]
-    sides = [Side(name, settings["pythae"] if name == "pythae" else sys.executable, given) for name in names]
+def _integers(key: str, text: str, least: int) -> list[int]:
+    """Numbers separated by commas."""
+    try:
+        return [check_integer(key, int(each), least=least) for each in text.split(",")]
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"`{key}` (={text}) must be integers, separated by commas, such as {DEFAULTS[key]}") from None
+
+
+def _measure(point: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Measure one cell at one size: every side takes its turn in every round."""
+    kept = ("model", "penalty", "network", *LISTS, "device", "threads")
+    given = {key: point[key] for key in kept}
+    if not point["pythae"] or (point["model"], point["penalty"]) != ("ae", "mmd"):
+        names = [name for name in names if name != "pythae"]
+    sides = [Side(name, point["pythae"] if name == "pythae" else sys.executable, given) for name in names]
     try:
         for side in sides:
             side.turn(2)  # to warm up
-        for number in range(settings["rounds"]):
+        for number in range(point["rounds"]):
             for side in sides[number % len(sides) :] + sides[: number % len(sides)]:
-                side.speeds.append(side.turn(settings["batches"]))
+                side.speeds.append(side.turn(point["batches"]))
         for side in sides:
             side.end()
     finally:
@@ -146,23 +168,28 @@ def _cell(model: str, penalty: str, settings: Settings) -> dict[str, Any]:
         side.name: {"images_per_second": statistics.median(side.speeds), "turns": side.speeds, "peak_mib": side.peak}
         for side in sides
     }
-    _show(f"{model} × {penalty}", results)
-    return {"model": model, "penalty": penalty, "sides": results}
+    _show(point, results)
+    return {key: given[key] for key in ("model", "penalty", *LISTS)} | {"sides": results}
 
 
-def _show(title: str, results: dict[str, dict[str, Any]]) -> None:
+def _show(point: dict[str, Any], results: dict[str, dict[str, Any]]) -> None:
     """Print one cell's table."""
     from rich.console import Console
     from rich.table import Table
 
-    ours, bare = (results[name]["images_per_second"] for name in ("ours", "bare"))
-    table = Table(title=f"{title}: {100 * (1 - ours / bare):.0f} % of our time is outside the bare loop's arithmetic")
+    speeds = {name: result["images_per_second"] for name, result in results.items()}
+    title = f"{point['model']} × {point['penalty']}, " + ", ".join(f"{key} {point[key]}" for key in LISTS)
+    if {"ours", "bare"} <= speeds.keys():
+        title += (
+            f": {100 * (1 - speeds['ours'] / speeds['bare']):.0f} % of our time is outside the bare loop's arithmetic"
+        )
+    table = Table(title=title)
     table.add_column("side")
     for column in ("images/s", "ours / it", "peak MiB"):
         table.add_column(column, justify="right")
-    for name, result in results.items():
-        speed = result["images_per_second"]
-        table.add_row(SIDES[name], f"{speed:,.0f}", f"{ours / speed:.2f}", f"{result['peak_mib']:,.0f}")
+    for name, speed in speeds.items():
+        ratio = f"{speeds['ours'] / speed:.2f}" if "ours" in speeds else "–"
+        table.add_row(SIDES[name], f"{speed:,.0f}", ratio, f"{results[name]['peak_mib']:,.0f}")
     Console().print(table)
 
 

@@ -57,6 +57,7 @@ def ours(given: dict[str, Any], turns: Turns) -> None:
     from interp_lightning.callbacks.recorder import Recorder
     from interp_lightning.data.base import ImageData, InMemory, Source
     from interp_lightning.experiment import build_trainer
+    from interp_lightning.folding import compile_networks
     from interp_lightning.runs import build_model
 
     class Noise(ImageData):
@@ -79,6 +80,8 @@ def ours(given: dict[str, Any], turns: Turns) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = Noise(given["batch"])
         model = build_model(cfg, data)
+        if given["side"] == "compiled":
+            compile_networks(model)
         model.save_hyperparameters(
             {"choices": given | {"data": "noise"}, "data_used": "noise", "data": {}}, logger=False
         )
@@ -249,7 +252,7 @@ def main() -> None:
     cuda = given["device"] != "cpu" and torch.cuda.is_available()
     given["accelerator"] = "gpu" if cuda else "cpu"
     torch.manual_seed(0)
-    side = {"ours": ours, "plain": plain, "bare": bare, "pythae": pythae}[given["side"]]
+    side = {"ours": ours, "compiled": ours, "plain": plain, "bare": bare, "pythae": pythae}[given["side"]]
     side(given, Turns(given["batch"], torch.device("cuda" if cuda else "cpu")))
 
 

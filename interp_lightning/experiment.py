@@ -31,7 +31,7 @@ from interp_lightning.engines import LAUNCHER, SWEEPER
 from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound
 from interp_lightning.evaluation import Evaluation
 from interp_lightning.folders import flat
-from interp_lightning.folding import Folding
+from interp_lightning.folding import compile_networks
 from interp_lightning.machine import check_devices, check_processes, prepare_cpu
 from interp_lightning.runs import build, build_model, new_results, title, write_results
 from interp_lightning.tables import report
@@ -64,9 +64,7 @@ def run(cfg: DictConfig) -> None:
     model = build_model(cfg, data)
     model.check(data.batch_size)
     if cfg.compile:
-        for part in model.modules():
-            if isinstance(part, Folding):
-                part.compile()
+        compile_networks(model)
     try:
         model.configure_optimizers()
     except (ValueError, TypeError) as error:

@@ -40,6 +40,13 @@ class Folding(nn.Sequential):
         return x
 
 
+def compile_networks(model: nn.Module) -> None:
+    """Compile every `Folding` in a model."""
+    for part in model.modules():
+        if isinstance(part, Folding):
+            part.compile()
+
+
 def pointwise_then_conv(x: Tensor, pointwise: nn.Conv2d, conv: nn.Conv2d) -> Tensor:
     """conv(pointwise(x)), (B, C, H, W) → (B, C′, H, W), without the layer in between.
 

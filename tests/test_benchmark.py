@@ -10,7 +10,8 @@ from interp_lightning import benchmark
 from interp_lightning.cli import COMMON
 from interp_lightning.errors import ConfigError
 
-SMALL = {"network": "fast", "depth": 2, "latent_dim": 2, "batch": 4, "rounds": 2, "batches": 1, "device": "cpu"}
+SMALL = {"network": "fast", "depth": "2", "latent_dim": "2", "batch": "4", "rounds": 2, "batches": 1, "device": "cpu"}
+SMALL |= {"sides": "ours,plain,bare"}
 
 
 @pytest.mark.parametrize("cell", ["ae×mmd", "acai*gan"])
@@ -26,13 +27,27 @@ def test_every_side_takes_its_turns(cell, tmp_path, capsys):
         assert side["peak_mib"] > 50
 
 
+def test_sizes_and_sides_are_to_be_chosen(tmp_path):
+    out = tmp_path / "it.json"
+    sizes = {"latent_dim": "2,3", "batch": "2,4", "sides": "ours", "cells": "ae×none"}
+    benchmark.work(benchmark.DEFAULTS | COMMON | SMALL | sizes | {"out": str(out)})
+    measured = json.loads(out.read_text())["cells"]
+    assert [(cell["latent_dim"], cell["batch"]) for cell in measured] == [(2, 2), (2, 4), (3, 2), (3, 4)]
+    assert all(list(cell["sides"]) == ["ours"] for cell in measured)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"cells": "ae"}, r"`cells` \(=ae\) must be model×penalty"),
-        ({"batch": 1}, r"`batch` \(=1\) must be an integer ≥ 2"),
+        ({"batch": "64,1"}, r"`batch` \(=1\) must be an integer ≥ 2"),
+        ({"depth": "deep"}, r"`depth` \(=deep\) must be integers, separated by commas, such as 16"),
+        ({"sides": "theirs"}, r"`sides` \(='theirs'\) must be one of: ours, compiled, plain, bare, pythae"),
         ({"rounds": 0}, r"`rounds` \(=0\) must be an integer ≥ 1"),
-        ({"pythae": sys.executable, "cells": "ae×mmd"}, r"the side `pythae` of the benchmark has ended: .*'pythae'"),
+        (
+            {"pythae": sys.executable, "cells": "ae×mmd", "sides": "pythae"},
+            r"the side `pythae` of the benchmark has ended: .*'pythae'",
+        ),
     ],
 )
 def test_bad_settings(settings, message, tmp_path):
