@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
@@ -19,11 +20,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning import engines, folders, sweep
-from interp_lightning.cli import CONF, FIRST, FULL_ERROR, INTERRUPTED, QUIET, TRACEBACK, explain, fail
+from interp_lightning.cli import CONF, FIRST, FULL_ERROR, INTERRUPTED, QUIET, TRACEBACK, explain, fail, stop_printing
 from interp_lightning.errors import ConfigError
 from interp_lightning.settings import check_config
 
 log = logging.getLogger(__name__)
+
+# Hydra's options that are followed by a value.
+WITH_VALUE = ("--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -73,7 +77,9 @@ def run(cfg: DictConfig) -> None:
     check_config(config, HydraConfig.get().runtime.choices)
     from interp_lightning.experiment import run
 
-    run(cfg)
+    first = FIRST not in os.environ and not folders.rank()  # of the processes of several devices
+    with folders.locked(Path(HydraConfig.get().runtime.output_dir)) if first else nullcontext():
+        run(cfg)
 
 
 def complain(error: Exception) -> str | None:
@@ -83,10 +89,29 @@ def complain(error: Exception) -> str | None:
     return sentence
 
 
+def options_first(arguments: list[str]) -> list[str]:
+    """A command line as Hydra wants it, which has no options between the settings."""
+    options: list[str] = []
+    settings: list[str] = []
+    takes_value = False
+    for argument in arguments:
+        is_option = takes_value or argument.startswith("-")
+        (options if is_option else settings).append(argument)
+        takes_value = not takes_value and argument in WITH_VALUE
+    return options + settings
+
+
 def end_early(number: int, frame: FrameType | None) -> None:
     """End on SIGTERM where there is nothing to save, and a sweep's processes with this one; a second ends at once."""
     signal.signal(number, signal.SIG_DFL)
+    forget_all()
     fail(INTERRUPTED, 128 + number)
+
+
+def forget_all() -> None:
+    """Leave no folders of runs that have not begun."""
+    for folder in folders.new:
+        folders.forget(folder)
 
 
 def main() -> None:
@@ -95,6 +120,9 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first device's process hears Ctrl-C, and this one follows it
     else:
         signal.signal(signal.SIGTERM, end_early)
+    sys.argv[1:] = options_first(sys.argv[1:])
+    if any(argument.startswith("--experimental-rerun") for argument in sys.argv):
+        fail("--experimental-rerun is refused, as it would run what is in the file; give the settings instead")
     if ("--cfg", "job") in pairwise(sys.argv) and "--resolve" not in sys.argv:
         sys.argv.append("--resolve")
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, is no reason for tracebacks
@@ -105,12 +133,14 @@ def main() -> None:
     try:
         task()
     except KeyboardInterrupt:
+        forget_all()
         fail(INTERRUPTED, 130)
+    except BrokenPipeError:
+        stop_printing()
     except Exception as error:
-        sentence = explain(error)
-        if TRACEBACK or sentence is None:
+        if TRACEBACK:
             raise
-        fail(sentence)
+        fail(explain(error) or f"{' '.join(str(error).split())} ({type(error).__name__}; debug=true shows where)")
     finally:
         finished = [sweep.report(folder) for folder in folders.new if (folder / folders.SUMMARY).is_file()]
         folders.remove_empty()

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from interp_lightning import __version__
 from interp_lightning.errors import CheckpointError
@@ -41,9 +42,34 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except OSError as error:
             part.unlink(missing_ok=True)
             raise CheckpointError(
-                f"`{target}` cannot be written ({error.strerror}); the checkpoint before it is whole: make room and go "
-                "on with ckpt_path=last"
+                f"`{target}` cannot be written ({error.strerror}); the checkpoint before it is whole: make room, or "
+                "remove what is in the way, and go on with ckpt_path=last"
             ) from error
+
+
+class Generation(ModelCheckpoint):
+    """Keeps one checkpoint up to date after each validation: the best by a loss, or the last one."""
+
+    def __init__(self, folder: Path, name: str, monitor: str | None) -> None:
+        super().__init__(
+            folder,
+            filename=name,
+            monitor=monitor,
+            save_on_train_epoch_end=False,  # after validation, which a resumed run would otherwise skip
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on in the folder of a run, which may have been moved; a folder without such a file is a new run's."""
+        assert self.dirpath is not None
+        path = str(Path(self.dirpath) / f"{self.filename}.ckpt")
+        if not Path(path).is_file():
+            return
+        here: dict[str, Any] = {"dirpath": self.dirpath}
+        if state_dict["best_model_path"]:
+            here |= {"best_model_path": path, "kth_best_model_path": path}
+            here |= {"best_k_models": {path: state_dict["best_model_score"]} if self.monitor else {}}
+        super().load_state_dict(state_dict | here)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -53,7 +79,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: it is missing, truncated, altered, or not of this project.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path} is no checkpoint: there is no such file; name one of a run's checkpoints/*.ckpt")
+        reason = "it is no file" if path.exists() else "there is no such file"
+        raise CheckpointError(f"{path} is no checkpoint: {reason}; name one of a run's checkpoints/*.ckpt")
     try:
         with zipfile.ZipFile(path) as archive:
             altered = archive.testzip()  # by each entry's CRC-32, which torch.load does not look at
@@ -82,7 +109,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
     skipped: list[str] = []
     for name in GENERATIONS:
         path = folder / f"{name}.ckpt"
-        if path.is_file():
+        if path.exists():
             try:
                 return path, read_checkpoint(path), skipped
             except CheckpointError as error:

@@ -64,6 +64,8 @@ def command(usage: str, defaults: Settings, work: Callable[[Settings], None]) ->
         work(settings)
     except KeyboardInterrupt:
         fail("Interrupted; what was written before is whole.", 130)
+    except BrokenPipeError:
+        stop_printing()
     except Exception as error:
         sentence = explain(error)
         if TRACEBACK or sentence is None:
@@ -123,6 +125,12 @@ def _value(key: str, text: str, default: Any) -> Any:
     return text
 
 
+def stop_printing() -> NoReturn:
+    """End as head and its like expect it of a program whose output nobody reads any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(128 + 13)
+
+
 def fail(sentence: str, status: int = 1) -> NoReturn:
     """Print the sentence on stderr and end."""
     print(f"\n{sentence}", file=sys.stderr)
@@ -169,9 +177,13 @@ def explain(error: BaseException) -> str | None:
         return " ".join(str(error).split())
     if isinstance(error, HydraException):
         # What is missing and what there is; not where it was looked for.
-        return str(error).split("\nConfig search path")[0].strip()
+        sentence = str(error).split("\nConfig search path")[0].strip()
+        quotes = "; a value with special characters wants quotes within quotes, as in 'name=\"a b\"'"
+        return sentence + quotes * ("LexerNoViableAlt" in sentence or "no viable alternative" in sentence)
     if isinstance(error, OmegaConfBaseException):
         return f"`{error.full_key}`: {str(error).splitlines()[0]}; --cfg job prints the configuration"
+    if isinstance(error, UnicodeDecodeError):
+        return f"a configuration file is no text in UTF-8: {error}"
     if isinstance(error, YAMLError):
         return f"a configuration file is no valid YAML: {' '.join(str(error).split())}"
     if isinstance(error, OSError) and error.filename:

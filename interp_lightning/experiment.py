@@ -16,14 +16,15 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.callbacks.critics import Critics
 from interp_lightning.callbacks.progress import Progress
 from interp_lightning.callbacks.recorder import Recorder
 from interp_lightning.callbacks.saver import Saver
-from interp_lightning.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
+from interp_lightning.checkpoints import AtomicCheckpointIO, Generation, newest_checkpoint, read_checkpoint
 from interp_lightning.cli import FIRST, INTERRUPTED, fail
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
@@ -33,7 +34,9 @@ from interp_lightning.evaluation import Evaluation
 from interp_lightning.folders import flat
 from interp_lightning.folding import compile_networks
 from interp_lightning.machine import check_devices, check_processes, prepare_cpu
+from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs import build, build_model, new_results, title, write_results
+from interp_lightning.sweep import INDIFFERENT
 from interp_lightning.tables import report
 
 log = logging.getLogger(__name__)
@@ -65,10 +68,7 @@ def run(cfg: DictConfig) -> None:
     model.check(data.batch_size)
     if cfg.compile:
         compile_networks(model)
-    try:
-        model.configure_optimizers()
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"`optimizer` cannot be set up: {error}; --cfg job prints its settings") from error
+    try_optimizer(model)
     evaluation: Evaluation = instantiate(cfg.metrics)
     checkpoint = find_checkpoint(cfg.ckpt_path, folder, config)
     recorder = Recorder(folder / "figures")
@@ -76,10 +76,13 @@ def run(cfg: DictConfig) -> None:
 
     data = load_data(data)
     trainer.fit_loop.max_epochs = cfg.trainer.max_epochs or data.epochs
+    check_batches(trainer, data, checkpoint)
     evaluation.judge(data)  # if it is not to be had, now is the time to say so
     if HydraConfig.get().runtime.choices[SWEEPER] != "basic":
         evaluation.check(cfg.sweep.objective, data)
     config["data_used"] = data.name
+    if checkpoint is not None and cfg.ckpt_path == "last":
+        compare_settings(checkpoint.config, config)
     model.save_hyperparameters(config, logger=False)
     if trainer.is_global_zero:
         log.info(
@@ -124,7 +127,7 @@ def ending_together(trainer: L.Trainer) -> Iterator[None]:
     devices are connected, nothing would tell the others for half an hour.
     """
     done = threading.Event()
-    previous = signal.getsignal(signal.SIGINT)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     if trainer.local_rank == 0:
         signal.signal(signal.SIGINT, lambda *_: fail(INTERRUPTED, 130))
         os.environ[FIRST] = str(os.getpid())  # inherited by the processes that `fit` starts
@@ -140,9 +143,59 @@ def ending_together(trainer: L.Trainer) -> Iterator[None]:
         yield
     finally:
         done.set()
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():  # Lightning may leave its own, which ignores SIGTERM
+            signal.signal(number, handler)
         if trainer.local_rank == 0:
             del os.environ[FIRST]
+
+
+def try_optimizer(model: Autoencoder) -> None:
+    """Raise ConfigError if the optimizer's settings do not go together, which some show at their first step only."""
+    try:
+        model.configure_optimizers()
+        number = torch.nn.Parameter(torch.zeros(1))
+        number.grad = torch.zeros(1)
+        model.optimizer([number]).step()
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"`optimizer` cannot be set up: {reason}; --cfg job prints its settings") from error
+
+
+def check_batches(trainer: L.Trainer, data: ImageData, checkpoint: "Checkpoint | None") -> None:
+    """Raise ConfigError if no batches are left to train on or to validate with."""
+    for name, batches in (("train", len(data.train_dataloader())), ("val", len(data.val_dataloader()))):
+        limit = getattr(trainer, f"limit_{name}_batches")
+        if isinstance(limit, float) and 0 < limit * batches < 1:
+            raise ConfigError(
+                f"`trainer.limit_{name}_batches` (={limit}) leaves none of {batches} batches; use a number of them, or "
+                f"a share ≥ {1 / batches:.2g}"
+            )
+    if checkpoint is not None and checkpoint.epoch >= (trainer.max_epochs or 1):
+        raise ConfigError(
+            f"`trainer.max_epochs` (={trainer.max_epochs}) must be ≥ {checkpoint.epoch + 1}, the epoch in which "
+            f"{checkpoint.path} was written"
+        )
+
+
+def compare_settings(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Say what is different from when a run was begun that goes on in its own folder.
+
+    Raises:
+        CheckpointError: its data.
+    """
+    if before["data_used"] != now["data_used"]:
+        raise CheckpointError(
+            f"`ckpt_path` (=last) goes on with a run on data={before['data_used']}, but this one has "
+            f"data={now['data_used']}; set it back, or start a run of its own from the file by ckpt_path=FILE"
+        )
+    one, other = (
+        flat({key: each for key, each in config.items() if key not in INDIFFERENT}) for config in (before, now)
+    )
+    changed = [
+        f"{key}={other.get(key)} (was {one.get(key)})" for key in sorted(one | other) if one.get(key) != other.get(key)
+    ]
+    if changed:
+        log.warning(f"Going on with other settings than before: {', '.join(changed)}")
 
 
 def load_data(data: ImageData) -> ImageData:
@@ -173,13 +226,7 @@ def build_trainer(
         Critics(),
         # Two callbacks, as one with save_last=True writes last.ckpt only when the best one has changed.
         *(
-            ModelCheckpoint(
-                checkpoints,
-                filename=name,
-                monitor=monitor,
-                save_on_train_epoch_end=False,  # after validation, which a resumed run would otherwise skip
-                enable_version_counter=False,
-            )
+            Generation(checkpoints, name, monitor)
             for name, monitor in (("best", "val/autoencoder/reconstruction"), ("last", None))
         ),
         Saver(checkpoints / "last.ckpt", cfg.checkpoint.every_minutes),
@@ -196,11 +243,15 @@ def build_trainer(
         default_root_dir=folder,
         logger=logger,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
+        # Lightning would queue a job of SLURM's again by itself, and have it go on from a file that nobody verifies.
+        plugins=[AtomicCheckpointIO(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])],
     )
     check_processes(trainer)
     if trainer.world_size > 1 and cfg.trainer.strategy == "auto":
-        raise ConfigError(f"`trainer.devices` (={cfg.trainer.devices}) must be 1 unless with trainer=ddp; add it")
+        raise ConfigError(
+            f"`trainer.devices` (={cfg.trainer.devices}) and `trainer.num_nodes` (={cfg.trainer.num_nodes}) must be 1 "
+            "unless with trainer=ddp; add it"
+        )
     if trainer.world_size > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise ConfigError(
             f"`trainer.devices` (={cfg.trainer.devices}) must be 1 in a multirun, because every further process would "
@@ -220,6 +271,8 @@ class Checkpoint:
 
     path: Path
     batches_seen: int
+    epoch: int  # that it was written in, from 0
+    config: dict[str, Any]  # that it was trained with
 
 
 def find_checkpoint(ckpt_path: str | None, folder: Path, config: dict[str, Any]) -> Checkpoint | None:
@@ -247,4 +300,4 @@ def find_checkpoint(ckpt_path: str | None, folder: Path, config: dict[str, Any])
                 f"`ckpt_path` (={path}) holds a model with {key}={other}, but this run has {key}={mine}; set it back "
                 "or start afresh without ckpt_path"
             )
-    return Checkpoint(path, state["batches_seen"])
+    return Checkpoint(path, state["batches_seen"], state["epoch"], theirs)

@@ -4,16 +4,19 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.errors import ConfigError
+from interp_lightning.settings import check
 
+LOCK = ".lock"  # held by the process that works on a run
 SUMMARY = "summary.md"  # what became of a sweep's jobs
 
 new: set[Path] = set()  # what this process has chosen to write to, absolute
@@ -22,14 +25,19 @@ new: set[Path] = set()  # what this process has chosen to write to, absolute
 @cache  # asked for many times over, and the answer is where this run writes
 def run_dir(outputs: str, name: str, ckpt_path: str | None) -> str:
     """A new folder named by the time, or with ckpt_path=last the folder of the run to go on with."""
-    runs = Path(outputs) / name
+    runs = Path(check("outputs", outputs)) / name
     if ckpt_path == "last":
         checkpoints = sorted(runs.glob("**/checkpoints/*.ckpt"), key=lambda file: file.stat().st_mtime)
         if checkpoints:
             return str(checkpoints[-1].parent.parent)
-    if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) > 0:
+    if rank():
         return _scratch().name
     return _new_folder(runs)
+
+
+def rank() -> int:
+    """The number of this process among those that torchrun or SLURM has started."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)))
 
 
 @cache
@@ -43,7 +51,7 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 
 def sweep_dir(outputs: str, name: str, resume: bool) -> str:
     """A new folder for a sweep, or with sweep.resume=true that of the newest one of this name."""
-    runs = Path(outputs) / name
+    runs = Path(check("outputs", outputs)) / name
     if resume is not True:
         return _new_folder(runs)
     sweeps = sorted(path.parent for path in runs.glob(f"*/{SUMMARY}"))
@@ -55,7 +63,7 @@ def sweep_dir(outputs: str, name: str, resume: bool) -> str:
 
 def run_name(name: str | None, choices: DictConfig) -> str:
     """What runs are filed under: the name given, the experiment, or the cell of the grid."""
-    return name or choices.get("experiment") or f"{choices.get('model')}_{choices.get('penalty')}"
+    return check("name", name) or choices.get("experiment") or f"{choices.get('model')}_{choices.get('penalty')}"
 
 
 def record_dir(*, _root_: DictConfig) -> str:
@@ -66,7 +74,7 @@ def record_dir(*, _root_: DictConfig) -> str:
 
 def forget(folder: Path) -> None:
     """Remove the folder of a run that was refused before it began, so that only runs are among the runs."""
-    if folder in new and {path.name for path in folder.iterdir()} <= {".hydra", "run.log"}:
+    if folder in new and folder.is_dir() and {path.name for path in folder.iterdir()} <= {".hydra", "run.log", LOCK}:
         shutil.rmtree(folder)
         _remove_if_empty(folder.parent, folder.parent.parent)
 
@@ -75,6 +83,28 @@ def remove_empty() -> None:
     """Remove what this process has chosen to write to, and has not written to."""
     for folder in new:
         _remove_if_empty(folder, folder.parent, folder.parent.parent)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from working on the same run.
+
+    Raises:
+        ConfigError: one does.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(
+            f"another process is working on the run in {folder}; wait until it has ended, or stop it"
+        ) from None
+    except OSError:  # the folder's file system knows no locks
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def find_runs(paths: list[str]) -> list[Path]:

@@ -1,8 +1,10 @@
 """logger=tensorboard: curves and pictures, without which a run goes on if they can no longer be written."""
 
+import inspect
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -15,6 +17,10 @@ log = logging.getLogger(__name__)
 
 class TensorBoard(TensorBoardLogger):
     """Lightning's logger, except that a full disk ends the curves and not the run."""
+
+    def __init__(self, save_dir: str | Path, **kwargs: Any) -> None:
+        super().__init__(save_dir, **kwargs)
+        inspect.signature(SummaryWriter).bind(**self._kwargs)  # which would complain in the middle of the run
 
     @property
     @rank_zero_experiment

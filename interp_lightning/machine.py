@@ -35,6 +35,8 @@ def prepare_cpu(threads: int) -> None:
 def check_devices(settings: DictConfig) -> None:
     """Raise ConfigError if a trainer's settings ask for a GPU that is not there, or for what it cannot do."""
     name, devices, precision = settings.accelerator, settings.devices, settings.precision
+    if devices == -1 and (name == "cpu" or (name == "auto" and not torch.cuda.is_available())):
+        raise ConfigError("`trainer.devices` (=-1) must be an integer ≥ 1, or auto, on a CPU")
     if name not in ("gpu", "cuda") and not (name == "auto" and torch.cuda.is_available()):
         return
     if not torch.cuda.is_available():

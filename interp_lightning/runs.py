@@ -184,7 +184,7 @@ def read_results(run: Path) -> dict[str, Any]:
         raise ResultsError(f"{run} has no results.json; {again}")
     try:
         results = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(f"{path} cannot be read ({error}); {again}") from error
     wrong = [
         key for key, kind in RESULTS.items() if not isinstance(results, dict) or not isinstance(results.get(key), kind)
@@ -279,12 +279,17 @@ def _substituted(config: dict[str, Any]) -> bool:
 
 def _check_targets(config: dict[str, Any], path: Path) -> None:
     """Refuse a configuration that would call anything but classes of this package and of torch.optim."""
+    if "${" in json.dumps(config):
+        raise CheckpointError(
+            f"{path}: a setting is a reference (${{…}}), which could bring in anything; with trust=true it is "
+            "followed, if you know where the file comes from"
+        )
     for part, base in PARTS.items():
         target, *nested = _targets(config[part])
         known = (
             not nested and isinstance(target, str) and target.startswith(OURS) and _is_class(get_object(target), base)
         )
-        if not known or "${" in json.dumps(config):  # a reference could bring in what stands elsewhere
+        if not known:
             raise CheckpointError(
                 f"{path}: `{part}` would run {[target, *nested][-1]}, which is not this package's; with trust=true it "
                 "is run, if you know where the file comes from"

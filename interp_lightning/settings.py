@@ -19,12 +19,14 @@ HOW = ("lerp", "slerp")  # to go from one code to another
 COMPILERS = ("g++", "clang++")  # that torch.compile looks for
 OPEN = ("optimizer", "trainer", "logger")  # groups whose classes, not ours, have more arguments than our files name
 
+FOLDER = Text(r"(?!\.{1,2}$)[^/\\]+", "the name of a folder")
+
 SETTINGS: dict[str, Rule] = {
-    "name": OrNull(Text(r"[^/\\]+", "the name of a folder")),
+    "name": OrNull(FOLDER),
     "outputs": Text(meaning="a folder"),
     "latent_dim": Integer(1),
     "seed": Integer(0, 2**32 - 1),
-    "threads": Integer(1),
+    "threads": Integer(1, os.cpu_count() or 1, way_out="the number of this machine's cores"),
     "compile": SWITCH,
     "guard": Choice(("stop", "skip")),
     "debug": SWITCH,
@@ -60,7 +62,7 @@ SETTINGS: dict[str, Rule] = {
     "metrics.restarts": Integer(1),
     "metrics.images": OrNull(Integer(2)),
     "metrics.pairs": Integer(1),
-    "metrics.steps": Integer(3),
+    "metrics.steps": Integer(3, 1_000),
     "metrics.features": Choice(("auto", "digits", "inception", None)),
     "metrics.weights": OrNull(Text(meaning="a file")),
     "trainer.accelerator": Choice(("auto", "cpu", "gpu", "cuda", "mps")),
@@ -83,8 +85,8 @@ SETTINGS: dict[str, Rule] = {
     "trainer.detect_anomaly": SWITCH,
     "trainer.fast_dev_run": Either((SWITCH, Integer(1))),
     "trainer.profiler": OrNull(Choice(("simple", "advanced", "pytorch"))),
-    "logger.name": Text(),
-    "logger.version": Either((Integer(), Text(".*"))),
+    "logger.name": FOLDER,
+    "logger.version": Either((Integer(), Choice(("",)), FOLDER)),
     "logger.default_hp_metric": SWITCH,
 }
 
@@ -95,6 +97,7 @@ REFUSED = {
     **dict.fromkeys(
         ("gradient_clip_val", "accumulate_grad_batches"), "Lightning cannot do that where two players take steps"
     ),
+    "val_check_interval": "validation is at the end of epochs, see trainer.check_val_every_n_epoch",
     **dict.fromkeys(("max_steps", "min_steps"), "they count each player's steps; trainer.max_epochs is the budget"),
 }
 
@@ -121,6 +124,10 @@ def check_config(config: dict[str, Any], choices: dict[str, str]) -> None:
         if isinstance(value, dict):
             _check_keys("this run", f"{key}.", config[key], set(value), all_of_them=True)
     for group in _groups():
+        if not isinstance(choices.get(group, ""), str):
+            raise ConfigError(
+                f"`{group}` (={choices[group]}) must be one of its choices, not several; --help lists them"
+            )
         part = config[group]
         if not isinstance(part, dict) or not isinstance(part.get("_target_"), str):
             raise ConfigError(f"`{group}` (={part!r}) must name a class in `_target_`, as the files in conf/{group} do")

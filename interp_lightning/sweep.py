@@ -34,7 +34,7 @@ def begin(folder: Path, cfg: DictConfig, overrides: Sequence[str]) -> bool:
     """
     if resumes(cfg) or (folder / JOB).is_file():
         _check_same(folder, cfg)
-        if (folder / JOB).is_file() and _read(folder)["status"] == FINISHED:
+        if _read(folder)["status"] == FINISHED:
             return False
         if any(folder.glob("checkpoints/*.ckpt")):
             cfg.ckpt_path = "last"
@@ -102,10 +102,17 @@ def _rows(sweep: Path) -> list[tuple[str, str, str, str]]:
 
 
 def _read(folder: Path) -> dict[str, Any]:
+    """What a job has put down; of one that has put down nothing, or of a damaged file, that it has not finished."""
     try:
-        return json.loads((folder / JOB).read_text())
-    except ValueError as error:
-        raise ConfigError(f"{folder / JOB} is damaged ({error}); remove it, and the job is begun again") from error
+        job = json.loads((folder / JOB).read_text())
+        if isinstance(job["overrides"], list) and {type(job["status"]), *map(type, job["overrides"])} == {str}:
+            return job
+        reason = "it is another program's"
+    except FileNotFoundError:
+        reason = ""
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = str(error) or type(error).__name__
+    return {"overrides": [], "status": UNFINISHED, "error": reason and f"{JOB} could not be read ({reason})"}
 
 
 def _check_same(folder: Path, cfg: DictConfig) -> None:

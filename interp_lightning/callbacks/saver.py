@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
+import torch
 
 EVERY = 16  # batches between two agreements of several devices
 
@@ -17,7 +18,7 @@ class Interrupted(SystemExit):
 
 
 class Saver(L.Callback):
-    """Saves the run's state every few minutes, and before it stops on the first SIGINT or SIGTERM.
+    """Saves the run's state at its start, every few minutes, and before it stops on the first SIGINT or SIGTERM.
 
     Args:
         checkpoint: the file to save to.
@@ -30,10 +31,12 @@ class Saver(L.Callback):
         self._received = 0
         self._previous: dict[int, Any] = {}
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._saved = time.monotonic()
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._note)
+        if pl_module.batches_seen == 0:  # so that there is one from before, whatever happens
+            trainer.save_checkpoint(self.checkpoint)
+        self._saved = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -64,8 +67,9 @@ class Saver(L.Callback):
         # A signal reaches the devices' processes at different times or only one of them: agree now and then.
         if (batch_idx + 1) % EVERY:
             return 0, False
-        stop = trainer.strategy.reduce_boolean_decision(bool(received), all=False)
-        return (received or signal.SIGINT) if stop else 0, trainer.strategy.reduce_boolean_decision(due, all=False)
+        numbers = torch.tensor([received, due], device=trainer.strategy.root_device)
+        received, due = trainer.strategy.reduce(numbers, reduce_op="max").tolist()
+        return received, bool(due)
 
     def _stop(self, trainer: L.Trainer, received: int, after: str) -> None:
         if trainer.is_global_zero:
