@@ -53,11 +53,11 @@ def command(usage: str, defaults: Settings, work: Callable[[Settings], None]) ->
         work: what to do with the settings; it imports torch once it has looked at them.
     """
     given = sys.argv[1:]
-    if not given or {"-h", "--help"} & set(given):
-        print(usage + COMMON_USAGE)
-        raise SystemExit(0 if given else 2)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
+        if not given or {"-h", "--help"} & set(given):
+            print(usage + COMMON_USAGE, flush=True)
+            raise SystemExit(0 if given else 2)
         settings = read_settings(given, defaults | COMMON)
         check_choice("device", settings["device"], DEVICES)
         check_integer("threads", settings["threads"], least=1)

@@ -124,9 +124,9 @@ def check_config(config: dict[str, Any], choices: dict[str, str]) -> None:
         if isinstance(value, dict):
             _check_keys("this run", f"{key}.", config[key], set(value), all_of_them=True)
     for group in _groups():
-        if not isinstance(choices.get(group, ""), str):
+        if not isinstance(choices.get(group), str):
             raise ConfigError(
-                f"`{group}` (={choices[group]}) must be one of its choices, not several; --help lists them"
+                f"`{group}` (={choices.get(group)}) must be one of its choices, not several; --help lists them"
             )
         part = config[group]
         if not isinstance(part, dict) or not isinstance(part.get("_target_"), str):

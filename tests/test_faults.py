@@ -17,7 +17,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from interp_lightning.callbacks.recorder import Recorder
 from interp_lightning.checkpoints import read_checkpoint
 from interp_lightning.errors import ConfigError
-from interp_lightning.folders import write_whole
+from interp_lightning.evaluation import Evaluation
+from interp_lightning.folders import locked, write_whole
 from interp_lightning.logger import TensorBoard
 
 REPOSITORY = Path(__file__).parent.parent
@@ -209,12 +210,16 @@ def wait_for(process: subprocess.Popen, tmp_path: Path) -> Path:
     return found[0]
 
 
-@pytest.mark.parametrize(("number", "everyone", "status"), [(signal.SIGINT, True, 130), (signal.SIGTERM, False, 143)])
-def test_all_devices_end_together(number, everyone, status, begin, tmp_path):
-    """As by Ctrl-C, which reaches the whole process group, and as by a scheduler, which signals the parent."""
+@pytest.mark.parametrize(
+    ("number", "whom", "status"),
+    [(signal.SIGINT, "all", 130), (signal.SIGTERM, "first", 143), (signal.SIGTERM, "other", 143)],
+)
+def test_all_devices_end_together(number, whom, status, begin, tmp_path):
+    """As by Ctrl-C, which reaches the whole process group, and as by a scheduler, which signals the parent or any."""
     process = begin(*DDP, "trainer.max_epochs=1000")
     checkpoint = wait_for(process, tmp_path)
-    (os.killpg if everyone else os.kill)(process.pid, number)
+    (other,) = set(alive(process.pid)) - {process.pid}
+    (os.killpg if whom == "all" else os.kill)(other if whom == "other" else process.pid, number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == status, errors
     assert "Traceback" not in errors
@@ -231,7 +236,30 @@ def test_a_second_signal_ends_at_once(number, invoke, tmp_path):
     status, output = invoke(*TINY, before=before)
     assert status == -number
     assert "Stopping after this batch; press Ctrl-C again to stop at once." in output
-    assert not list(tmp_path.glob("outputs/*/*/checkpoints/*"))
+    (checkpoint,) = tmp_path.glob("outputs/*/*/checkpoints/*")  # of the start
+    assert read_checkpoint(checkpoint)["batches_seen"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_evaluation_ends_the_run(number, invoke):
+    def before() -> None:
+        Evaluation.__call__ = lambda *_: (os.kill(os.getpid(), number), time.sleep(60))
+
+    status, output = invoke(*TINY, before=before)
+    assert status == 128 + number
+    assert "Interrupted" in output
+    assert "Traceback" not in output
+
+
+def test_a_run_is_one_processes(invoke, tmp_path):
+    status, output = invoke(*TINY, "metrics.features=null")
+    (run,) = tmp_path.glob("outputs/*/*")
+    with locked(run):
+        status, output = invoke(*TINY, "ckpt_path=last")
+        assert status == 1
+        assert f"another process is working on the run in {run}; wait" in output
+    status, output = invoke(*TINY, "ckpt_path=last")
+    assert status == 0, output
 
 
 def test_a_device_killed_before_training_leaves_no_process(begin):

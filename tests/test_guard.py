@@ -36,6 +36,16 @@ def test_the_run_stops_names_the_term_and_keeps_the_checkpoint_before(value, bro
         launch("trainer.max_epochs=2")
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_there_is_a_checkpoint_from_before_however_early(number, broken_at, launch, tmp_path):
+    broken_at(number)
+    with pytest.raises(Diverged):
+        launch()
+    state = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert state["batches_seen"] == 0
+    assert all(value.isfinite().all() for value in state["state_dict"].values())
+
+
 def test_what_was_saved_before_is_whole(broken_at, launch, tmp_path):
     broken_at(25)
     with pytest.raises(Diverged):

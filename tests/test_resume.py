@@ -17,7 +17,7 @@ from conftest import CELLS
 from interp_lightning import checkpoints
 from interp_lightning.callbacks.recorder import Recorder
 from interp_lightning.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
-from interp_lightning.errors import CheckpointError
+from interp_lightning.errors import CheckpointError, ConfigError
 
 EPOCHS, BATCHES = 2, 1257 // 64
 OPTIONS = [f"trainer.max_epochs={EPOCHS}", "metrics.features=null", "metrics.restarts=1"]
@@ -157,6 +157,71 @@ def test_a_damaged_checkpoint_costs_no_more_than_the_one_before(launch, at_batch
         CheckpointError, match=r"\(=last\) names no checkpoint: .*last\.ckpt.*previous.*best.*; leave it"
     ):
         launch(*options, "ckpt_path=last", folder="broken")
+
+
+def test_what_is_no_file_is_skipped_with_a_word(tmp_path):
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, tmp_path / "previous.ckpt")
+    (tmp_path / "last.ckpt").mkdir()
+    with pytest.raises(
+        CheckpointError, match=r"last.ckpt is no checkpoint: it is no file.*previous.ckpt is a checkpoint, but"
+    ):
+        newest_checkpoint(tmp_path)
+
+
+def test_a_run_that_was_moved_keeps_its_best_checkpoint(launch, tmp_path, recwarn):
+    options = ["model=ae", "penalty=none", "metrics.features=null", "metrics.restarts=1"]
+    launch(*options, "trainer.max_epochs=2")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    best = tmp_path / "moved" / "checkpoints" / "best.ckpt"
+    before = best.read_bytes()
+    worse = ["optimizer.lr=1", "trainer.max_epochs=3"]
+    launch(*options, *worse, "ckpt_path=last", folder="moved")
+    assert best.read_bytes() == before
+    assert not [warning for warning in recwarn if "dirpath has changed" in str(warning.message)]
+
+
+def test_going_on_takes_the_new_optimizers_settings(launch, tmp_path):
+    options = [*OPTIONS, "model=acai", "penalty=gan", "schedule=constant"]
+    launch(*options, "trainer.max_epochs=1")
+    launch(
+        *options,
+        "trainer.max_epochs=2",
+        "optimizer.lr=0.001",
+        "penalty.lr=0.5",
+        "optimizer.betas=[0.5,0.9]",
+        "ckpt_path=last",
+    )
+    state = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    groups = [group for optimizer in state["optimizer_states"] for group in optimizer["param_groups"]]
+    assert [group["lr"] for group in groups] == [0.001, 0.001, 0.5]
+    assert all(list(group["betas"]) == [0.5, 0.9] for group in groups)
+
+
+def test_going_on_with_other_settings_is_said(launch, caplog):
+    launch(*OPTIONS, "model=ae", "penalty=mmd", "trainer.max_epochs=1")
+    launch(*OPTIONS, "model=ae", "penalty=mmd", "trainer.max_epochs=2", "penalty.lam=1", "ckpt_path=last")
+    (said,) = [message for message in caplog.messages if message.startswith("Going on with other settings")]
+    assert said.endswith("than before: penalty.lam=1 (was 0.03), trainer.max_epochs=2 (was 1)")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            ["data=lines", "trainer.max_epochs=2"],
+            r"goes on with a run on data=digits, but this one has data=lines; set it back",
+        ),
+        (
+            ["trainer.max_epochs=1"],
+            r"`trainer.max_epochs` \(=1\) must be ≥ 2, the epoch in which .*last.ckpt was written",
+        ),
+    ],
+)
+def test_going_on_where_that_makes_no_sense(changes, message, launch):
+    options = [*OPTIONS, "model=ae", "penalty=none", "trainer.max_epochs=2"]
+    launch(*options)
+    with pytest.raises(ConfigError, match=message):
+        launch(*options, *changes, "ckpt_path=last")
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path, monkeypatch):

@@ -133,7 +133,6 @@ def test_nan_weights_are_refused(copy):
         {"hyper_parameters__penalty___target_": "interp_lightning.experiment.run"},
         {"hyper_parameters__penalty__mean": {"_target_": "pathlib.Path.touch", "self": "trap"}},
         {"hyper_parameters__penalty__mean": [{"_target_": "pathlib.Path", "_args_": ["trap"]}]},
-        {"hyper_parameters__penalty__mean": "${data}"},
         {"hyper_parameters__optimizer___target_": "builtins.open"},
     ],
 )
@@ -143,6 +142,12 @@ def test_foreign_code_is_not_run_unless_trusted(changes, copy, tmp_path, monkeyp
     with pytest.raises(CheckpointError, match=r"which is not this package's; with trust=true it is run"):
         load_run(copy)
     assert not (tmp_path / "trap").exists()
+
+
+def test_references_are_not_followed_unless_trusted(copy):
+    change(copy, hyper_parameters__penalty__mean="${data}")
+    with pytest.raises(CheckpointError, match=r"a setting is a reference .*; with trust=true it is followed"):
+        load_run(copy)
 
 
 def test_a_trusted_run_may_use_a_class_of_ones_own(copy, tmp_path, monkeypatch):
@@ -183,6 +188,7 @@ def test_results_are_written_whole_and_without_numbers_that_json_lacks(tmp_path)
     [
         (None, r"has no results\.json; python -m interp_lightning\.evaluate run="),
         ("{", r"results\.json cannot be read"),
+        ("[" * 100_000, r"results\.json cannot be read"),
         ("[]", r"has no usable model, .* as if altered or by another version; python -m"),
         ('{"metrics": {}}', r"has no usable model, .*, sanity, as if altered"),
     ],

@@ -1,5 +1,7 @@
 """Every setting is checked before long work starts: one sentence, no traceback, no folder of a run that never was."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,8 @@ def _files(tmp_path) -> None:
     (tmp_path / "my_conf" / "experiment").mkdir(parents=True)
     for name, content in FILES.items():
         (tmp_path / "my_conf" / "experiment" / name).write_text(content)
+    (tmp_path / "my_conf" / "penalty").mkdir()
+    (tmp_path / "my_conf" / "penalty" / "bytes.yaml").write_bytes(b"\xff\xfe\x00bad")
     (tmp_path / "file").write_text("not a checkpoint")
 
 
@@ -89,19 +93,39 @@ REFUSED = [
     ("schedule=wae schedule.factors=3", "`schedule.factors` (=3) must be a mapping"),
     ("seed=-1", "`seed` (=-1) must be an integer ≥ 0 and ≤ 4294967295"),
     ("threads=0", "`threads` (=0) must be an integer ≥ 1"),
+    ("threads=100000", "`threads` (=100000) must be an integer ≥ 1 and ≤"),
     ("guard=maybe", "`guard` (='maybe') must be one of: stop, skip"),
     ("name=a/b", "`name` (='a/b') must be the name of a folder, or null"),
+    ("name=../x", "`name` (='../x') must be the name of a folder, or null"),
+    ("name=..", "`name` (='..') must be the name of a folder, or null"),
+    ("name=1", "`name` (=1) must be the name of a folder, or null"),
+    ("name=ünï", "wants quotes within quotes"),
+    ("outputs=null", "`outputs` (=null) must be a folder"),
+    ("logger.name=../zz", "`logger.name` (='../zz') must be the name of a folder"),
+    ("logger.version=/tmp/zz", "`logger.version` (='/tmp/zz') must be an integer ≥ 0 or one of:"),
+    ("+logger.foo=3", "got an unexpected keyword argument 'foo'"),
+    ("model=[acai,ae]", "`model` (=None) must be one of its choices, not several"),
+    ("+optimizer.amsgrad=maybe", "`optimizer` cannot be set up: _fused_adam_() received an invalid combination"),
+    ("+optimizer.foreach=true", "`optimizer` cannot be set up: `fused` and `foreach` cannot be `True` together"),
+    ("--experimental-rerun job.pickle", "--experimental-rerun is refused, as it would run what is in the file"),
+    ("--resolve", "debug=true shows where"),
+    ("--config-dir my_conf penalty=bytes", "a configuration file is no text in UTF-8"),
     ("outputs=/dev/null/here", "cannot be written or read (Not a directory); name a folder of yours"),
     ("ckpt_path=nowhere.ckpt", "`ckpt_path` (=nowhere.ckpt) names no checkpoint: there is no such file"),
     ("ckpt_path=file", "file is no readable checkpoint of this project"),
     ("ckpt_path=last", "`ckpt_path` (=last) names no checkpoint"),
     ("ckpt_path=https://example.com/a.ckpt", "must be `last` or a checkpoint file on this machine, or null; download"),
     ("metrics.features=vgg", "`metrics.features` (='vgg') must be one of: auto, digits, inception, null"),
+    ("metrics.steps=1000000", "`metrics.steps` (=1000000) must be an integer ≥ 3 and ≤ 1000"),
     ("metrics.images=1", "`metrics.images` (=1) must be an integer ≥ 2, or null"),
     ("trainer.max_epochs=0", "`trainer.max_epochs` (=0) must be an integer ≥ 1, or null; a run can be ended before"),
     ("trainer.max_time=long", "`trainer.max_time` (='long') must be a time as DD:HH:MM:SS, or null"),
     ("trainer.devices=0", "`trainer.devices` (=0) must be"),
-    ("trainer.devices=2", "`trainer.devices` (=2) must be 1 unless with trainer=ddp"),
+    ("trainer.devices=2", "`trainer.devices` (=2) and `trainer.num_nodes` (=1) must be 1 unless with trainer=ddp"),
+    ("trainer.num_nodes=2", "`trainer.devices` (=1) and `trainer.num_nodes` (=2) must be 1 unless with trainer=ddp"),
+    ("trainer.devices=-1", "`trainer.devices` (=-1) must be an integer ≥ 1, or auto, on a CPU"),
+    ("trainer.limit_train_batches=0.001", "`trainer.limit_train_batches` (=0.001) leaves none of 39 batches; use"),
+    ("trainer.limit_val_batches=1e-9", "`trainer.limit_val_batches` (=1e-09) leaves none of 1 batches; use"),
     ("trainer.strategy=horovod", "`trainer` cannot be set up: You selected an invalid strategy name"),
     ("trainer.precision=12", "`trainer.precision` (=12) must be one of: 32-true, bf16-mixed"),
     ("+trainer.frobnicate=1", "unexpected keyword argument 'frobnicate'"),
@@ -113,6 +137,7 @@ REFUSED = [
     ("-m sweep.resume=true", "`sweep.resume` (=true) finds no sweep in outputs/acai_wasserstein; leave it out"),
     ("+trainer.max_steps=9", "`trainer.max_steps` is not to be set, as they count each player's steps; trainer.max_"),
     ("+trainer.gradient_clip_val=1", "`trainer.gradient_clip_val` is not to be set, as Lightning cannot do that where"),
+    ("+trainer.val_check_interval=0", "`trainer.val_check_interval` is not to be set, as validation is at the end"),
     ("+trainer.callbacks=[]", "`trainer.callbacks` is not to be set, as the run brings its own; leave it out"),
     ("trainer.limit_train_batches=1.5", "`trainer` cannot be set up: You have passed invalid value 1.5"),
     ("schedule=wae +schedule.factors.7=0.1", "; add one by +schedule.factors={10: 0.5}"),
@@ -126,14 +151,25 @@ def test_bad_invocations_end_in_a_sentence(command, sentence, invoke, tmp_path):
     assert status == 1
     assert sentence in output
     assert "Traceback" not in output
+    assert {path.name for path in tmp_path.iterdir()} <= {"my_conf", "file", "output", "outputs"}
     assert not list(tmp_path.glob("outputs/*")), output
 
 
-def test_what_only_the_data_can_show_is_a_sentence_too(invoke):
-    status, output = invoke("data=digits", "trainer.accelerator=cpu", "trainer.limit_train_batches=0.001")
-    assert status == 1
-    assert "Please increase the `limit_train_batches` argument" in output
-    assert "Traceback" not in output
+def test_options_may_stand_between_settings(invoke):
+    status, output = invoke("latent_dim=7", "--cfg", "job", "model=ae", "--config-dir", "my_conf", "seed=3")
+    assert status == 0, output
+    for line in ("latent_dim: 7", "models.ae.AE", "seed: 3"):
+        assert line in output
+
+
+@pytest.mark.parametrize("program", ["interp_lightning", "interp_lightning.compare"])
+def test_output_that_nobody_reads(program, tmp_path):
+    shell = f"{sys.executable} -m {program} --help | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", shell], cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, 141)
+    assert done.stderr == ""
 
 
 def test_compiling_without_a_compiler(invoke, monkeypatch, tmp_path):

@@ -83,6 +83,17 @@ def test_a_killed_sweep_goes_on_where_it_stopped(batch, invoke, tmp_path):
     assert output.count("Finished before: ") == 3
 
 
+@pytest.mark.parametrize("content", ["", "x", "[]", '{"status": "finished"}', "[" * 100_000])
+def test_a_damaged_job_file_means_that_its_job_has_not_finished(content, invoke, tmp_path):
+    invoke(*SWEEP, "penalty.lam=0.1,1")
+    (sweep,) = tmp_path.glob("outputs/*/*")
+    (sweep / "0" / "job.json").write_text(content)
+    status, output = invoke(*SWEEP, "penalty.lam=0.1,1", "sweep.resume=true")
+    assert status == 0, output
+    assert output.count("Finished before: ") == 1
+    assert [job["status"] for job in jobs(tmp_path).values()] == ["finished"] * 2
+
+
 def test_a_sweep_with_other_settings_does_not_go_on(invoke, tmp_path):
     invoke(*SWEEP, "penalty.lam=0.1")
     before = jobs(tmp_path)

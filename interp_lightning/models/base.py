@@ -182,7 +182,17 @@ class Autoencoder(L.LightningModule, ABC):
         if penalty:
             groups.append({"params": penalty} | ({} if self.penalty.lr is None else {"lr": self.penalty.lr}))
         players = [[{"params": [*self.encoder.parameters(), *self.decoder.parameters()]}], groups]
-        return [self.optimizer(player) for player in players if player]
+        optimizers = [self.optimizer(player) for player in players if player]
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            group["initial_lr"] = group["lr"]
+        self._own_settings = [_settings(optimizer) for optimizer in optimizers]
+        return optimizers
+
+    def on_train_start(self) -> None:
+        """Give the optimizers this run's settings, which a checkpoint has replaced by those it was written with."""
+        for optimizer, groups in zip(self.trainer.optimizers, self._own_settings, strict=True):
+            for group, own in zip(optimizer.param_groups, groups, strict=True):
+                group.update(own)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["batches_seen"] = self.batches_seen
@@ -204,7 +214,7 @@ class Autoencoder(L.LightningModule, ABC):
     def _step(self, optimizer: LightningOptimizer, player: str, losses: dict[str, Tensor]) -> None:
         factor = self.schedule(self.batches_seen / self.trainer.num_training_batches, self.trainer.max_epochs or 1)
         for group in optimizer.param_groups:
-            group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
+            group["lr"] = factor * group["initial_lr"]
         optimizer.zero_grad()
         self.manual_backward(torch.stack(list(losses.values())).sum())
         if self._finite(optimizer, player, losses):
@@ -250,3 +260,8 @@ class Autoencoder(L.LightningModule, ABC):
             raise ConfigError(
                 f"{type(self.penalty).__name__} must return one number, a tensor of shape (), not {tuple(value.shape)}"
             )
+
+
+def _settings(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """What an optimizer was told, for each group of parameters."""
+    return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
