@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from itertools import count
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
@@ -125,7 +126,8 @@ class Inception(Judge):
                 f"`metrics.features` (=inception) needs torch-fidelity: pip install torch-fidelity, or {way_out}"
             ) from error
         except Exception as error:  # whatever a network or a damaged file happens to raise
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            said = "the file holds no weights" if isinstance(error, UnpicklingError) else str(error)  # torch says more
+            reason = " ".join(f"{type(error).__name__}: {said}".split())
             raise ConfigError(
                 f"`metrics.features` (=inception): its weights are not to be had ({reason}); name their file by "
                 f"metrics.weights=…, or {way_out}"
