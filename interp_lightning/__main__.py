@@ -125,6 +125,7 @@ def main() -> None:
         fail("--experimental-rerun is refused, as it would run what is in the file; give the settings instead")
     if ("--cfg", "job") in pairwise(sys.argv) and "--resolve" not in sys.argv:
         sys.argv.append("--resolve")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # or a device that ends has the others print C++ frames
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, is no reason for tracebacks
     engines.set_up()
     if not TRACEBACK:

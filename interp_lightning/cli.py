@@ -151,7 +151,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, RuntimeError) and ("by peer" in str(error) or type(error).__name__ == "DistNetworkError"):
         return (
             "The process of another device has ended, and this one with it; what ended it is said above, or else it "
-            "was killed: go on with ckpt_path=last"
+            "was killed: go on with ckpt_path=last, if training had begun"
         )
     for link in chain:
         if sentence := missing_package(str(link)):

@@ -127,7 +127,7 @@ def ending_together(trainer: L.Trainer) -> Iterator[None]:
     devices are connected, nothing would tell the others for half an hour.
     """
     done = threading.Event()
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = signal.getsignal(signal.SIGINT)
     if trainer.local_rank == 0:
         signal.signal(signal.SIGINT, lambda *_: fail(INTERRUPTED, 130))
         os.environ[FIRST] = str(os.getpid())  # inherited by the processes that `fit` starts
@@ -143,8 +143,7 @@ def ending_together(trainer: L.Trainer) -> Iterator[None]:
         yield
     finally:
         done.set()
-        for number, handler in previous.items():  # Lightning may leave its own, which ignores SIGTERM
-            signal.signal(number, handler)
+        signal.signal(signal.SIGINT, previous)
         if trainer.local_rank == 0:
             del os.environ[FIRST]
 
@@ -246,6 +245,8 @@ def build_trainer(
         # Lightning would queue a job of SLURM's again by itself, and have it go on from a file that nobody verifies.
         plugins=[AtomicCheckpointIO(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])],
     )
+    # Its handler of SIGTERM waits for the other devices, which may never come; Saver has one of its own.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     check_processes(trainer)
     if trainer.world_size > 1 and cfg.trainer.strategy == "auto":
         raise ConfigError(

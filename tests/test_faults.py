@@ -262,6 +262,20 @@ def test_a_run_is_one_processes(invoke, tmp_path):
     assert status == 0, output
 
 
+def test_a_device_ended_before_training_ends_the_other(begin):
+    process = begin(*DDP, "trainer.max_epochs=1000")
+    while "Initializing distributed: GLOBAL_RANK: 0" not in process.stderr.readline():
+        assert process.poll() is None
+    while len(alive(process.pid)) < 2:
+        time.sleep(0.02)
+    (other,) = set(alive(process.pid)) - {process.pid}
+    os.kill(other, signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode not in (0, None)
+    assert "Traceback" not in errors
+    assert all_end(process.pid)
+
+
 def test_a_device_killed_before_training_leaves_no_process(begin):
     process = begin(*DDP, "trainer.max_epochs=1000")
     while len(alive(process.pid)) < 2:  # the second device's process has been started
