@@ -124,10 +124,8 @@ def check_config(config: dict[str, Any], choices: dict[str, str]) -> None:
         if isinstance(value, dict):
             _check_keys("this run", f"{key}.", config[key], set(value), all_of_them=True)
     for group in _groups():
-        if not isinstance(choices.get(group), str):
-            raise ConfigError(
-                f"`{group}` (={choices.get(group)}) must be one of its choices, not several; --help lists them"
-            )
+        if choices and group not in choices:  # Hydra notes none where it was given several
+            raise ConfigError(f"`{group}` must be one of its choices, not several; --help lists them")
         part = config[group]
         if not isinstance(part, dict) or not isinstance(part.get("_target_"), str):
             raise ConfigError(f"`{group}` (={part!r}) must name a class in `_target_`, as the files in conf/{group} do")

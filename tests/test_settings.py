@@ -104,7 +104,7 @@ REFUSED = [
     ("logger.name=../zz", "`logger.name` (='../zz') must be the name of a folder"),
     ("logger.version=/tmp/zz", "`logger.version` (='/tmp/zz') must be an integer ≥ 0 or one of:"),
     ("+logger.foo=3", "got an unexpected keyword argument 'foo'"),
-    ("model=[acai,ae]", "`model` (=None) must be one of its choices, not several"),
+    ("model=[acai,ae]", "`model` must be one of its choices, not several"),
     ("+optimizer.amsgrad=maybe", "`optimizer` cannot be set up: _fused_adam_() received an invalid combination"),
     ("+optimizer.foreach=true", "`optimizer` cannot be set up: `fused` and `foreach` cannot be `True` together"),
     ("--experimental-rerun job.pickle", "--experimental-rerun is refused, as it would run what is in the file"),
