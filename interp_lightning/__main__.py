@@ -139,6 +139,7 @@ def main() -> None:
     except BrokenPipeError:
         stop_printing()
     except Exception as error:
+        forget_all()
         if TRACEBACK:
             raise
         fail(explain(error) or f"{' '.join(str(error).split())} ({type(error).__name__}; debug=true shows where)")

@@ -110,6 +110,16 @@ def work(settings: Settings) -> None:
     names = settings["sides"].split(",") if settings["sides"] else list(SIDES)
     for name in names:
         check_choice("sides", name, tuple(SIDES))
+    if "pythae" in names and settings["sides"] and not settings["pythae"]:
+        raise ConfigError("`sides` (=pythae) wants an interpreter that has it, by pythae=PYTHON; --help says how")
+    if settings["device"] == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ConfigError("`device` (=cuda) is not there; leave it out to measure on the CPU")
+    out = Path(settings["out"])
+    if out.is_dir() or not os.access(out.absolute().parent, os.W_OK):
+        raise ConfigError(f"`out` (={out}) must be a file in a folder that can be written to")
     points = [
         settings | {"model": model, "penalty": penalty} | dict(zip(lists, values, strict=True))
         for model, penalty in cells
@@ -123,8 +133,8 @@ def work(settings: Settings) -> None:
         "settings": {key: settings[key] for key in ("network", "rounds", "batches", "device", "threads")},
         "cells": measured,
     }
-    Path(settings["out"]).write_text(json.dumps(content, indent=2) + "\n")
-    log.info(f"Numbers:  {settings['out']}")
+    out.write_text(json.dumps(content, indent=2) + "\n")
+    log.info(f"Numbers:  {out}")
 
 
 def configuration(given: dict[str, Any]) -> DictConfig:

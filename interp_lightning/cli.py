@@ -29,7 +29,10 @@ CONF = next(
 LOST_JOB = ("TerminatedWorkerError", "UncompletedJobError")  # joblib's and submitit's
 
 FIRST = "INTERP_LIGHTNING_FIRST"  # tells the processes of further devices the process id of the first one's
-INTERRUPTED = "Interrupted; a run that had begun to train keeps its checkpoint of the last epoch."
+INTERRUPTED = (
+    "Interrupted; what had begun to train keeps its newest checkpoint: go on with ckpt_path=last, or for a sweep "
+    "sweep.resume=true."
+)
 
 Settings = dict[str, Any]
 
@@ -159,8 +162,10 @@ def explain(error: BaseException) -> str | None:
         if type(link).__name__ in LOST_JOB:
             return (
                 "The process of a job has been killed, by the system if memory was short, and the sweep ends with it; "
-                "finished jobs are kept: go on with sweep.resume=true, fewer jobs at once by hydra.launcher.n_jobs=1"
+                "finished jobs are kept: go on with sweep.resume=true, and if memory was short with fewer jobs at once"
             )
+    if 'detect "srun"' in str(error):
+        return "hydra/launcher=submitit_slurm wants SLURM, and there is no srun here; use joblib or submitit_local"
     if str(error).startswith("No trials are completed"):
         return "the search has found nothing, because every job failed; each one's error is in the table"
     if isinstance(error, InstantiationException):
@@ -170,7 +175,8 @@ def explain(error: BaseException) -> str | None:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         return f"`{group}` (={choice}) must be one of: {', '.join(error.options)}"
     if unknown := re.match(r"Could not override '(.+?)'", str(error)):
-        return f"`{unknown[1]}` is no setting of this run; --cfg job prints those there are"
+        part = "hydra" if unknown[1].startswith("hydra.") else "job"
+        return f"`{unknown[1]}` is no setting of this run; --cfg {part} prints those there are"
     if str(error).startswith("Config group override must be"):
         return "a group such as model= or trainer= must name one of its choices, not null; --help lists them"
     if type(error).__name__ == "MisconfigurationException":  # Lightning's, in sentences
@@ -178,6 +184,10 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, HydraException):
         # What is missing and what there is; not where it was looked for.
         sentence = str(error).split("\nConfig search path")[0].strip()
+        if isinstance(error.__cause__, OmegaConfBaseException):
+            sentence += f": {str(error.__cause__).splitlines()[0]}"
+        if "does not support sweep type" in sentence:
+            sentence += "; hydra/sweeper=optuna searches in intervals"
         quotes = "; a value with special characters wants quotes within quotes, as in 'name=\"a b\"'"
         return sentence + quotes * ("LexerNoViableAlt" in sentence or "no viable alternative" in sentence)
     if isinstance(error, OmegaConfBaseException):

@@ -77,6 +77,9 @@ def trials_at_once(choices: DictConfig, threads: int) -> int:
 
 def direction(objective: str) -> str:
     """Which way a search goes."""
+    from interp_lightning.settings import check  # which imports this
+
+    check("sweep.objective", objective)
     return "maximize" if parse(objective)[0].higher_is_better else "minimize"
 
 

@@ -247,12 +247,12 @@ def build_trainer(
     )
     # Its handler of SIGTERM waits for the other devices, which may never come; Saver has one of its own.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    check_processes(trainer)
     if trainer.world_size > 1 and cfg.trainer.strategy == "auto":
         raise ConfigError(
             f"`trainer.devices` (={cfg.trainer.devices}) and `trainer.num_nodes` (={cfg.trainer.num_nodes}) must be 1 "
             "unless with trainer=ddp; add it"
         )
+    check_processes(trainer)
     if trainer.world_size > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise ConfigError(
             f"`trainer.devices` (={cfg.trainer.devices}) must be 1 in a multirun, because every further process would "

@@ -17,6 +17,7 @@ from interp_lightning.errors import ConfigError
 from interp_lightning.settings import check
 
 LOCK = ".lock"  # held by the process that works on a run
+BEFORE = {".hydra", "run.log", LOCK, "multirun.yaml", ".submitit"}  # what lies in a folder before anything is done
 SUMMARY = "summary.md"  # what became of a sweep's jobs
 
 new: set[Path] = set()  # what this process has chosen to write to, absolute
@@ -74,7 +75,7 @@ def record_dir(*, _root_: DictConfig) -> str:
 
 def forget(folder: Path) -> None:
     """Remove the folder of a run that was refused before it began, so that only runs are among the runs."""
-    if folder in new and folder.is_dir() and {path.name for path in folder.iterdir()} <= {".hydra", "run.log", LOCK}:
+    if folder in new and folder.is_dir() and {path.name for path in folder.iterdir()} <= BEFORE:
         shutil.rmtree(folder)
         _remove_if_empty(folder.parent, folder.parent.parent)
 

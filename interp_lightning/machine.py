@@ -35,8 +35,12 @@ def prepare_cpu(threads: int) -> None:
 def check_devices(settings: DictConfig) -> None:
     """Raise ConfigError if a trainer's settings ask for a GPU that is not there, or for what it cannot do."""
     name, devices, precision = settings.accelerator, settings.devices, settings.precision
-    if devices == -1 and (name == "cpu" or (name == "auto" and not torch.cuda.is_available())):
-        raise ConfigError("`trainer.devices` (=-1) must be an integer ≥ 1, or auto, on a CPU")
+    if (
+        not (isinstance(devices, int) and devices > 0)
+        and devices != "auto"
+        and (name == "cpu" or (name == "auto" and not torch.cuda.is_available()))
+    ):
+        raise ConfigError(f"`trainer.devices` (={devices}) must be an integer ≥ 1, or auto, on a CPU")
     if name not in ("gpu", "cuda") and not (name == "auto" and torch.cuda.is_available()):
         return
     if not torch.cuda.is_available():
@@ -58,8 +62,14 @@ def check_processes(trainer: L.Trainer) -> None:
     devices = f"`trainer.devices` (={trainer.num_devices})"
     if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores():
         raise ConfigError(f"{devices} must be ≤ {cores()}, the number of cores that this process may use")
+    started = TorchElasticEnvironment.detect() or SLURMEnvironment.detect() or "NODE_RANK" in os.environ
+    if trainer.num_nodes > 1 and not started:
+        raise ConfigError(
+            f"`trainer.num_nodes` (={trainer.num_nodes}) wants torchrun or srun, which start processes on each node; "
+            "see the README on several devices"
+        )
     for environment, variable in ((TorchElasticEnvironment, "WORLD_SIZE"), (SLURMEnvironment, "SLURM_NTASKS")):
-        if environment.detect() and int(os.environ[variable]) != trainer.world_size:
+        if environment.detect() and int(os.environ[variable]) != trainer.num_devices * trainer.num_nodes:
             raise ConfigError(
                 f"{devices} × `trainer.num_nodes` (={trainer.num_nodes}) must be {os.environ[variable]}, the number of "
                 f"processes that have been started ({variable}); use trainer=ddp with as many devices and nodes"

@@ -255,7 +255,8 @@ def git_commit() -> str | None:
 
 def config_hash(config: dict[str, Any]) -> str:
     """SHA-256 of everything in the configuration that makes the weights what they are."""
-    relevant = {key: value for key, value in config.items() if key not in ("outputs", "ckpt_path", "metrics")}
+    beside = ("outputs", "ckpt_path", "metrics", "sweep", "debug", "checkpoint")
+    relevant = {key: value for key, value in config.items() if key not in beside}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 

@@ -41,6 +41,9 @@ def test_sizes_and_sides_are_to_be_chosen(tmp_path):
     [
         ({"cells": "ae"}, r"`cells` \(=ae\) must be model×penalty"),
         ({"batch": "64,1"}, r"`batch` \(=1\) must be an integer ≥ 2"),
+        ({"sides": "pythae"}, r"`sides` \(=pythae\) wants an interpreter that has it, by pythae=PYTHON"),
+        ({"out": "/nowhere/it.json"}, r"`out` \(=/nowhere/it.json\) must be a file in a folder that can be written to"),
+        ({"out": "/"}, r"`out` \(=/\) must be a file"),
         ({"depth": "deep"}, r"`depth` \(=deep\) must be integers, separated by commas, such as 16"),
         ({"sides": "theirs"}, r"`sides` \(='theirs'\) must be one of: ours, compiled, plain, bare, pythae"),
         ({"rounds": 0}, r"`rounds` \(=0\) must be an integer ≥ 1"),

@@ -132,6 +132,10 @@ def test_two_nodes_of_torchruns_do_what_one_process_does(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (
+            ["trainer=ddp", "trainer.devices=1", "trainer.accelerator=cpu"],
+            "`trainer.devices` (=1) × `trainer.num_nodes`",
+        ),
         (["trainer=cpu"], "`trainer.devices` (=1) × `trainer.num_nodes` (=1) must be 2, the number of processes"),
         (
             ["trainer=ddp", "trainer.accelerator=cpu", "data.batch_size=66"],

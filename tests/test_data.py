@@ -27,7 +27,15 @@ from torchvision.datasets import MNIST as TorchvisionMNIST
 
 from interp_lightning.checkpoints import read_checkpoint
 from interp_lightning.data import mnist
-from interp_lightning.data.base import EvaluationLoader, InMemory, OnDisk, Source, TrainingLoader, to_unit_range
+from interp_lightning.data.base import (
+    EvaluationLoader,
+    ImageData,
+    InMemory,
+    OnDisk,
+    Source,
+    TrainingLoader,
+    to_unit_range,
+)
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.lines import Lines, render_lines
 from interp_lightning.data.mnist import MNIST
@@ -484,6 +492,13 @@ def test_a_data_set_on_disk_gives_the_same_batches(numbers, workers):
         for expected, found in zip(kind(numbers, *arguments), kind(disk, *arguments), strict=True):
             assert [part.tolist() for part in expected] == [part.tolist() for part in found]
     assert disk.batch(torch.tensor([3, 5]))[1].tolist() == [3, 5]
+
+
+def test_a_data_set_says_what_it_is():
+    with pytest.raises(ConfigError, match=r"the data set Nameless must have name, image_shape, classes, epochs"):
+
+        class Nameless(ImageData):
+            pass
 
 
 def test_reading_ahead_does_not_count(numbers):

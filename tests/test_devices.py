@@ -134,6 +134,14 @@ def test_gpus_that_there_are(options, there, configure, monkeypatch):
     check_devices(configure(*options).trainer)
 
 
+def test_nodes_that_nobody_starts():
+    trainer = L.Trainer(
+        accelerator="cpu", devices=1, num_nodes=2, strategy="ddp", logger=False, enable_checkpointing=False
+    )
+    with pytest.raises(ConfigError, match=r"`trainer.num_nodes` \(=2\) wants torchrun or srun"):
+        check_processes(trainer)
+
+
 def test_more_processes_than_cores(monkeypatch):
     monkeypatch.setattr(machine, "cores", lambda: 2)
     trainer = L.Trainer(accelerator="cpu", devices=3, logger=False, enable_checkpointing=False)

@@ -129,6 +129,37 @@ def test_a_killed_process_of_joblibs_costs_no_finished_job(invoke, kills, tmp_pa
     assert [job["status"] for job in jobs(folder)] == ["finished"] * 3
 
 
+def test_jobs_of_joblibs_can_read_from_a_disk(invoke, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    status, output = invoke(*SWEEP, "data._target_=test_data.DigitsOnDisk", "hydra/launcher=joblib", "seed=0,1")
+    assert status == 0, output
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            "hydra/sweeper=optuna sweep.objective=fun penalty.lam=interval(0,1)",
+            "`sweep.objective` (='fun') must be one of",
+        ),
+        ("penalty.lam=interval(0,1)", "hydra/sweeper=optuna searches in intervals"),
+        (
+            "hydra/launcher=submitit_slurm penalty.lam=1,2",
+            "hydra/launcher=submitit_slurm wants SLURM, and there is no srun",
+        ),
+        ("hydra/launcher=joblib hydra.launcher.n_jobs=0 penalty.lam=1,2", "n_jobs == 0 in Parallel has no meaning"),
+        ("hydra/launcher=joblib hydra.launcher.n_jobs=many penalty.lam=1,2", "Value 'many' of type 'str'"),
+        ("hydra.launcher.n_jobs=2 penalty.lam=1,2", "`hydra.launcher.n_jobs` is no setting of this run; --cfg hydra"),
+    ],
+)
+def test_sweeps_that_cannot_be(settings, sentence, invoke, tmp_path):
+    status, output = invoke(*SWEEP, *settings.split())
+    assert status == 1
+    assert sentence in output
+    assert "Traceback" not in output
+    assert not list(tmp_path.glob("outputs/*"))
+
+
 def test_a_search_goes_by_its_objective_and_can_be_resumed(invoke, tmp_path):
     search = [
         *SEARCH,

@@ -123,6 +123,7 @@ REFUSED = [
     ("trainer.devices=0", "`trainer.devices` (=0) must be"),
     ("trainer.devices=2", "`trainer.devices` (=2) and `trainer.num_nodes` (=1) must be 1 unless with trainer=ddp"),
     ("trainer.num_nodes=2", "`trainer.devices` (=1) and `trainer.num_nodes` (=2) must be 1 unless with trainer=ddp"),
+    ("trainer.devices=[0,1]", "`trainer.devices` (=[0, 1]) must be an integer ≥ 1, or auto, on a CPU"),
     ("trainer.devices=-1", "`trainer.devices` (=-1) must be an integer ≥ 1, or auto, on a CPU"),
     ("trainer.limit_train_batches=0.001", "`trainer.limit_train_batches` (=0.001) leaves none of 39 batches; use"),
     ("trainer.limit_val_batches=1e-9", "`trainer.limit_val_batches` (=1e-09) leaves none of 1 batches; use"),

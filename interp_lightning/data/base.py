@@ -1,5 +1,6 @@
 """What every data set shares: splits, in memory if they can be, batches, the order of an epoch from its number."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -100,8 +101,12 @@ class OnDisk(Source):
 
     def batches(self, items: Iterable[Tensor]) -> Iterator[Batch]:
         order = [each.tolist() for each in items]
+        # The system's own way to start processes: joblib's, in a job of a sweep, cannot start a DataLoader's.
+        how = ("fork" if sys.platform == "linux" else "spawn") if self.workers else None
         pinned = torch.cuda.is_available()
-        yield from DataLoader(self.dataset, batch_sampler=order, num_workers=self.workers, pin_memory=pinned)
+        yield from DataLoader(
+            self.dataset, batch_sampler=order, num_workers=self.workers, pin_memory=pinned, multiprocessing_context=how
+        )
 
 
 class TrainingLoader:
@@ -174,6 +179,14 @@ class ImageData(L.LightningDataModule, ABC):
     features: ClassVar[str | None] = None  # of `metrics.features.NETWORKS`, the one that tells these images apart
 
     drawing: ClassVar[Drawing | None] = None  # how drawings lie in their images; None: the images are no drawings
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        missing = [name for name in ("name", "image_shape", "classes", "epochs") if getattr(cls, name, None) is None]
+        if missing:
+            raise ConfigError(
+                f"the data set {cls.__name__} must have {', '.join(missing)}, see interp_lightning.data.base"
+            )
 
     may_fetch = True  # whether files that are missing may be downloaded into their folder
 
