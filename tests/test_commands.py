@@ -435,6 +435,18 @@ def test_groups_are_runs_that_differ_by_their_seed_only(sweep):
     assert best.deviation("fid_midpoints_lerp") == statistics.stdev([1, 3])
 
 
+def test_how_a_run_came_to_its_end_makes_no_other_group(sweep):
+    content = results(sweep / "1")
+    content["config"] |= {
+        "sweep": {"resume": True},
+        "debug": True,
+        "checkpoint": {"every_minutes": 1},
+        "ckpt_path": "last",
+    }
+    (sweep / "1" / "results.json").write_text(json.dumps(content))
+    assert sorted(len(group.results) for group in collect(sorted(sweep.iterdir())).groups) == [1, 2, 2]
+
+
 def test_groups_within_a_deviation_of_the_best_lead_with_it_and_numbers_that_are_none_do_not(sweep):
     for name, value in (("1", 1.5), ("2", 3.5), ("0", float("nan"))):
         content = results(sweep / name)
