@@ -81,8 +81,7 @@ def run(cfg: DictConfig) -> None:
     if HydraConfig.get().runtime.choices[SWEEPER] != "basic":
         evaluation.check(cfg.sweep.objective, data)
     config["data_used"] = data.name
-    if checkpoint is not None and cfg.ckpt_path == "last":
-        compare_settings(checkpoint.config, config)
+    changed = changed_settings(checkpoint.config, config) if checkpoint and cfg.ckpt_path == "last" else []
     model.save_hyperparameters(config, logger=False)
     if trainer.is_global_zero:
         log.info(
@@ -91,6 +90,8 @@ def run(cfg: DictConfig) -> None:
         )
         if checkpoint is not None:
             log.info(f"Going on after {checkpoint.batches_seen:,} batches, from {checkpoint.path}")
+        if changed:
+            log.warning(f"Going on with other settings than before: {', '.join(changed)}")
     with ending_together(trainer):
         trainer.fit(
             model, datamodule=data, ckpt_path=None if checkpoint is None else str(checkpoint.path), weights_only=True
@@ -176,8 +177,8 @@ def check_batches(trainer: L.Trainer, data: ImageData, checkpoint: "Checkpoint |
         )
 
 
-def compare_settings(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Say what is different from when a run was begun that goes on in its own folder.
+def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What is different from when a run was begun that goes on in its own folder.
 
     Raises:
         CheckpointError: its data.
@@ -190,11 +191,9 @@ def compare_settings(before: dict[str, Any], now: dict[str, Any]) -> None:
     one, other = (
         flat({key: each for key, each in config.items() if key not in INDIFFERENT}) for config in (before, now)
     )
-    changed = [
+    return [
         f"{key}={other.get(key)} (was {one.get(key)})" for key in sorted(one | other) if one.get(key) != other.get(key)
     ]
-    if changed:
-        log.warning(f"Going on with other settings than before: {', '.join(changed)}")
 
 
 def load_data(data: ImageData) -> ImageData:
