@@ -113,10 +113,9 @@ def work(settings: Settings) -> None:
     if "pythae" in names and settings["sides"] and not settings["pythae"]:
         raise ConfigError("`sides` (=pythae) wants an interpreter that has it, by pythae=PYTHON; --help says how")
     if settings["device"] == "cuda":
-        import torch
+        from interp_lightning.runs import prepare
 
-        if not torch.cuda.is_available():
-            raise ConfigError("`device` (=cuda) is not there; leave it out to measure on the CPU")
+        prepare(settings["device"], settings["threads"])  # if it is not there, say so now
     out = Path(settings["out"])
     if out.is_dir() or not os.access(out.absolute().parent, os.W_OK):
         raise ConfigError(f"`out` (={out}) must be a file in a folder that can be written to")

@@ -35,19 +35,15 @@ def prepare_cpu(threads: int) -> None:
 def check_devices(settings: DictConfig) -> None:
     """Raise ConfigError if a trainer's settings ask for a GPU that is not there, or for what it cannot do."""
     name, devices, precision = settings.accelerator, settings.devices, settings.precision
-    if (
-        not (isinstance(devices, int) and devices > 0)
-        and devices != "auto"
-        and (name == "cpu" or (name == "auto" and not torch.cuda.is_available()))
-    ):
-        raise ConfigError(f"`trainer.devices` (={devices}) must be an integer ≥ 1, or auto, on a CPU")
-    if name not in ("gpu", "cuda") and not (name == "auto" and torch.cuda.is_available()):
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "cpu" or (name == "auto" and not there):
+        if devices != "auto" and not (isinstance(devices, int) and devices > 0):
+            raise ConfigError(f"`trainer.devices` (={devices}) must be an integer ≥ 1, or auto, on a CPU")
         return
-    if not torch.cuda.is_available():
-        if name == "gpu" and torch.backends.mps.is_available():
-            return
+    if name == "mps" or (name == "gpu" and not there and torch.backends.mps.is_available()):
+        return
+    if not there:
         raise ConfigError(f"`trainer.accelerator` (={name}) is not there, or torch does not see it; use trainer=auto")
-    there = torch.cuda.device_count()
     if isinstance(devices, int) and devices > there:
         raise ConfigError(f"`trainer.devices` (={devices}) must be ≤ {there}, the number of this machine's GPUs")
     if precision == "bf16-mixed" and not torch.cuda.is_bf16_supported(including_emulation=False):

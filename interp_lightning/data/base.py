@@ -180,6 +180,8 @@ class ImageData(L.LightningDataModule, ABC):
 
     drawing: ClassVar[Drawing | None] = None  # how drawings lie in their images; None: the images are no drawings
 
+    may_fetch = True  # whether files that are missing may be downloaded into their folder
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         missing = [name for name in ("name", "image_shape", "classes", "epochs") if getattr(cls, name, None) is None]
@@ -187,8 +189,6 @@ class ImageData(L.LightningDataModule, ABC):
             raise ConfigError(
                 f"the data set {cls.__name__} must have {', '.join(missing)}, see interp_lightning.data.base"
             )
-
-    may_fetch = True  # whether files that are missing may be downloaded into their folder
 
     def __init__(self, batch_size: int, seed: int = 0, fallback: str | None = None) -> None:
         super().__init__()
