@@ -108,10 +108,10 @@ def run(cfg: DictConfig) -> None:
     assessment = evaluation(model, data)
     recorder.draw_images(trainer)
     recorder.draw_summary(assessment, trainer)
-    if model.skipped:
-        log.warning(f"{model.skipped:,} steps were left out because of NaN or infinite gradients")
+    if model.guard.skipped:
+        log.warning(f"{model.guard.skipped:,} steps were left out because of NaN or infinite gradients")
     budget = {"epochs": trainer.current_epoch, "images": recorder.images, "seconds": round(recorder.seconds, 1)}
-    budget["steps_left_out"] = model.skipped
+    budget["steps_left_out"] = model.guard.skipped
     results = new_results(config, budget, recorder.images_per_second) | assessment.results()
     write_results(folder, results)
     for logger in trainer.loggers:

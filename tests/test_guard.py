@@ -6,10 +6,16 @@ import math
 import pytest
 import torch
 
+from interp_lightning import recording
 from interp_lightning.checkpoints import read_checkpoint
 from interp_lightning.errors import ConfigError, Diverged
 from interp_lightning.penalties.gan import GAN
 from interp_lightning.penalties.wasserstein import Wasserstein
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["", "as on a GPU"])
+def _runs_ahead(request, monkeypatch):
+    monkeypatch.setattr(recording, "runs_ahead", lambda device: request.param)
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from interp_lightning import recording
 from interp_lightning.errors import ConfigError
 from interp_lightning.penalties.gan import GAN
 from interp_lightning.penalties.mmd import MMD
 from interp_lightning.penalties.none import NoPenalty
-from interp_lightning.penalties.wasserstein import Wasserstein
+from interp_lightning.penalties.wasserstein import Wasserstein, polar_factor
 
 sizes = st.sampled_from([(20, 3), (100, 8), (5, 5), (6, 12), (2, 7), (40, 1)])  # n > d, n = d, n < d
 seeds = st.integers(0, 10_000)
@@ -137,6 +138,41 @@ def test_w2_gradient_is_finite_and_bounded_for_degenerate_codes(z, dtype):
     assert z.grad.norm() <= 2 * (z.detach().norm() / (n - 1) + z.detach().mean(0).norm() + (d / (n - 1)) ** 0.5)
 
 
+# Wasserstein: without an SVD, as on a GPU
+
+
+@given(sizes, seeds)
+def test_products_find_the_singular_vectors_and_the_sum_of_the_values(size, seed):
+    a = codes(*size, seed)
+    u, values, v = torch.linalg.svd(a, full_matrices=False)
+    torch.testing.assert_close(polar_factor(a), u @ v, rtol=0, atol=1e-7)
+    torch.testing.assert_close((polar_factor(a) * a).sum(), values.sum())
+
+
+def test_products_see_small_values_and_not_rounding():
+    u, v = (torch.linalg.qr(codes(6, 6, seed))[0] for seed in (0, 1))
+    extents = [1.0, 1e-1, 1e-3, 1e-5, 1e-6, 1e-13]
+    polar = u.T @ polar_factor(u @ torch.tensor(extents).double().diag() @ v.T) @ v
+    torch.testing.assert_close(polar.diag()[:5], torch.ones(5).double(), rtol=0, atol=1e-6)
+    assert polar.diag()[5].abs() < 1e-3
+    assert polar_factor(torch.zeros(3, 2)).count_nonzero() == 0
+
+
+@pytest.mark.parametrize("queue", [0, 30])
+def test_w2_is_the_same_without_an_svd(queue, monkeypatch):
+    values, gradients = [], []
+    for ahead in (False, True):
+        monkeypatch.setattr(recording, "runs_ahead", lambda device, ahead=ahead: ahead)
+        penalty = Wasserstein(1.0, *gaussian(4, 0), queue=queue)
+        for seed in range(4):
+            z = codes(12, 4, seed).requires_grad_()
+            penalty(z, z).backward()
+            gradients.append(z.grad)
+        values.append(penalty(z, z).detach())
+    torch.testing.assert_close(values[1], values[0])
+    torch.testing.assert_close(gradients[4:], gradients[:4])
+
+
 # Wasserstein: the queue
 
 
@@ -185,6 +221,23 @@ def test_w2_queue_holds_the_latest_codes_and_is_part_of_the_state():
     other.load_state_dict(penalty.state_dict())
     z = codes(4, 3, 9)
     assert torch.equal(penalty(z, z), other(z, z))
+
+
+def test_w2_of_a_queue_that_is_not_full_is_that_of_the_codes_seen():
+    penalty, batches = Wasserstein(1.0, queue=100), [codes(4, 3, seed) for seed in range(3)]
+    for seen in range(3):
+        torch.testing.assert_close(
+            penalty(batches[seen], batches[seen]), Wasserstein(1.0)(torch.cat(batches[: seen + 1]), batches[0])
+        )
+    assert torch.equal(penalty.get_extra_state(), torch.cat(batches))
+
+    longer = Wasserstein(1.0, queue=200)  # a run may go on with another queue
+    longer.load_state_dict(penalty.state_dict())
+    shorter = Wasserstein(1.0, queue=5)
+    shorter.load_state_dict(penalty.state_dict())
+    z = codes(4, 3, 9)
+    torch.testing.assert_close(longer(z, z), penalty(z, z))
+    torch.testing.assert_close(shorter(z, z), Wasserstein(1.0)(torch.cat([batches[1][-1:], batches[2], z]), z))
 
 
 def test_w2_queue_counts_only_in_training():

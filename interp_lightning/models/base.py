@@ -1,6 +1,5 @@
 """Two players taking alternating steps: the only file that touches optimizers."""
 
-import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -12,18 +11,19 @@ import numpy as np
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from interp_lightning import __version__
+from interp_lightning import __version__, recording
 from interp_lightning.distributed import gather, shard
-from interp_lightning.errors import ConfigError, Diverged
+from interp_lightning.errors import ConfigError
+from interp_lightning.guard import Guard, Turn
 from interp_lightning.interpolation import path
 from interp_lightning.networks import Network
 from interp_lightning.penalties.base import Penalty
+from interp_lightning.recording import Recorded
 from interp_lightning.schedules import Constant, Schedule
 from interp_lightning.settings import check
-
-log = logging.getLogger(__name__)
 
 TRAINING, EVALUATION = 0, 1  # streams of random numbers
 
@@ -53,8 +53,8 @@ class Autoencoder(L.LightningModule, ABC):
         penalty: D(Q_z, P_z).
         optimizer: makes an optimizer from parameter groups, for each player.
         schedule: factor on all learning rates over the run.
-        guard: what to do when a gradient is NaN or infinite: "stop" raises Diverged before the weights change, "skip"
-            leaves the step out and counts it.
+        guard: what to do when a gradient is NaN or infinite: "stop" raises Diverged and leaves the weights as they were
+            before, "skip" leaves the step out and counts it.
         seed: of all random draws; they depend on nothing else but the number of the batch.
     """
 
@@ -75,11 +75,12 @@ class Autoencoder(L.LightningModule, ABC):
         self.latent_dim = network.latent_dim
         self.optimizer = optimizer
         self.schedule = schedule or Constant()
-        self.guard = check("guard", guard)
+        self.guard = Guard(check("guard", guard))
         self.seed = seed
+        self.cuda_graphs = False  # whether training steps are recorded and replayed: on one GPU, by fused optimizers
         self.batches_seen = 0
-        self.skipped = 0  # steps left out
         self.logs_now = False  # whether this batch's losses are logged: nobody reads each batch's, which take time
+        self._recorded: Recorded | None = None
         self._materialise_penalty()
 
     # The objective, which each model writes whole.
@@ -113,19 +114,25 @@ class Autoencoder(L.LightningModule, ABC):
 
     def generator(self) -> torch.Generator:
         """Random numbers for this batch: the same for every device, new in each training step, fixed in evaluation."""
-        stream = (TRAINING, self.batches_seen) if self.training else (EVALUATION, 0)
-        key = np.random.SeedSequence([self.seed, *stream]).generate_state(1, np.uint64)[0]
-        return torch.Generator().manual_seed(int(key))
+        return self._seeded(torch.Generator())
 
     def draw_prior(self, n: int, generator: torch.Generator) -> Tensor:
         """n draws of the prior per device, for all devices: (n · devices, d)."""
-        noise = torch.randn(n * self.devices, self.latent_dim, generator=generator)
-        return self.penalty.prior(noise.to(self.device))
+        shape = (n * self.devices, self.latent_dim)
+        return self.penalty.prior(self.draw(lambda generator: torch.randn(shape, generator=generator), generator))
 
     def draw_alpha(self, n: int, generator: torch.Generator) -> Tensor:
         """This device's n of the global batch's mixing coefficients α ~ U[0, ½]: (n,)."""
-        alpha = 0.5 * torch.rand(n * self.devices, generator=generator)
-        return shard(alpha, self.global_rank if self.devices > 1 else 0, self.devices).to(self.device)
+        devices, rank = self.devices, self.global_rank if self.devices > 1 else 0
+        return self.draw(
+            lambda generator: shard(0.5 * torch.rand(n * devices, generator=generator), rank, devices), generator
+        )
+
+    def draw(self, make: Callable[[torch.Generator], Tensor], generator: torch.Generator) -> Tensor:
+        """Random numbers that `make` makes of a generator of the host's, on this model's device."""
+        if self._recorded is not None and self._recorded.under_way:
+            return self._recorded.draw(make, generator, self.device)
+        return recording.sent(make(generator), self.device)
 
     def divergence(self, p: Pass) -> Tensor:
         """D(Q_z, P_z) of the global batch, unweighted, in full precision: ()."""
@@ -151,14 +158,15 @@ class Autoencoder(L.LightningModule, ABC):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         self.logs_now = (self.batches_seen + 1) % every == 0 or self.trainer.is_last_batch
-        autoencoder, critic = self._players()
-        with self.toggled_optimizer(autoencoder):
-            p = self(batch[0])
-            self._step(autoencoder, "autoencoder", self.autoencoder_losses(p))
-        if critic is not None:
-            with self.toggled_optimizer(critic):
-                self._step(critic, "critic", self.critic_losses(p.detach()))
+        self._set_learning_rates()
+        turns = (self._recorded or self._take_turns)(batch[0])
         self.batches_seen += 1
+        self.guard.note(self.batches_seen, turns)
+        if self.logs_now or not recording.runs_ahead(self.device):
+            self.guard.look()
+        if self.logs_now:
+            for turn in turns:
+                self.log_dict({f"train/{turn.player}/{name}": turn.numbers[i] for i, name in enumerate(turn.losses)})
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         p = self(batch[0])
@@ -193,14 +201,23 @@ class Autoencoder(L.LightningModule, ABC):
         for optimizer, groups in zip(self.trainer.optimizers, self._own_settings, strict=True):
             for group, own in zip(optimizer.param_groups, groups, strict=True):
                 group.update(own)
+                if self.cuda_graphs:
+                    group |= {"capturable": True, "lr": torch.tensor(group["lr"], device=self.device)}
+        self.guard.start(self.device)
+        self._recorded = Recorded(self._take_turns, self._seeded, self._count_steps) if self.cuda_graphs else None
+
+    def on_train_end(self) -> None:
+        self.guard.look()
+        self._recorded = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.guard.look()
         checkpoint["batches_seen"] = self.batches_seen
-        checkpoint["skipped"] = self.skipped
+        checkpoint["skipped"] = self.guard.skipped
         checkpoint["interp_lightning"] = __version__
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.batches_seen, self.skipped = checkpoint["batches_seen"], checkpoint["skipped"]
+        self.batches_seen, self.guard.skipped = checkpoint["batches_seen"], checkpoint["skipped"]
 
     @property
     def devices(self) -> int:
@@ -211,38 +228,68 @@ class Autoencoder(L.LightningModule, ABC):
         optimizers = self.optimizers()
         return (optimizers[0], optimizers[1]) if isinstance(optimizers, list) else (optimizers, None)
 
-    def _step(self, optimizer: LightningOptimizer, player: str, losses: dict[str, Tensor]) -> None:
-        factor = self.schedule(self.batches_seen / self.trainer.num_training_batches, self.trainer.max_epochs or 1)
-        for group in optimizer.param_groups:
-            group["lr"] = factor * group["initial_lr"]
-        optimizer.zero_grad()
-        self.manual_backward(torch.stack(list(losses.values())).sum())
-        if self._finite(optimizer, player, losses):
-            optimizer.step()
-        if self.logs_now:
-            self.log_dict({f"train/{player}/{name}": loss.detach() for name, loss in losses.items()})
+    def _take_turns(self, x: Tensor) -> list[Turn]:
+        """Both players' steps on a batch of images (B, C, H, W). On a GPU nothing in it waits for it."""
+        autoencoder, critic = self._players()
+        with self.toggled_optimizer(autoencoder):
+            p = self(x)
+            turns = [self._step(autoencoder, "autoencoder", self.autoencoder_losses(p))]
+        if critic is not None:
+            with self.toggled_optimizer(critic):
+                turns.append(self._step(critic, "critic", self.critic_losses(p.detach())))
+        return turns
 
-    def _finite(self, optimizer: LightningOptimizer, player: str, losses: dict[str, Tensor]) -> bool:
-        """Whether to take a step; raises Diverged if training is to stop."""
+    def _step(self, optimizer: LightningOptimizer, player: str, losses: dict[str, Tensor]) -> Turn:
+        """Take a step unless the gradient is not finite."""
+        values = torch.stack(list(losses.values()))
+        optimizer.zero_grad()
+        self.manual_backward(values.sum())
+        finite = self._finite(optimizer, values)
+        left_out = self.guard.leaves_out(finite)
+        if self._leaves_out_by_itself(optimizer):
+            optimizer.optimizer.found_inf = left_out  # type: ignore[attr-defined]
+            optimizer.step()
+        elif not left_out:
+            optimizer.step()
+        return Turn(player, tuple(losses), torch.cat([values, finite[None]]).detach())
+
+    def _finite(self, optimizer: LightningOptimizer, losses: Tensor) -> Tensor:
+        """Whether all of a gradient is finite: ()."""
         if self.trainer.precision == "16-mixed":  # whose gradients overflow now and then; its scaler leaves those out
-            finite = bool(torch.stack(list(losses.values())).isfinite().all())
-        else:  # gradients, unlike losses, are the same on all devices, so that these decide alike
-            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-            # The largest of them tells for certain, where squares overflow; but on a CPU it takes nine times as long.
-            finite = any(torch.nn.utils.get_total_norm(gradients, norm).isfinite() for norm in (2.0, math.inf))
-        if finite:
-            return True
-        broken = [f"train/{player}/{name} (={loss.item()})" for name, loss in losses.items() if not loss.isfinite()]
-        what = f"{' and '.join(broken) or f'the gradient of the {player}'} at batch {self.batches_seen + 1:,}"
-        if self.guard == "stop":
-            raise Diverged(
-                f"training has diverged: {what} is no finite number; the run's checkpoints are from before: go on from "
-                "one by ckpt_path=… with a smaller optimizer.lr or λ, or leave such steps out by guard=skip"
-            )
-        self.skipped += 1
-        if self.skipped in (1, 10, 100) or self.skipped % 1_000 == 0:
-            log.warning(f"Step left out, number {self.skipped:,}: {what} is no finite number")
-        return False
+            return losses.isfinite().all()
+        # Gradients, unlike losses, are the same on all devices, so that these decide alike.
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        # The largest of them tells for certain, where squares overflow; but on a CPU it takes nine times as long.
+        if not recording.runs_ahead(self.device) and (finite := get_total_norm(gradients, 2.0).isfinite()):
+            return finite
+        return get_total_norm(gradients, math.inf).isfinite()
+
+    def _leaves_out_by_itself(self, optimizer: LightningOptimizer) -> bool:
+        """Whether an optimizer is told on the device which steps to leave out, as torch.amp.GradScaler tells it."""
+        fused = getattr(optimizer.optimizer, "_step_supports_amp_scaling", False)
+        return fused and recording.runs_ahead(self.device) and self.trainer.precision != "16-mixed"
+
+    def _seeded(self, generator: torch.Generator) -> torch.Generator:
+        """A generator set up for this batch."""
+        stream = (TRAINING, self.batches_seen) if self.training else (EVALUATION, 0)
+        key = np.random.SeedSequence([self.seed, *stream]).generate_state(1, np.uint64)[0]
+        return generator.manual_seed(int(key))
+
+    def _set_learning_rates(self) -> None:
+        factor = self.schedule(self.batches_seen / self.trainer.num_training_batches, self.trainer.max_epochs or 1)
+        for group in (group for optimizer in self.trainer.optimizers for group in optimizer.param_groups):
+            rate = factor * group["initial_lr"]
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def _count_steps(self) -> None:
+        """Let Lightning count the steps of a replay, which does not come by there."""
+        for optimizer in self._players():
+            if optimizer is not None:
+                optimizer._on_before_step()
+                optimizer._on_after_step()
 
     def _codes_and_prior(self, p: Pass) -> tuple[Tensor, Tensor]:
         """The global batch's codes and its draws of the prior, in single precision or better: (N, d), (M, d)."""

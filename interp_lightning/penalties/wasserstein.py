@@ -1,15 +1,19 @@
 """penalty=wasserstein: WWAE, and the W2 half of ACAI + WWAE."""
 
+import math
 import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from interp_lightning import recording
 from interp_lightning.errors import ConfigError
 from interp_lightning.penalties.base import Penalty
 from interp_lightning.rules import check_integer
 from interp_lightning.settings import check
+
+LEAST = 1e-7  # singular value, over the root of the sum of their squares, that `polar_factor` still sees: float32's own
 
 
 class Wasserstein(Penalty):
@@ -43,33 +47,37 @@ class Wasserstein(Penalty):
         self.queue_size = check("penalty.queue", queue)
         self.register_buffer("mean", None if mean is None else _mean(mean), persistent=False)
         self.register_buffer("factor", None if cov is None else _factor(cov), persistent=False)  # L
-        self.queue = torch.empty(0)
+        self.queue = self.known = torch.empty(0)  # past codes, (queue, d), the latest last; which there are, (queue, 1)
 
     mean: Tensor | None
     factor: Tensor | None
 
     def forward(self, z: Tensor, prior: Tensor) -> Tensor:
         self._check_shapes(*z.shape)
-        remember = self.training and self.queue_size > 0
         n = len(z)
-        if not z.isfinite().all():
-            return z.sum() * torch.nan  # which an SVD would not survive, nor what is remembered
         # float64: the three traces cancel when the distributions are close.
         z = z.double()
-        population = torch.cat([self.queue.to(z), z]) if remember and len(self.queue) else z
-        total = len(population)
+        finite = z.isfinite().all()  # stays on its device: to look at it the host would have to wait
+        usable = torch.where(finite, z, 0.0)  # an SVD would not survive other codes, nor what is remembered
+        population, known = usable, torch.ones_like(usable[:, :1])
+        if remember := self.training and self.queue_size > 0:
+            self._make_room(usable)
+            population, known = torch.cat([self.queue, population]), torch.cat([self.known, known])
+        total = known.sum()
 
-        centre = population.mean(0)
-        centred = (population - centre) / (total - 1) ** 0.5
+        centre = population.sum(0) / total
+        centred = known * (population - centre) / (total - 1).sqrt()
         shift = centre if self.mean is None else centre - self.mean
         rooted = centred if self.factor is None else centred @ self.factor  # Z L
         trace = z.shape[1] if self.factor is None else self.factor.square().sum()  # Tr S
-        value = shift.square().sum() + centred.square().sum() + trace - 2 * torch.linalg.svdvals(rooted).sum()
+        value = shift.square().sum() + centred.square().sum() + trace - 2 * nuclear_norm(rooted)
 
         if remember:
-            self.queue = population.detach()[-self.queue_size :]
+            # In place, as a recorded step finds them where they were.
+            self.queue.copy_(torch.where(finite, population.detach()[n:], self.queue))
+            self.known.copy_(torch.where(finite, known[n:], self.known))
             value = value + (total / n - 1) * (value - value.detach())  # the same value, total/n times the gradient
-        return value
+        return value + z.sum() * torch.where(finite, 0.0, torch.nan)
 
     def prior(self, noise: Tensor) -> Tensor:
         self._check_dimension(noise.shape[1])
@@ -86,10 +94,18 @@ class Wasserstein(Penalty):
             )
 
     def get_extra_state(self) -> Tensor:
-        return self.queue
+        return self.queue[self.known.flatten() > 0]
 
     def set_extra_state(self, state: Tensor) -> None:
-        self.queue = state
+        self.queue, self.known = state, state.new_ones(len(state), 1)
+
+    def _make_room(self, z: Tensor) -> None:
+        """Have as many rows to remember codes like z in as there are to be, zeros where there are no codes yet."""
+        if len(self.queue) != self.queue_size or self.queue.device != z.device:
+            queue, known = (old[-self.queue_size :].to(z) for old in (self.queue, self.known))
+            missing = self.queue_size - len(queue)
+            self.queue = torch.cat([z.new_zeros(missing, z.shape[1]), queue.reshape(-1, z.shape[1])])
+            self.known = torch.cat([z.new_zeros(missing, 1), known.reshape(-1, 1)])
 
     def _check_shapes(self, n: int, d: int) -> None:
         check_integer("data.batch_size", n, least=2, way_out="W2 needs the covariance of a batch of codes")
@@ -99,6 +115,32 @@ class Wasserstein(Penalty):
         for name, parameter in (("mean", self.mean), ("cov", self.factor)):
             if parameter is not None and len(parameter) != d:
                 raise ConfigError(f"`penalty.{name}` is for codes of {len(parameter)} numbers, but `latent_dim` is {d}")
+
+
+def nuclear_norm(a: Tensor) -> Tensor:
+    """The sum of the singular values, (N, d) → (), whose gradient is the polar factor U Vᵀ.
+
+    By an SVD on a CPU. On a GPU the host would have to wait for that, so there the sum is ⟨U Vᵀ, a⟩.
+    """
+    return (polar_factor(a.detach()) * a).sum() if recording.runs_ahead(a.device) else torch.linalg.svdvals(a).sum()
+
+
+def polar_factor(a: Tensor) -> Tensor:
+    """U Vᵀ of a = U S Vᵀ, (N, d) → (N, d), by products of matrices only; directions without extent get less than 1.
+
+    X ← ρ/2 · X (3 − ρ² Xᵀ X), the Newton–Schulz iteration, takes singular values to 1. With all of them in [l, 1], the
+    best is ρ² = 3/(1 + l + l²) (Chen and Chow 2014, https://www.mcs.anl.gov/papers/P5059-0114.pdf, section 3): each
+    step multiplies small ones by 2.6, and as l is known beforehand, so is the number of steps.
+    """
+    x = a / a.norm().clamp_min(torch.finfo(a.dtype).tiny)
+    if wide := a.shape[0] < a.shape[1]:
+        x = x.T
+    least = LEAST
+    while least < 1 - 1e-15:
+        rho = math.sqrt(3 / (1 + least + least**2))
+        least *= rho / 2 * (3 - (rho * least) ** 2)
+        x = torch.addmm(x, x, x.T @ x, beta=1.5 * rho, alpha=-0.5 * rho**3)
+    return x.T if wide else x
 
 
 def _mean(mean: Sequence[float] | Tensor) -> Tensor:

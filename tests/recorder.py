@@ -1,0 +1,55 @@
+"""What a CUDA graph does, on a CPU: records operations without doing them, and does them again on the same memory."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+T = TypeVar("T")
+
+
+def tensors(*trees: Any) -> Iterator[Tensor]:
+    return (leaf for tree in trees for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+
+
+class Recording(TorchDispatchMode):
+    """Notes every operation, and what those that work in place have overwritten."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[tuple[Callable[..., Any], Any, Any, Any]] = []
+        self.overwritten: list[tuple[Tensor, Tensor]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        assert not torch.is_inference_mode_enabled()
+        written = [i for i, argument in enumerate(func._schema.arguments) if argument.is_write]
+        names = [func._schema.arguments[i].name for i in written]
+        for tensor in tensors([args[i] for i in written if i < len(args)], [kwargs[n] for n in names if n in kwargs]):
+            self.overwritten.append((tensor, tensor.clone()))
+        result = func(*args, **kwargs)
+        if "empty" not in func.overloadpacket.__name__:  # which computes nothing
+            self.done.append((func, args, kwargs, result))
+        return result
+
+
+def record(work: Callable[[], T]) -> tuple[Callable[[], None], T]:
+    """In place of `interp_lightning.recording.record`."""
+    with Recording() as recording:
+        result = work()
+    with torch.no_grad():
+        for tensor, before in reversed(recording.overwritten):
+            tensor.copy_(before)
+
+    @torch.no_grad()
+    def replay() -> None:
+        for func, args, kwargs, results in recording.done:
+            again = func(*args, **kwargs)
+            for before, now in zip(tensors(results), tensors(again), strict=True):
+                if before.data_ptr() != now.data_ptr():
+                    before.copy_(now)
+
+    return replay, result

@@ -1,0 +1,227 @@
+"""Training steps that do not wait for a GPU, and recorded ones: the same steps, as far as a CPU can tell."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import pytest
+import recorder
+import torch
+from conftest import ACAI, AE, IMAGE_SHAPE, small_model
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader, TensorDataset
+
+from interp_lightning import recording
+from interp_lightning.errors import ConfigError, Diverged
+from interp_lightning.guard import Turn
+from interp_lightning.models.base import Autoencoder
+from interp_lightning.penalties.gan import GAN
+from interp_lightning.penalties.mmd import MMD
+from interp_lightning.penalties.none import NoPenalty
+from interp_lightning.penalties.wasserstein import Wasserstein
+
+BATCH, BATCHES = 8, 10
+PENALTIES = {
+    "none": NoPenalty,
+    "gan": lambda: GAN(1.0, width=8, depth=2, lr=1e-3),
+    "mmd": lambda: MMD(1.0),
+    "wasserstein": lambda: Wasserstein(1.0, queue=20),
+}
+KINDS = {"ae": AE, "acai": ACAI}
+
+
+@pytest.fixture
+def ahead(monkeypatch) -> None:
+    """Treat this CPU as a device that the host does not wait for."""
+    monkeypatch.setattr(recording, "runs_ahead", lambda device: True)
+
+
+@pytest.fixture
+def emulated(ahead, monkeypatch) -> None:
+    monkeypatch.setattr(recording, "record", recorder.record)
+    monkeypatch.setattr(recording, "aside", lambda work: work())
+
+
+def model_of(kind: str, penalty: str, **kwargs: Any) -> Autoencoder:
+    optimizer = lambda groups: torch.optim.Adam(groups, lr=3e-3, fused=True)  # noqa: E731
+    schedule = lambda epoch, epochs: 1 - epoch / 2  # noqa: E731
+    torch.manual_seed(0)
+    return small_model(KINDS[kind], penalty=PENALTIES[penalty](), optimizer=optimizer, schedule=schedule, **kwargs)
+
+
+def train(model: Autoencoder, *callbacks: L.Callback, every: int = 100, broken: int = 0) -> L.Trainer:
+    """Train on a few batches; the images of the broken one, from 1, are no numbers."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(BATCHES, BATCH, *IMAGE_SHAPE, generator=generator) * 2 - 1
+    if broken:
+        images[broken - 1] = torch.nan
+    trainer = L.Trainer(
+        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, log_every_n_steps=every, callbacks=list(callbacks),
+    )  # fmt: skip
+    trainer.fit(model, DataLoader(TensorDataset(images.flatten(0, 1), torch.zeros(BATCHES * BATCH)), batch_size=BATCH))
+    return trainer
+
+
+class Waiting(TorchDispatchMode):
+    """Refuses what would make the host wait for a GPU."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique2") or "linalg" in name:
+            assert "vector_norm" in name, f"the host waits for {name}"
+        return func(*args, **(kwargs or {}))
+
+
+class Unwatched(L.Callback):
+    """Lets nobody wait in training steps, as long as nothing is logged."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        step = pl_module.training_step
+
+        def watched(batch: Any, batch_idx: int) -> None:
+            if trainer.is_last_batch:
+                return step(batch, batch_idx)
+            self.steps += 1
+            with Waiting():
+                return step(batch, batch_idx)
+
+        pl_module.training_step = watched
+
+
+@pytest.mark.parametrize(("kind", "penalty"), [(kind, penalty) for kind in KINDS for penalty in PENALTIES])
+def test_no_training_step_waits(kind, penalty, ahead):
+    unwatched = Unwatched()
+    train(model_of(kind, penalty), unwatched)
+    assert unwatched.steps == BATCHES - 1
+
+
+def test_it_would_be_noticed(monkeypatch):
+    with pytest.raises(AssertionError, match="the host waits for _local_scalar_dense"):
+        train(model_of("ae", "none"), Unwatched())
+    monkeypatch.setattr(recording, "runs_ahead", lambda device: True)
+    monkeypatch.setattr("interp_lightning.penalties.wasserstein.nuclear_norm", lambda a: torch.linalg.svdvals(a).sum())
+    with pytest.raises(AssertionError, match="the host waits for _linalg_svd"):
+        train(model_of("ae", "wasserstein"), Unwatched())
+
+
+@pytest.mark.parametrize(("kind", "penalty"), [(kind, penalty) for kind in KINDS for penalty in PENALTIES])
+def test_recorded_steps_are_the_same_steps(kind, penalty, emulated):
+    one, other = model_of(kind, penalty), model_of(kind, penalty)
+    other.cuda_graphs = True
+    trainers = [train(model, every=4) for model in (one, other)]
+    assert other.state_dict().keys() == one.state_dict().keys()
+    torch.testing.assert_close(other.state_dict(), one.state_dict(), rtol=0, atol=1e-6)
+    assert trainers[0].global_step == trainers[1].global_step == BATCHES * len(trainers[0].optimizers)
+    logged = [{k: float(v) for k, v in trainer.callback_metrics.items()} for trainer in trainers]
+    assert logged[1] == pytest.approx(logged[0], rel=1e-4)
+
+
+def test_recorded_steps_repeat_nothing_that_was_frozen(emulated):
+    """Each replay has its own images, prior, α and learning rate, and leaves its own trace in the queue."""
+    model = model_of("acai", "wasserstein")
+    model.cuda_graphs = True
+    seen = Seen()
+    train(model, seen, every=1)
+    replayed = range(recording.WARM_UP, BATCHES)
+    for name, values in seen.values.items():
+        assert len({values[i] for i in replayed}) == len(replayed), name
+
+
+class Seen(L.Callback):
+    """What each batch had, by its name."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[Any]] = {}
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
+        (rate,) = {float(group["lr"]) for optimizer in trainer.optimizers for group in optimizer.param_groups}
+        losses = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        newest = pl_module.penalty.queue[-1].sum().item()
+        for name, value in {"rate": rate, "queue": newest, **losses}.items():
+            self.values.setdefault(name, []).append(value)
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_broken_batch_stops_training_with_the_weights_of_before(graphs, emulated):
+    class Before(L.Callback):
+        def on_train_batch_end(
+            self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
+            if batch_idx == 5:
+                self.state = {name: value.clone() for name, value in pl_module.state_dict().items()}
+
+    model, before = model_of("acai", "wasserstein"), Before()
+    model.cuda_graphs = graphs
+    with pytest.raises(Diverged, match=r"train/autoencoder/reconstruction \(=nan\).* at batch 7 "):
+        train(model, before, broken=7)  # which nobody looks at before batch 10
+    assert model.batches_seen == BATCHES
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before.state[name]), name
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_broken_batch_is_left_out_and_counted(graphs, emulated, caplog):
+    model = model_of("acai", "wasserstein", guard="skip")
+    model.cuda_graphs = graphs
+    train(model, broken=7)
+    assert model.guard.skipped == 2
+    assert "number 1: train/autoencoder/reconstruction (=nan)" in caplog.text
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+    others = model_of("acai", "wasserstein", guard="skip")
+    train(others, broken=7)
+    torch.testing.assert_close(model.state_dict(), others.state_dict(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_nothing_is_saved_of_what_nobody_has_looked_at(graphs, emulated, tmp_path):
+    class Save(L.Callback):
+        def on_train_batch_end(
+            self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
+            if batch_idx == 7:
+                trainer.save_checkpoint(tmp_path / "late.ckpt")
+
+    model = model_of("acai", "wasserstein")
+    model.cuda_graphs = graphs
+    with pytest.raises(Diverged, match="at batch 7 "):
+        train(model, Save(), broken=7)
+    assert not (tmp_path / "late.ckpt").exists()
+
+
+def test_optimizers_that_cannot_leave_out_steps_are_waited_for(ahead):
+    model = model_of("ae", "none", guard="skip")
+    model.optimizer = lambda groups: torch.optim.Adagrad(groups, lr=1e-3, foreach=True)
+    train(model, broken=7)
+    assert model.guard.skipped == 1
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+def test_what_cannot_be_recorded_is_named(emulated, monkeypatch):
+    def refuse(work: Callable[[], Any]) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(recording, "record", refuse)
+    model = model_of("ae", "none")
+    model.cuda_graphs = True
+    with pytest.raises(ConfigError, match=r"`cuda_graphs` \(=true\).*when stream is capturing; .*cuda_graphs=false"):
+        train(model)
+
+
+def test_a_batch_of_another_size_is_not_replayed(emulated):
+    done, counted = [], []
+
+    def step(x: Tensor) -> list[Turn]:
+        done.append(len(x))
+        return [Turn("autoencoder", (), x.sum()[None])]
+
+    recorded = recording.Recorded(step, lambda generator: None, lambda: counted.append(1))
+    sizes = [8, 8, 8, 8, 8, 5, 8]
+    sums = [recorded(torch.full((n,), float(i)))[0].numbers.item() for i, n in enumerate(sizes)]
+    assert sums == [i * n for i, n in enumerate(sizes)]
+    assert done == [8, 8, 8, 8, 5]  # to warm up, to record, and the one of another size
+    assert len(counted) == 2
