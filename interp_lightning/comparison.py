@@ -16,7 +16,7 @@ from interp_lightning.runs import read_results
 
 # Settings that make no other model, and those that do among them.
 IGNORED = (
-    *("seed", "name", "outputs", "ckpt_path", "threads", "compile", "debug", "sweep.", "checkpoint."),
+    *("seed", "name", "outputs", "ckpt_path", "threads", "compile", "cuda_graphs", "debug", "sweep.", "checkpoint."),
     *("choices.", "data.", "logger.", "metrics.", "trainer."),
 )
 BUT = ("data.batch_size", "trainer.max_epochs", "trainer.max_time", "trainer.precision", "trainer.limit_train_batches")

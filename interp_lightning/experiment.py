@@ -33,7 +33,7 @@ from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound
 from interp_lightning.evaluation import Evaluation
 from interp_lightning.folders import flat
 from interp_lightning.folding import compile_networks
-from interp_lightning.machine import check_devices, check_processes, prepare_cpu
+from interp_lightning.machine import check_devices, check_processes, check_recording, prepare_cpu
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs import build, build_model, new_results, title, write_results
 from interp_lightning.sweep import INDIFFERENT
@@ -73,6 +73,9 @@ def run(cfg: DictConfig) -> None:
     checkpoint = find_checkpoint(cfg.ckpt_path, folder, config)
     recorder = Recorder(folder / "figures")
     trainer = build_trainer(cfg, data, folder, recorder, checkpoint)
+    if cfg.cuda_graphs:
+        check_recording(trainer, model.optimizer([torch.nn.Parameter(torch.zeros(1))]))
+        model.cuda_graphs = True
 
     data = load_data(data)
     trainer.fit_loop.max_epochs = cfg.trainer.max_epochs or data.epochs

@@ -8,6 +8,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from interp_lightning.errors import Diverged
 
@@ -83,3 +84,8 @@ class Guard:
         self.skipped += 1
         if self.skipped in (1, 10, 100) or self.skipped % 1_000 == 0:
             log.warning(f"Step left out, number {self.skipped:,}: {what} is no finite number")
+
+
+def skips_by_itself(optimizer: Optimizer) -> bool:
+    """Whether an optimizer leaves out a step if its `found_inf`, a tensor on its device, is 1, as torch.amp has it."""
+    return getattr(optimizer, "_step_supports_amp_scaling", False)

@@ -6,12 +6,14 @@ import platform
 
 import lightning as L
 import torch
-from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator
 from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from omegaconf import DictConfig
+from torch.optim import Optimizer
 
 from interp_lightning.engines import cores
 from interp_lightning.errors import ConfigError
+from interp_lightning.guard import skips_by_itself
 
 # Of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -51,6 +53,19 @@ def check_devices(settings: DictConfig) -> None:
             f"`trainer.precision` (={precision}) is nothing that {torch.cuda.get_device_name()} can do; use 16-mixed "
             "or 32-true"
         )
+
+
+def check_recording(trainer: L.Trainer, optimizer: Optimizer) -> None:
+    """Raise ConfigError if training steps with such an optimizer cannot be recorded as CUDA graphs."""
+    if not isinstance(trainer.accelerator, CUDAAccelerator) or trainer.world_size > 1:
+        raise ConfigError("`cuda_graphs` (=true) wants one NVIDIA GPU; use trainer=gpu, or leave it out")
+    if trainer.precision == "16-mixed":
+        raise ConfigError(
+            "`cuda_graphs` (=true) and `trainer.precision` (=16-mixed) do not go together, as its scaler waits for the "
+            "GPU; use bf16-mixed or 32-true"
+        )
+    if not skips_by_itself(optimizer):
+        raise ConfigError("`cuda_graphs` (=true) wants a fused optimizer; use optimizer.fused=true, or leave it out")
 
 
 def check_processes(trainer: L.Trainer) -> None:

@@ -28,6 +28,7 @@ SETTINGS: dict[str, Rule] = {
     "seed": Integer(0, 2**32 - 1),
     "threads": Integer(1, os.cpu_count() or 1, way_out="the number of this machine's cores"),
     "compile": SWITCH,
+    "cuda_graphs": SWITCH,
     "guard": Choice(("stop", "skip")),
     "debug": SWITCH,
     "sweep.resume": SWITCH,

@@ -3,12 +3,14 @@
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
 from conftest import CELLS
+from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig
 from torch import Tensor
@@ -18,7 +20,7 @@ from interp_lightning import machine
 from interp_lightning.data.base import Batch
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import ConfigError
-from interp_lightning.machine import check_devices, check_processes
+from interp_lightning.machine import check_devices, check_processes, check_recording
 from interp_lightning.runs import build_model
 
 EPOCHS, BATCHES = 2, 10
@@ -122,6 +124,23 @@ def test_gpus_that_there_are_not(options, there, message, configure, monkeypatch
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla")
     with pytest.raises(ConfigError, match=message):
         check_devices(configure(*options).trainer)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fused", "message"),
+    [
+        ({"accelerator": CPUAccelerator()}, True, r"wants one NVIDIA GPU; use trainer=gpu"),
+        ({"world_size": 2}, True, r"wants one NVIDIA GPU"),
+        ({"precision": "16-mixed"}, True, r"`trainer.precision` \(=16-mixed\) do not go together.*use bf16-mixed"),
+        ({}, False, r"wants a fused optimizer; use optimizer.fused=true"),
+    ],
+)
+def test_steps_that_cannot_be_recorded(settings, fused, message):
+    trainer = {"accelerator": CUDAAccelerator(), "world_size": 1, "precision": "bf16-mixed"}
+    optimizers = [torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], fused=each) for each in (fused, True)]
+    with pytest.raises(ConfigError, match=r"`cuda_graphs` \(=true\).*" + message):
+        check_recording(SimpleNamespace(**trainer | settings), optimizers[0])
+    check_recording(SimpleNamespace(**trainer), optimizers[1])
 
 
 @pytest.mark.parametrize(

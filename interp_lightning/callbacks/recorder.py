@@ -63,9 +63,9 @@ class Recorder(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.seconds += time.monotonic() - self._started
         if self.model.logs_now:
-            self._remember(trainer, "train/")
+            self._remember(trainer, "train/")  # which waits for a GPU, so that its time counts
+        self.seconds += time.monotonic() - self._started
         if trainer.is_global_zero and time.monotonic() - self._drawn > self._wait:
             self._wait *= 2
             self.draw_images(trainer)

@@ -40,8 +40,7 @@ def render_lines(angles: Tensor, size: int = SIZE) -> Tensor:
     middle = centre + (rows[None] - 0.5 - centre) * (minor / major)[:, None]  # of the line in each row, (N, size)
     coverage = (1.5 - (rows + 0.5 - middle[:, :, None]).abs_()).clamp_(0, 1)  # (N, size, size)
     images = coverage.mul_(weight[:, :, None]).mul_(2).sub_(1).float()
-    images[flat] = images[flat].transpose(1, 2)
-    return images[:, None]
+    return torch.where(flat[:, None, None], images.mT, images)[:, None]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from interp_lightning import __version__, recording
 from interp_lightning.distributed import gather, shard
 from interp_lightning.errors import ConfigError
-from interp_lightning.guard import Guard, Turn
+from interp_lightning.guard import Guard, Turn, skips_by_itself
 from interp_lightning.interpolation import path
 from interp_lightning.networks import Network
 from interp_lightning.penalties.base import Penalty
@@ -197,7 +197,7 @@ class Autoencoder(L.LightningModule, ABC):
         return optimizers
 
     def on_train_start(self) -> None:
-        """Give the optimizers this run's settings, which a checkpoint has replaced by those it was written with."""
+        # The optimizers get this run's settings, which a checkpoint has replaced by those it was written with.
         for optimizer, groups in zip(self.trainer.optimizers, self._own_settings, strict=True):
             for group, own in zip(optimizer.param_groups, groups, strict=True):
                 group.update(own)
@@ -246,7 +246,8 @@ class Autoencoder(L.LightningModule, ABC):
         self.manual_backward(values.sum())
         finite = self._finite(optimizer, values)
         left_out = self.guard.leaves_out(finite)
-        if self._leaves_out_by_itself(optimizer):
+        ahead = recording.runs_ahead(self.device) and self.trainer.precision != "16-mixed"
+        if ahead and skips_by_itself(optimizer.optimizer):
             optimizer.optimizer.found_inf = left_out  # type: ignore[attr-defined]
             optimizer.step()
         elif not left_out:
@@ -263,11 +264,6 @@ class Autoencoder(L.LightningModule, ABC):
         if not recording.runs_ahead(self.device) and (finite := get_total_norm(gradients, 2.0).isfinite()):
             return finite
         return get_total_norm(gradients, math.inf).isfinite()
-
-    def _leaves_out_by_itself(self, optimizer: LightningOptimizer) -> bool:
-        """Whether an optimizer is told on the device which steps to leave out, as torch.amp.GradScaler tells it."""
-        fused = getattr(optimizer.optimizer, "_step_supports_amp_scaling", False)
-        return fused and recording.runs_ahead(self.device) and self.trainer.precision != "16-mixed"
 
     def _seeded(self, generator: torch.Generator) -> torch.Generator:
         """A generator set up for this batch."""
