@@ -28,7 +28,8 @@ USAGE = """Measure training steps: this package's loop, the one that one would w
   depth=16,…       channels of its widest scale
   latent_dim=32,…  numbers per code
   batch=64,…       images per step
-  sides=ours,…     what to measure, of: ours, compiled, plain, bare, pythae; all of them if not given
+  precision=…      32-true, or bf16-mixed
+  sides=ours,…     what to measure, of: ours, compiled, recorded, plain, bare, pythae; all that can be if not given
   rounds=7         how often each side takes its turn; the medians are compared
   batches=8        steps in a turn
   pythae=PYTHON    an interpreter that has pythae, to measure its trainer too (for ae×mmd):
@@ -41,19 +42,23 @@ DEFAULTS: Settings = {
     "depth": "16",
     "latent_dim": "32",
     "batch": "64",
+    "precision": "32-true",
     "sides": "",
     "rounds": 7,
     "batches": 8,
     "pythae": "",
     "out": "benchmark.json",
 }
+PRECISIONS = ("32-true", "bf16-mixed")
 LISTS = {"depth": 1, "latent_dim": 1, "batch": 2}  # settings of which there may be several, and their least values
 PACKAGE = Path(__file__).parent.parent  # for an interpreter in which it is not installed
 SIDES = {
     "ours": "this package: its Trainer, model, data and callbacks",
     "compiled": "the same with compile=true",
+    "recorded": "the same with cuda_graphs=true",
     "plain": "the loop that one would write: DataLoader, Adam, contiguous tensors",
-    "bare": "the best bare loop: the same folded layers, channels last, fused Adam, one indexing per batch",
+    "bare": "the best bare loop: the same folded layers, channels last, fused Adam, one indexing per batch; on a GPU "
+    "each step a CUDA graph",
     "pythae": "pythae's BaseTrainer",
 }
 
@@ -110,12 +115,16 @@ def work(settings: Settings) -> None:
     names = settings["sides"].split(",") if settings["sides"] else list(SIDES)
     for name in names:
         check_choice("sides", name, tuple(SIDES))
+    check_choice("precision", settings["precision"], PRECISIONS)
     if "pythae" in names and settings["sides"] and not settings["pythae"]:
         raise ConfigError("`sides` (=pythae) wants an interpreter that has it, by pythae=PYTHON; --help says how")
-    if settings["device"] == "cuda":
-        from interp_lightning.runs import prepare
+    from interp_lightning.runs import prepare  # which takes a second
 
-        prepare(settings["device"], settings["threads"])  # if it is not there, say so now
+    device = prepare(settings["device"], settings["threads"]).type  # if it is not there, say so now
+    if device != "cuda":
+        if "recorded" in names and settings["sides"]:
+            raise ConfigError("`sides` (=recorded) wants an NVIDIA GPU, which records CUDA graphs; leave it out")
+        names = [name for name in names if name != "recorded"]
     out = Path(settings["out"])
     if out.is_dir() or not os.access(out.absolute().parent, os.W_OK):
         raise ConfigError(f"`out` (={out}) must be a file in a folder that can be written to")
@@ -129,7 +138,7 @@ def work(settings: Settings) -> None:
     measured = [_measure(point, names) for point in points]
     content = {
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
-        "settings": {key: settings[key] for key in ("network", "rounds", "batches", "device", "threads")},
+        "settings": {key: settings[key] for key in ("network", "precision", "rounds", "batches", "device", "threads")},
         "cells": measured,
     }
     out.write_text(json.dumps(content, indent=2) + "\n")
@@ -140,7 +149,8 @@ def configuration(given: dict[str, Any]) -> DictConfig:
     """The configuration of a run of a cell, without what the other sides lack."""
     overrides = [f"{key}={given[key]}" for key in ("model", "penalty", "network", "latent_dim")]
     overrides += [f"network.depth={given['depth']}", f"data.batch_size={given['batch']}", "trainer.limit_val_batches=0"]
-    overrides += ["trainer.enable_progress_bar=false", f"trainer.accelerator={given.get('accelerator', 'auto')}"]
+    overrides += [f"trainer.precision={given['precision']}", "trainer.enable_progress_bar=false"]
+    overrides += [f"trainer.accelerator={given.get('accelerator', 'auto')}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", overrides)
 
@@ -157,9 +167,9 @@ def _integers(key: str, text: str, least: int) -> list[int]:
 
 def _measure(point: dict[str, Any], names: list[str]) -> dict[str, Any]:
     """Measure one cell at one size: every side takes its turn in every round."""
-    kept = ("model", "penalty", "network", *LISTS, "device", "threads")
+    kept = ("model", "penalty", "network", *LISTS, "precision", "device", "threads")
     given = {key: point[key] for key in kept}
-    if not point["pythae"] or (point["model"], point["penalty"]) != ("ae", "mmd"):
+    if not point["pythae"] or (point["model"], point["penalty"], point["precision"]) != ("ae", "mmd", PRECISIONS[0]):
         names = [name for name in names if name != "pythae"]
     sides = [Side(name, point["pythae"] if name == "pythae" else sys.executable, given) for name in names]
     try:

@@ -4,7 +4,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from interp_lightning import recording
 from interp_lightning.benchmark import configuration
 from interp_lightning.machine import prepare_cpu
 
@@ -82,6 +83,7 @@ def ours(given: dict[str, Any], turns: Turns) -> None:
         model = build_model(cfg, data)
         if given["side"] == "compiled":
             compile_networks(model)
+        model.cuda_graphs = given["side"] == "recorded"
         model.save_hyperparameters(
             {"choices": given | {"data": "noise"}, "data_used": "noise", "data": {}}, logger=False
         )
@@ -106,7 +108,7 @@ def plain(given: dict[str, Any], turns: Turns) -> None:
     turns.next()
     while True:
         for x, _ in loader:
-            losses, for_critic = _objective(parts, penalty, settings, x.to(turns.device))
+            losses, for_critic = _objective(parts, penalty, settings, x.to(turns.device), given["precision"])
             autoencoder.zero_grad()
             losses.backward()
             autoencoder.step()
@@ -124,25 +126,40 @@ def bare(given: dict[str, Any], turns: Turns) -> None:
     images = torch.randint(0, 256, (IMAGES, *SHAPE), dtype=torch.uint8, device=turns.device)
     mine = [*parts["encoder"].parameters(), *parts["decoder"].parameters()]
     critics = [*parts["critic"].parameters(), *penalty.parameters()]
-    autoencoder = torch.optim.Adam(mine, lr=1e-4, fused=True)
-    critic = torch.optim.Adam(critics, lr=1e-4, fused=True) if critics else None
+    cuda = turns.device.type == "cuda"
+    autoencoder = torch.optim.Adam(mine, lr=1e-4, fused=True, capturable=cuda)
+    critic = torch.optim.Adam(critics, lr=1e-4, fused=True, capturable=cuda) if critics else None
 
-    def batches() -> Iterator[Tensor]:
-        for items in torch.randperm(IMAGES, device=turns.device).split(given["batch"])[:-1]:
-            yield images[items].float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+    def step(items: Tensor) -> None:
+        x = images[items].float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+        losses, for_critic = _objective(parts, penalty, settings, x, given["precision"])
+        autoencoder.zero_grad()
+        losses.backward(inputs=mine)
+        autoencoder.step()
+        if critic is not None:
+            critic.zero_grad()
+            for_critic().backward(inputs=critics)
+            critic.step()
 
+    launch = _recorded(step, torch.arange(given["batch"], device=turns.device)) if cuda else step
     turns.next()
     while True:
-        for x in batches():
-            losses, for_critic = _objective(parts, penalty, settings, x)
-            autoencoder.zero_grad()
-            losses.backward(inputs=mine)
-            autoencoder.step()
-            if critic is not None:
-                critic.zero_grad()
-                for_critic().backward(inputs=critics)
-                critic.step()
+        for items in torch.randperm(IMAGES, device=turns.device).split(given["batch"])[:-1]:
+            launch(items)
             turns.next()
+
+
+def _recorded(step: Callable[[Tensor], None], example: Tensor) -> Callable[[Tensor], None]:
+    """A step as a CUDA graph, for items as many as in the example."""
+    for _ in range(recording.WARM_UP):
+        recording.aside(lambda: step(example))
+    replay, _ = recording.record(lambda: step(example))
+
+    def recorded(items: Tensor) -> None:
+        example.copy_(items)
+        replay()
+
+    return recorded
 
 
 def pythae(given: dict[str, Any], turns: Turns) -> None:
@@ -214,24 +231,31 @@ def _unfolded(module: nn.Module) -> nn.Module:
     return nn.LeakyReLU(module.negative_slope) if isinstance(module, nn.LeakyReLU) else module
 
 
-def _objective(parts: dict[str, nn.Module], penalty: Any, settings: Any, x: Tensor) -> tuple[Tensor, Any]:
+def _objective(
+    parts: dict[str, nn.Module], penalty: Any, settings: Any, x: Tensor, precision: str
+) -> tuple[Tensor, Callable[[], Tensor]]:
     """The autoencoder's loss of a batch, and what gives the critics' once the autoencoder has taken its step."""
     encoder, decoder, critic = parts["encoder"], parts["decoder"], parts["critic"]
-    z = encoder(x)
-    x_hat = decoder(z)
-    prior = torch.randn_like(z)
-    loss = F.mse_loss(x_hat, x) + penalty.lam * penalty(z, prior)
     adversarial = not isinstance(critic, nn.Identity)
-    if adversarial:
-        alpha = 0.5 * torch.rand(len(x), device=x.device)
-        mixed = decoder(torch.lerp(z.flip(0), z, alpha[:, None]))
-        loss = loss + settings.lam * critic(mixed).square().mean()
+    cast = torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
+    with cast:
+        z = encoder(x)
+        x_hat = decoder(z)
+        loss = F.mse_loss(x_hat, x)
+        if adversarial:
+            alpha = 0.5 * torch.rand(len(x), device=x.device)
+            mixed = decoder(torch.lerp(z.flip(0), z, alpha[:, None].to(z)))
+            loss = loss + settings.lam * critic(mixed).square().mean()
+    codes = z.float()
+    prior = torch.randn_like(codes)
+    loss = loss + penalty.lam * penalty(codes, prior)
 
     def for_critic() -> Tensor:
-        terms = list(penalty.critic_losses(z.detach(), prior).values())
+        terms = list(penalty.critic_losses(codes.detach(), prior).values())
         if adversarial:
-            unmixed = settings.gamma * x + (1 - settings.gamma) * x_hat.detach()
-            terms += [F.mse_loss(critic(mixed.detach()), alpha), critic(unmixed).square().mean()]
+            with cast:
+                unmixed = settings.gamma * x + (1 - settings.gamma) * x_hat.detach()
+                terms += [F.mse_loss(critic(mixed.detach()).float(), alpha), critic(unmixed).square().mean()]
         return torch.stack(terms).sum()
 
     return loss, for_critic
@@ -252,8 +276,8 @@ def main() -> None:
     cuda = given["device"] != "cpu" and torch.cuda.is_available()
     given["accelerator"] = "gpu" if cuda else "cpu"
     torch.manual_seed(0)
-    side = {"ours": ours, "compiled": ours, "plain": plain, "bare": bare, "pythae": pythae}[given["side"]]
-    side(given, Turns(given["batch"], torch.device("cuda" if cuda else "cpu")))
+    others = {"plain": plain, "bare": bare, "pythae": pythae}
+    others.get(given["side"], ours)(given, Turns(given["batch"], torch.device("cuda" if cuda else "cpu")))
 
 
 if __name__ == "__main__":

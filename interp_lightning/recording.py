@@ -58,7 +58,7 @@ class Recorded:
         for generator in {id(generator): generator for _, generator, _ in self._draws}.values():
             self._reseed(generator)
         for make, generator, numbers in self._draws:
-            numbers.copy_(_pinned(make(generator)), non_blocking=True)
+            numbers.copy_(_pinned(make(generator), numbers.device), non_blocking=True)
         self._replay()
         return [turn.clone() for turn in self._turns]
 
@@ -95,7 +95,7 @@ def aside(work: Callable[[], T]) -> T:
 def record(work: Callable[[], T]) -> tuple[Callable[[], None], T]:
     """Record work without doing it: → what does it as often as it is called, and what it returns, in one place."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # a DataLoader's threads may go on
         result = work()
     return graph.replay, result
 
@@ -107,9 +107,9 @@ def runs_ahead(device: torch.device) -> bool:
 
 def sent(numbers: Tensor, device: torch.device) -> Tensor:
     """Numbers of the host's on a device, which they reach in their turn."""
-    return _pinned(numbers).to(device, non_blocking=True) if runs_ahead(device) else numbers
+    return _pinned(numbers, device).to(device, non_blocking=True) if runs_ahead(device) else numbers
 
 
-def _pinned(numbers: Tensor) -> Tensor:
-    """The same numbers where a GPU can fetch them by itself, if there is one."""
-    return numbers.pin_memory() if torch.cuda.is_available() else numbers
+def _pinned(numbers: Tensor, device: torch.device) -> Tensor:
+    """The same numbers where a device can fetch them by itself, if it can."""
+    return numbers.pin_memory() if device.type == "cuda" else numbers

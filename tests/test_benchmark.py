@@ -4,9 +4,11 @@ import json
 import sys
 
 import pytest
+import recorder
+import torch
 from hydra.errors import MissingConfigException
 
-from interp_lightning import benchmark
+from interp_lightning import benchmark, benchmark_sides, recording
 from interp_lightning.cli import COMMON
 from interp_lightning.errors import ConfigError
 
@@ -14,10 +16,10 @@ SMALL = {"network": "fast", "depth": "2", "latent_dim": "2", "batch": "4", "roun
 SMALL |= {"sides": "ours,plain,bare"}
 
 
-@pytest.mark.parametrize("cell", ["ae×mmd", "acai*gan"])
-def test_every_side_takes_its_turns(cell, tmp_path, capsys):
+@pytest.mark.parametrize(("cell", "precision"), [("ae×mmd", "32-true"), ("acai*gan", "bf16-mixed")])
+def test_every_side_takes_its_turns(cell, precision, tmp_path, capsys):
     out = tmp_path / "it.json"
-    benchmark.work(benchmark.DEFAULTS | COMMON | SMALL | {"cells": cell, "out": str(out)})
+    benchmark.work(benchmark.DEFAULTS | COMMON | SMALL | {"cells": cell, "precision": precision, "out": str(out)})
     (measured,) = json.loads(out.read_text())["cells"]
     assert f"{measured['model']} × {measured['penalty']}" in capsys.readouterr().out
     assert list(measured["sides"]) == ["ours", "plain", "bare"]
@@ -45,7 +47,9 @@ def test_sizes_and_sides_are_to_be_chosen(tmp_path):
         ({"out": "/nowhere/it.json"}, r"`out` \(=/nowhere/it.json\) must be a file in a folder that can be written to"),
         ({"out": "/"}, r"`out` \(=/\) must be a file"),
         ({"depth": "deep"}, r"`depth` \(=deep\) must be integers, separated by commas, such as 16"),
-        ({"sides": "theirs"}, r"`sides` \(='theirs'\) must be one of: ours, compiled, plain, bare, pythae"),
+        ({"sides": "theirs"}, r"`sides` \(='theirs'\) must be one of: ours, compiled, recorded, plain, bare, pythae"),
+        ({"sides": "ours,recorded"}, r"`sides` \(=recorded\) wants an NVIDIA GPU"),
+        ({"precision": "8"}, r"`precision` \(='8'\) must be one of: 32-true, bf16-mixed"),
         ({"rounds": 0}, r"`rounds` \(=0\) must be an integer ≥ 1"),
         (
             {"pythae": sys.executable, "cells": "ae×mmd", "sides": "pythae"},
@@ -61,3 +65,20 @@ def test_bad_settings(settings, message, tmp_path):
 def test_an_unknown_cell():
     with pytest.raises(MissingConfigException, match="Could not find 'penalty/nothing'"):
         benchmark.work(benchmark.DEFAULTS | COMMON | SMALL | {"cells": "ae×nothing"})
+
+
+def test_the_bare_loop_on_a_gpu_is_recorded(monkeypatch):
+    """As far as a CPU can tell: the same work, on other images each time."""
+    monkeypatch.setattr(recording, "record", recorder.record)
+    monkeypatch.setattr(recording, "aside", lambda work: work())
+    weight, seen = torch.ones(1), []
+
+    def step(items: torch.Tensor) -> None:
+        weight.mul_(items.sum())
+
+    recorded = benchmark_sides._recorded(step, torch.tensor([1, 1]))
+    assert weight == 2**recording.WARM_UP
+    for items in ([1, 2], [2, 3]):
+        recorded(torch.tensor(items))
+        seen.append(weight.item())
+    assert seen == [8 * 3, 8 * 3 * 5]

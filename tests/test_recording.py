@@ -50,16 +50,20 @@ def model_of(kind: str, penalty: str, **kwargs: Any) -> Autoencoder:
     return small_model(KINDS[kind], penalty=PENALTIES[penalty](), optimizer=optimizer, schedule=schedule, **kwargs)
 
 
-def train(model: Autoencoder, *callbacks: L.Callback, every: int = 100, broken: int = 0) -> L.Trainer:
+def train(model: Autoencoder, *callbacks: L.Callback, every: int = 100, broken: int = 0, **options: Any) -> L.Trainer:
     """Train on a few batches; the images of the broken one, from 1, are no numbers."""
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(BATCHES, BATCH, *IMAGE_SHAPE, generator=generator) * 2 - 1
     if broken:
         images[broken - 1] = torch.nan
-    trainer = L.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, log_every_n_steps=every, callbacks=list(callbacks),
-    )  # fmt: skip
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    options = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "log_every_n_steps": every} | quiet | options
+    trainer = L.Trainer(callbacks=list(callbacks), **options)
     trainer.fit(model, DataLoader(TensorDataset(images.flatten(0, 1), torch.zeros(BATCHES * BATCH)), batch_size=BATCH))
     return trainer
 
@@ -225,3 +229,70 @@ def test_a_batch_of_another_size_is_not_replayed(emulated):
     assert sums == [i * n for i, n in enumerate(sizes)]
     assert done == [8, 8, 8, 8, 5]  # to warm up, to record, and the one of another size
     assert len(counted) == 2
+
+
+@pytest.fixture
+def exact(monkeypatch) -> None:
+    """The same kernels each time, and no TF32."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+class Refusing(L.Callback):
+    """Lets torch refuse to wait for the GPU in training steps, as long as nothing is logged."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        torch.cuda.set_sync_debug_mode("default" if trainer.is_last_batch else "error")
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def on_a_gpu(test: Any) -> Any:
+    return pytest.mark.gpu(pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")(test))
+
+
+@on_a_gpu
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize(("kind", "penalty"), [(kind, penalty) for kind in KINDS for penalty in PENALTIES])
+def test_steps_on_a_gpu_wait_for_nothing_and_can_be_recorded(kind, penalty, precision, exact):
+    one, other = model_of(kind, penalty), model_of(kind, penalty)
+    other.cuda_graphs = True
+    waits = train(one, Refusing(), precision=precision, accelerator="gpu")
+    recorded = train(other, precision=precision, accelerator="gpu")
+    torch.testing.assert_close(other.state_dict(), one.state_dict(), rtol=0, atol=1e-5)
+    assert recorded.global_step == waits.global_step
+
+
+@on_a_gpu
+@pytest.mark.parametrize(("kind", "penalty"), [(kind, penalty) for kind in KINDS for penalty in PENALTIES])
+def test_a_gpu_does_what_a_cpu_does(kind, penalty, exact):
+    losses = []
+    for device in ("cpu", "gpu"):
+        trainer = train(model_of(kind, penalty), accelerator=device)
+        losses.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2, abs=1e-4)
+
+
+@on_a_gpu
+@pytest.mark.parametrize("guard", ["stop", "skip"])
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_gpu_leaves_out_a_broken_batch(guard, graphs):
+    model = model_of("acai", "wasserstein", guard=guard)
+    model.cuda_graphs = graphs
+    if guard == "stop":
+        with pytest.raises(Diverged, match="at batch 7 "):
+            train(model, broken=7, accelerator="gpu")
+    else:
+        train(model, broken=7, accelerator="gpu")
+        assert model.guard.skipped == 2
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+@on_a_gpu
+def test_what_waits_for_the_gpu_is_not_recorded():
+    model = model_of("ae", "none")
+    losses, model.cuda_graphs = model.autoencoder_losses, True
+    model.autoencoder_losses = lambda p: {name: loss * (1 + 0 * loss.item()) for name, loss in losses(p).items()}
+    with pytest.raises(ConfigError, match=r"`cuda_graphs` \(=true\)"):
+        train(model, accelerator="gpu")
