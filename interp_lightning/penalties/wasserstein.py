@@ -58,7 +58,7 @@ class Wasserstein(Penalty):
         # float64: the three traces cancel when the distributions are close.
         z = z.double()
         finite = z.isfinite().all()  # stays on its device: to look at it the host would have to wait
-        usable = torch.where(finite, z, 0.0)  # an SVD would not survive other codes, nor what is remembered
+        usable = z.masked_fill(~finite, 0.0)  # an SVD would not survive other codes, nor what is remembered
         population, known = usable, torch.ones_like(usable[:, :1])
         if remember := self.training and self.queue_size > 0:
             self._make_room(usable)
@@ -77,7 +77,7 @@ class Wasserstein(Penalty):
             self.queue.copy_(torch.where(finite, population.detach()[n:], self.queue))
             self.known.copy_(torch.where(finite, known[n:], self.known))
             value = value + (total / n - 1) * (value - value.detach())  # the same value, total/n times the gradient
-        return value + z.sum() * torch.where(finite, 0.0, torch.nan)
+        return value + z.sum() * torch.zeros_like(value).masked_fill(~finite, torch.nan)
 
     def prior(self, noise: Tensor) -> Tensor:
         self._check_dimension(noise.shape[1])
