@@ -57,6 +57,8 @@ def run(cfg: DictConfig) -> None:
     prepare_cpu(cfg.threads)
     # Lightning 2.6 looks at its batches in a way that torch 2.14 calls deprecated; nothing a user could do.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # The batches before a recording are not recorded.
+    warnings.filterwarnings("ignore", message=".*step\\(\\) is running without CUDA graph capture")
     # Going on in a run's own folder is what ckpt_path=last is for.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))

@@ -8,7 +8,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 
 from interp_lightning.errors import Diverged
 
@@ -75,17 +75,21 @@ class Guard:
             for name, loss in zip(turn.losses, losses, strict=True)
             if not math.isfinite(loss)
         ]
-        what = f"{' and '.join(broken) or f'the gradient of the {turn.player}'} at batch {batch:,}"
+        what = f"{' and '.join(broken) or f'the gradient of the {turn.player}'} at batch {batch:,} "
+        what += "are no finite numbers" if len(broken) > 1 else "is no finite number"
         if self.mode == "stop":
             raise Diverged(
-                f"training has diverged: {what} is no finite number; the run's checkpoints are from before: go on from "
+                f"training has diverged: {what}; the run's checkpoints are from before: go on from "
                 "one by ckpt_path=… with a smaller optimizer.lr or λ, or leave such steps out by guard=skip"
             )
         self.skipped += 1
         if self.skipped in (1, 10, 100) or self.skipped % 1_000 == 0:
-            log.warning(f"Step left out, number {self.skipped:,}: {what} is no finite number")
+            log.warning(f"Step left out, number {self.skipped:,}: {what}")
 
 
 def skips_by_itself(optimizer: Optimizer) -> bool:
-    """Whether an optimizer leaves out a step if its `found_inf`, a tensor on its device, is 1, as torch.amp has it."""
-    return getattr(optimizer, "_step_supports_amp_scaling", False)
+    """Whether an optimizer leaves out a step if its `found_inf`, a tensor on its device, is 1, as torch.amp has it.
+
+    A fused SGD is said to, but after a first step that it left out its momentum is whatever was in memory.
+    """
+    return isinstance(optimizer, Adam) and getattr(optimizer, "_step_supports_amp_scaling", False)

@@ -58,14 +58,15 @@ def check_devices(settings: DictConfig) -> None:
 def check_recording(trainer: L.Trainer, optimizer: Optimizer) -> None:
     """Raise ConfigError if training steps with such an optimizer cannot be recorded as CUDA graphs."""
     if not isinstance(trainer.accelerator, CUDAAccelerator) or trainer.world_size > 1:
-        raise ConfigError("`cuda_graphs` (=true) wants one NVIDIA GPU; use trainer=gpu, or leave it out")
+        way_out = "use trainer=gpu" if torch.cuda.is_available() else "torch sees none here"
+        raise ConfigError(f"`cuda_graphs` (=true) wants one NVIDIA GPU; {way_out}, or leave it out")
     if trainer.precision == "16-mixed":
         raise ConfigError(
             "`cuda_graphs` (=true) and `trainer.precision` (=16-mixed) do not go together, as its scaler waits for the "
             "GPU; use bf16-mixed or 32-true"
         )
     if not skips_by_itself(optimizer):
-        raise ConfigError("`cuda_graphs` (=true) wants a fused optimizer; use optimizer.fused=true, or leave it out")
+        raise ConfigError("`cuda_graphs` (=true) wants a fused Adam or AdamW; use optimizer=adam, or leave it out")
 
 
 def check_processes(trainer: L.Trainer) -> None:

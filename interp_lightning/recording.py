@@ -1,6 +1,7 @@
 """Training steps that keep a GPU busy: the host does not wait for it, and can launch each step as a whole."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -63,7 +64,7 @@ class Recorded:
         return [turn.clone() for turn in self._turns]
 
     def draw(self, make: Callable[[torch.Generator], Tensor], generator: torch.Generator, device: Any) -> Tensor:
-        """Where, on the device, each replay finds what `make` makes for it."""
+        """A place on the device that is filled with what `make` makes before each replay."""
         numbers = torch.empty_like(make(generator), device=device)
         self._draws.append((make, generator, numbers))
         return numbers
@@ -71,25 +72,34 @@ class Recorded:
     def _record(self, x: Tensor) -> None:
         self._x = x.clone()
         self.under_way = True
+        # trainer.deterministic has new memory filled, with each replay anew, also the places of random numbers.
+        memory: Any = torch.utils.deterministic
+        fills, memory.fill_uninitialized_memory = memory.fill_uninitialized_memory, False
         try:
             self._replay, self._turns = record(lambda: self._step(self._x))
         except RuntimeError as error:
             raise ConfigError(
-                f"`cuda_graphs` (=true) cannot record these training steps: {str(error).splitlines()[0]}; nothing in "
-                "them may wait for the GPU or be copied to it; or use cuda_graphs=false"
+                f"`cuda_graphs` (=true) cannot record these training steps: {_first_line(error)}; nothing in them may "
+                "wait for the GPU or be copied to it; or use cuda_graphs=false"
             ) from error
         finally:
             self.under_way = False
+            memory.fill_uninitialized_memory = fills
 
 
 def aside(work: Callable[[], T]) -> T:
     """Do work on a stream of its own, as what is to be recorded must be warmed up."""
-    stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+    stream, current = _side_stream(), torch.cuda.current_stream()
     stream.wait_stream(current)
     with torch.cuda.stream(stream):
         result = work()
     current.wait_stream(stream)
     return result
+
+
+@cache
+def _side_stream() -> torch.cuda.Stream:
+    return torch.cuda.Stream()
 
 
 def record(work: Callable[[], T]) -> tuple[Callable[[], None], T]:
@@ -102,14 +112,21 @@ def record(work: Callable[[], T]) -> tuple[Callable[[], None], T]:
 
 def runs_ahead(device: torch.device) -> bool:
     """Whether the host goes on while a device computes; to look at any number, it then has to wait."""
-    return device.type != "cpu"
+    return device.type == "cuda"
 
 
 def sent(numbers: Tensor, device: torch.device) -> Tensor:
     """Numbers of the host's on a device, which they reach in their turn."""
-    return _pinned(numbers, device).to(device, non_blocking=True) if runs_ahead(device) else numbers
+    return _pinned(numbers, device).to(device, non_blocking=runs_ahead(device))
 
 
 def _pinned(numbers: Tensor, device: torch.device) -> Tensor:
-    """The same numbers where a device can fetch them by itself, if it can."""
+    """The same numbers where a GPU can fetch them by itself, if they are for one."""
     return numbers.pin_memory() if device.type == "cuda" else numbers
+
+
+def _first_line(error: BaseException) -> str:
+    """What went wrong first: ending a recording that has failed is an error of its own."""
+    while isinstance(error.__context__, RuntimeError):
+        error = error.__context__
+    return str(error).splitlines()[0]

@@ -1,6 +1,7 @@
 """Shared by all tests: composed configurations, runs in this process, small models."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -119,6 +120,7 @@ def invoke(tmp_path: Path) -> Callable[..., tuple[int, str]]:
                 output = os.open("output", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
                 os.dup2(output, 1)
                 os.dup2(output, 2)
+                signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if the tests run in a background
                 sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
                 sys.argv = ["interp_lightning", *arguments]
                 cli.TRACEBACK = program.TRACEBACK = "debug=true" in arguments

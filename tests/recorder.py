@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils import deterministic
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -31,7 +32,8 @@ class Recording(TorchDispatchMode):
         for tensor in tensors([args[i] for i in written if i < len(args)], [kwargs[n] for n in names if n in kwargs]):
             self.overwritten.append((tensor, tensor.clone()))
         result = func(*args, **kwargs)
-        if "empty" not in func.overloadpacket.__name__:  # which computes nothing
+        fills = torch.are_deterministic_algorithms_enabled() and deterministic.fill_uninitialized_memory
+        if "empty" not in func.overloadpacket.__name__ or fills:  # which computes nothing otherwise
             self.done.append((func, args, kwargs, result))
         return result
 

@@ -504,9 +504,9 @@ def test_a_data_set_says_what_it_is():
 def test_reading_ahead_does_not_count(numbers):
     loader = TrainingLoader(OnDisk(Slow(numbers)), 10, seed=0, rank=0, world_size=1)
     seen = [labels.tolist() for (_, labels), _ in zip(loader, range(3), strict=False)]
-    assert loader.state_dict() == {"current_epoch": 0, "next_batch": 4}  # zip has asked for a fourth
+    assert loader.state_dict() == {"current_epoch": 0, "next_batch": 4, "over": False}  # zip has asked for a fourth
     resumed = TrainingLoader(OnDisk(Slow(numbers)), 10, seed=0, rank=0, world_size=1)
-    resumed.load_state_dict({"current_epoch": 0, "next_batch": 3})
+    resumed.load_state_dict({"current_epoch": 0, "next_batch": 3, "over": False})
     seen += [labels.tolist() for _, labels in resumed]
     assert seen == [labels.tolist() for _, labels in TrainingLoader(numbers, 10, 0, 0, 1)]
 

@@ -129,10 +129,10 @@ def test_gpus_that_there_are_not(options, there, message, configure, monkeypatch
 @pytest.mark.parametrize(
     ("settings", "fused", "message"),
     [
-        ({"accelerator": CPUAccelerator()}, True, r"wants one NVIDIA GPU; use trainer=gpu"),
+        ({"accelerator": CPUAccelerator()}, True, r"wants one NVIDIA GPU; (use trainer=gpu|torch sees none here), or"),
         ({"world_size": 2}, True, r"wants one NVIDIA GPU"),
         ({"precision": "16-mixed"}, True, r"`trainer.precision` \(=16-mixed\) do not go together.*use bf16-mixed"),
-        ({}, False, r"wants a fused optimizer; use optimizer.fused=true"),
+        ({}, False, r"wants a fused Adam or AdamW; use optimizer=adam, or"),
     ],
 )
 def test_steps_that_cannot_be_recorded(settings, fused, message):

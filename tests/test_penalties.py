@@ -235,7 +235,15 @@ def test_w2_of_a_queue_that_is_not_full_is_that_of_the_codes_seen():
     longer.load_state_dict(penalty.state_dict())
     shorter = Wasserstein(1.0, queue=5)
     shorter.load_state_dict(penalty.state_dict())
+    without = Wasserstein(1.0, queue=0)
+    without.load_state_dict(penalty.state_dict())
+    assert len(without.get_extra_state()) == 0
+    state = penalty.state_dict()
+    same = Wasserstein(1.0, queue=12)
+    same.load_state_dict(state)
     z = codes(4, 3, 9)
+    same(z, z)
+    assert torch.equal(state["_extra_state"], torch.cat(batches))  # which is not same's to change
     torch.testing.assert_close(longer(z, z), penalty(z, z))
     torch.testing.assert_close(shorter(z, z), Wasserstein(1.0)(torch.cat([batches[1][-1:], batches[2], z]), z))
 

@@ -1,5 +1,6 @@
 """Training steps that do not wait for a GPU, and recorded ones: the same steps, as far as a CPU can tell."""
 
+import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from interp_lightning import recording
+from interp_lightning.cli import explain
 from interp_lightning.errors import ConfigError, Diverged
 from interp_lightning.guard import Turn
 from interp_lightning.models.base import Autoencoder
@@ -199,6 +201,38 @@ def test_nothing_is_saved_of_what_nobody_has_looked_at(graphs, emulated, tmp_pat
     assert not (tmp_path / "late.ckpt").exists()
 
 
+def test_a_first_step_that_a_fused_sgd_leaves_out(ahead):
+    """It would leave its momentum uninitialised, so that the host has to wait."""
+    models = [model_of("ae", "none", guard="skip") for _ in range(2)]
+    for model, fused in zip(models, (True, False), strict=True):
+        model.optimizer = lambda groups, fused=fused: torch.optim.SGD(groups, lr=1e-3, momentum=0.9, fused=fused)
+        train(model, broken=1)
+        assert model.guard.skipped == 1
+    torch.testing.assert_close(models[0].state_dict(), models[1].state_dict())
+
+
+@pytest.mark.parametrize("rate", [1, 1.0])
+def test_learning_rates_may_be_integers(rate, emulated):
+    model = model_of("ae", "none", guard="skip")
+    model.cuda_graphs = True
+    model.optimizer = lambda groups: torch.optim.Adam(groups, lr=rate, fused=True)
+    trainer = train(model)
+    assert float(trainer.optimizers[0].param_groups[0]["lr"]) == pytest.approx(0.55)
+
+
+def test_deterministic_training_can_be_recorded(emulated):
+    """It has new memory filled, which a replay must not do to what was sent there."""
+    one, other = model_of("acai", "mmd"), model_of("acai", "mmd")
+    other.cuda_graphs = True
+    try:
+        for model in (one, other):
+            train(model, deterministic="warn")
+        assert torch.utils.deterministic.fill_uninitialized_memory
+    finally:
+        torch.use_deterministic_algorithms(False)
+    torch.testing.assert_close(other.state_dict(), one.state_dict(), rtol=0, atol=1e-6)
+
+
 def test_optimizers_that_cannot_leave_out_steps_are_waited_for(ahead):
     model = model_of("ae", "none", guard="skip")
     model.optimizer = lambda groups: torch.optim.Adagrad(groups, lr=1e-3, foreach=True)
@@ -293,8 +327,20 @@ def test_a_gpu_leaves_out_a_broken_batch(guard, graphs):
 
 @on_a_gpu
 def test_what_waits_for_the_gpu_is_not_recorded():
+    """In a process of its own, as CUDA is of no use any more after a recording that has failed."""
+    context = multiprocessing.get_context("spawn")
+    said, saying = context.Pipe(duplex=False)
+    process = context.Process(target=wait_in_a_recording, args=(saying,))
+    process.start()
+    assert "`cuda_graphs` (=true) cannot record these training steps: " in said.recv()
+    process.join()
+
+
+def wait_in_a_recording(saying: Any) -> None:
     model = model_of("ae", "none")
     losses, model.cuda_graphs = model.autoencoder_losses, True
     model.autoencoder_losses = lambda p: {name: loss * (1 + 0 * loss.item()) for name, loss in losses(p).items()}
-    with pytest.raises(ConfigError, match=r"`cuda_graphs` \(=true\)"):
+    try:
         train(model, accelerator="gpu")
+    except BaseException as error:
+        saying.send(explain(error) or repr(error))

@@ -66,6 +66,17 @@ def test_stopped_by_a_signal_and_continued(number, launch, at_batch):
     same_end(launch(*options, "ckpt_path=last", folder="broken"), straight)
 
 
+@pytest.mark.parametrize("limit", ["5", "0.3"])
+@pytest.mark.parametrize("number", [2, 5])
+def test_stopped_in_epochs_that_are_cut_short(limit, number, launch, at_batch):
+    options = [*OPTIONS, f"trainer.limit_train_batches={limit}"]
+    straight = launch(*options, folder="straight")
+    at_batch(number, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        launch(*options, folder="broken")
+    same_end(launch(*options, "ckpt_path=last", folder="broken"), straight)
+
+
 @pytest.mark.parametrize(("model", "penalty"), CELLS)
 def test_every_cell_stopped_in_the_middle_of_an_epoch(model, penalty, launch, at_batch):
     options = [*OPTIONS, f"model={model}", f"penalty={penalty}"]

@@ -110,11 +110,18 @@ class OnDisk(Source):
 
 
 class TrainingLoader:
-    """An epoch of full batches, each sliced for this rank. Its state is where in which epoch it stands."""
+    """An epoch of full batches, each sliced for this rank. Its state is where in which epoch it stands.
 
-    def __init__(self, source: Source, batch_size: int, seed: int, rank: int, world_size: int) -> None:
+    Args:
+        limit: the share of an epoch's batches, or their number, after which whoever iterates goes on to the next.
+    """
+
+    def __init__(
+        self, source: Source, batch_size: int, seed: int, rank: int, world_size: int, limit: float = 1.0
+    ) -> None:
         self.source, self.batch_size, self.seed = source, batch_size, seed
         self.rank, self.world_size = rank, world_size
+        self.limit = int(limit * len(self)) if isinstance(limit, float) else min(limit, len(self))
         self.current_epoch, self.next_batch = -1, 0
         self.resuming = False
 
@@ -133,12 +140,13 @@ class TrainingLoader:
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        return {"current_epoch": self.current_epoch, "next_batch": self.next_batch}
+        over = self.next_batch >= self.limit
+        return {"current_epoch": self.current_epoch, "next_batch": self.next_batch, "over": over}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.current_epoch, self.next_batch = state["current_epoch"], state["next_batch"]
         # A finished epoch has nothing left to resume: the next iteration starts a new one.
-        self.resuming = self.next_batch < len(self)
+        self.resuming = not state["over"]
 
 
 class EvaluationLoader:
@@ -227,7 +235,8 @@ class ImageData(L.LightningDataModule, ABC):
         return self._split(2)
 
     def train_dataloader(self) -> TrainingLoader:
-        return TrainingLoader(self._there(self.train), self.batch_size, self.seed, *self._place())
+        limit = 1.0 if self.trainer is None else self.trainer.limit_train_batches
+        return TrainingLoader(self._there(self.train), self.batch_size, self.seed, *self._place(), limit)
 
     def val_dataloader(self) -> EvaluationLoader:
         return EvaluationLoader(self._there(self.val), *self._place())

@@ -202,7 +202,7 @@ class Autoencoder(L.LightningModule, ABC):
             for group, own in zip(optimizer.param_groups, groups, strict=True):
                 group.update(own)
                 if self.cuda_graphs:
-                    group |= {"capturable": True, "lr": torch.tensor(group["lr"], device=self.device)}
+                    group |= {"capturable": True, "lr": torch.tensor(float(group["lr"]), device=self.device)}
         self.guard.start(self.device)
         self._recorded = Recorded(self._take_turns, self._seeded, self._count_steps) if self.cuda_graphs else None
 

@@ -97,15 +97,15 @@ class Wasserstein(Penalty):
         return self.queue[self.known.flatten() > 0]
 
     def set_extra_state(self, state: Tensor) -> None:
-        self.queue, self.known = state, state.new_ones(len(state), 1)
+        self.queue = state[max(0, len(state) - self.queue_size) :].clone()
+        self.known = state.new_ones(len(self.queue), 1)
 
     def _make_room(self, z: Tensor) -> None:
         """Have as many rows to remember codes like z in as there are to be, zeros where there are no codes yet."""
         if len(self.queue) != self.queue_size or self.queue.device != z.device:
-            queue, known = (old[-self.queue_size :].to(z) for old in (self.queue, self.known))
-            missing = self.queue_size - len(queue)
-            self.queue = torch.cat([z.new_zeros(missing, z.shape[1]), queue.reshape(-1, z.shape[1])])
-            self.known = torch.cat([z.new_zeros(missing, 1), known.reshape(-1, 1)])
+            missing = self.queue_size - len(self.queue)
+            self.queue = torch.cat([z.new_zeros(missing, z.shape[1]), self.queue.to(z).reshape(-1, z.shape[1])])
+            self.known = torch.cat([z.new_zeros(missing, 1), self.known.to(z).reshape(-1, 1)])
 
     def _check_shapes(self, n: int, d: int) -> None:
         check_integer("data.batch_size", n, least=2, way_out="W2 needs the covariance of a batch of codes")
