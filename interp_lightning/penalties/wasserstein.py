@@ -13,7 +13,7 @@ from interp_lightning.penalties.base import Penalty
 from interp_lightning.rules import check_integer
 from interp_lightning.settings import check
 
-LEAST = 1e-7  # singular value, over the root of the sum of their squares, that `polar_factor` still sees: float32's own
+LEAST = 1e-7  # singular value, as a share of the root of the sum of all squares, that `polar_factor` still sees
 
 
 class Wasserstein(Penalty):
@@ -128,9 +128,9 @@ def nuclear_norm(a: Tensor) -> Tensor:
 def polar_factor(a: Tensor) -> Tensor:
     """U Vᵀ of a = U S Vᵀ, (N, d) → (N, d), by products of matrices only; directions without extent get less than 1.
 
-    X ← ρ/2 · X (3 − ρ² Xᵀ X), the Newton–Schulz iteration, takes singular values to 1. With all of them in [l, 1], the
-    best is ρ² = 3/(1 + l + l²) (Chen and Chow 2014, https://www.mcs.anl.gov/papers/P5059-0114.pdf, section 3): each
-    step multiplies small ones by 2.6, and as l is known beforehand, so is the number of steps.
+    X ← ρ/2 · X (3 − ρ² Xᵀ X), the Newton–Schulz iteration, takes singular values to 1. If they lie in [l, 1], the best
+    is ρ² = 3/(1 + l + l²), with which l and 1 go to the same value (Chen and Chow 2014, "A stable scaling of
+    Newton–Schulz"). Each step multiplies small ones by 2.6; l is known beforehand, so there are always 22 steps.
     """
     x = a / a.norm().clamp_min(torch.finfo(a.dtype).tiny)
     if wide := a.shape[0] < a.shape[1]:
