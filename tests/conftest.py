@@ -32,6 +32,8 @@ settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
 torch.set_num_threads(1)  # as in a run
+# Shells have what runs in their background ignore it, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 IMAGE_SHAPE = (1, 32, 32)
 TINY = [
@@ -120,7 +122,6 @@ def invoke(tmp_path: Path) -> Callable[..., tuple[int, str]]:
                 output = os.open("output", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
                 os.dup2(output, 1)
                 os.dup2(output, 2)
-                signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if the tests run in a background
                 sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
                 sys.argv = ["interp_lightning", *arguments]
                 cli.TRACEBACK = program.TRACEBACK = "debug=true" in arguments
