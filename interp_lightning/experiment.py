@@ -70,13 +70,13 @@ def run(cfg: DictConfig) -> None:
     model.check(data.batch_size)
     if cfg.compile:
         compile_networks(model)
-    try_optimizer(model)
+    optimizer = try_optimizer(model)
     evaluation: Evaluation = instantiate(cfg.metrics)
     checkpoint = find_checkpoint(cfg.ckpt_path, folder, config)
     recorder = Recorder(folder / "figures")
     trainer = build_trainer(cfg, data, folder, recorder, checkpoint)
     if cfg.cuda_graphs:
-        check_recording(trainer, model.optimizer([torch.nn.Parameter(torch.zeros(1))]))
+        check_recording(trainer, optimizer)
         model.cuda_graphs = True
 
     data = load_data(data)
@@ -154,16 +154,18 @@ def ending_together(trainer: L.Trainer) -> Iterator[None]:
             del os.environ[FIRST]
 
 
-def try_optimizer(model: Autoencoder) -> None:
-    """Raise ConfigError if the optimizer's settings do not go together, which some show at their first step only."""
+def try_optimizer(model: Autoencoder) -> torch.optim.Optimizer:
+    """An optimizer like the model's; raises ConfigError if its settings do not fit, which some show at a step only."""
     try:
         model.configure_optimizers()
         number = torch.nn.Parameter(torch.zeros(1))
         number.grad = torch.zeros(1)
-        model.optimizer([number]).step()
+        optimizer = model.optimizer([number])
+        optimizer.step()
     except (ValueError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"`optimizer` cannot be set up: {reason}; --cfg job prints its settings") from error
+    return optimizer
 
 
 def check_batches(trainer: L.Trainer, data: ImageData, checkpoint: "Checkpoint | None") -> None:

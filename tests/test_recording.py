@@ -8,29 +8,23 @@ import lightning as L
 import pytest
 import recorder
 import torch
-from conftest import ACAI, AE, IMAGE_SHAPE, small_model
+from conftest import CELLS, IMAGE_SHAPE
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from interp_lightning import recording
-from interp_lightning.cli import explain
+from interp_lightning.cli import CONF, explain
+from interp_lightning.data.digits import Digits
 from interp_lightning.errors import ConfigError, Diverged
 from interp_lightning.guard import Turn
 from interp_lightning.models.base import Autoencoder
-from interp_lightning.penalties.gan import GAN
-from interp_lightning.penalties.mmd import MMD
-from interp_lightning.penalties.none import NoPenalty
-from interp_lightning.penalties.wasserstein import Wasserstein
+from interp_lightning.runs import build_model
 
 BATCH, BATCHES = 8, 10
-PENALTIES = {
-    "none": NoPenalty,
-    "gan": lambda: GAN(1.0, width=8, depth=2, lr=1e-3),
-    "mmd": lambda: MMD(1.0),
-    "wasserstein": lambda: Wasserstein(1.0, queue=20),
-}
-KINDS = {"ae": AE, "acai": ACAI}
+SETTINGS = {"gan": ["penalty.lr=0.001"], "wasserstein": ["penalty.queue=20"]}  # where the defaults would show less
 
 
 @pytest.fixture
@@ -45,11 +39,15 @@ def emulated(ahead, monkeypatch) -> None:
     monkeypatch.setattr(recording, "aside", lambda work: work())
 
 
-def model_of(kind: str, penalty: str, **kwargs: Any) -> Autoencoder:
-    optimizer = lambda groups: torch.optim.Adam(groups, lr=3e-3, fused=True)  # noqa: E731
-    schedule = lambda epoch, epochs: 1 - epoch / 2  # noqa: E731
+def model_of(kind: str, penalty: str, guard: str = "stop") -> Autoencoder:
+    GlobalHydra.instance().clear()
+    settings = [f"model={kind}", f"penalty={penalty}", f"guard={guard}", "network.depth=2", "latent_dim=4"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", settings + SETTINGS.get(penalty, []))
     torch.manual_seed(0)
-    return small_model(KINDS[kind], penalty=PENALTIES[penalty](), optimizer=optimizer, schedule=schedule, **kwargs)
+    model = build_model(cfg, Digits(BATCH))
+    model.schedule = lambda epoch, epochs: 1 - epoch / 2
+    return model
 
 
 def train(model: Autoencoder, *callbacks: L.Callback, every: int = 100, broken: int = 0, **options: Any) -> L.Trainer:
@@ -101,7 +99,7 @@ class Unwatched(L.Callback):
         pl_module.training_step = watched
 
 
-@pytest.mark.parametrize(("kind", "penalty"), [(kind, penalty) for kind in KINDS for penalty in PENALTIES])
+@pytest.mark.parametrize(("kind", "penalty"), CELLS)
 def test_no_training_step_waits(kind, penalty, ahead):
     unwatched = Unwatched()
     train(model_of(kind, penalty), unwatched)
@@ -117,7 +115,7 @@ def test_it_would_be_noticed(monkeypatch):
         train(model_of("ae", "wasserstein"), Unwatched())
 
 
-@pytest.mark.parametrize(("kind", "penalty"), [(kind, penalty) for kind in KINDS for penalty in PENALTIES])
+@pytest.mark.parametrize(("kind", "penalty"), CELLS)
 def test_recorded_steps_are_the_same_steps(kind, penalty, emulated):
     one, other = model_of(kind, penalty), model_of(kind, penalty)
     other.cuda_graphs = True
@@ -290,7 +288,7 @@ def on_a_gpu(test: Any) -> Any:
 
 @on_a_gpu
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize(("kind", "penalty"), [(kind, penalty) for kind in KINDS for penalty in PENALTIES])
+@pytest.mark.parametrize(("kind", "penalty"), CELLS)
 def test_steps_on_a_gpu_wait_for_nothing_and_can_be_recorded(kind, penalty, precision, exact):
     one, other = model_of(kind, penalty), model_of(kind, penalty)
     other.cuda_graphs = True
@@ -301,7 +299,7 @@ def test_steps_on_a_gpu_wait_for_nothing_and_can_be_recorded(kind, penalty, prec
 
 
 @on_a_gpu
-@pytest.mark.parametrize(("kind", "penalty"), [(kind, penalty) for kind in KINDS for penalty in PENALTIES])
+@pytest.mark.parametrize(("kind", "penalty"), CELLS)
 def test_a_gpu_does_what_a_cpu_does(kind, penalty, exact):
     losses = []
     for device in ("cpu", "gpu"):
