@@ -41,6 +41,19 @@ def gather(local: Tensor) -> Tensor:
     With DDP's averaging this makes the gradient of a function of the global batch the one-device gradient,
     without a factor in the function.
     """
-    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+    if not _several():
         return local
     return _Gather.apply(local)
+
+
+def everywhere(holds: Tensor) -> Tensor:
+    """Whether something holds on all devices: (), 1 or 0 → ()."""
+    if not _several():
+        return holds
+    on_all = holds.float()
+    dist.all_reduce(on_all, dist.ReduceOp.MIN)
+    return on_all.to(holds.dtype)
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

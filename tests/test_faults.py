@@ -142,6 +142,7 @@ def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(small_disk):
 
 DDP = [*TINY, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "metrics.features=null"]
 MINE = '''
+import lightning
 import torch
 from interp_lightning.penalties import Penalty
 
@@ -156,6 +157,14 @@ class Breaks(Penalty):
             self.calls += 1
         one = torch.distributed.is_initialized() and torch.distributed.get_rank() == 1
         return z.square().mean() * (torch.nan if one and self.calls == 3 else 1.0)
+
+
+class Breaks16(Breaks):
+    """The same where gradients are not looked at, as with trainer.precision=16-mixed, which a CPU lacks."""
+
+    def __init__(self, lam):
+        super().__init__(lam)
+        lightning.Trainer.precision = "16-mixed"
 '''
 
 
@@ -164,7 +173,9 @@ def begin(tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
     """Start a command line as a process group of its own."""
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "my_conf" / "penalty").mkdir(parents=True)
-    (tmp_path / "my_conf" / "penalty" / "breaks.yaml").write_text("_target_: mine.Breaks\nlam: 0.1\n")
+    for name in ("Breaks", "Breaks16"):
+        path = tmp_path / "my_conf" / "penalty" / f"{name.lower()}.yaml"
+        path.write_text(f"_target_: mine.{name}\nlam: 0.1\n")
     begun = []
 
     def start(*arguments: str) -> subprocess.Popen:
@@ -298,10 +309,11 @@ def test_a_device_that_is_killed_ends_the_other_with_a_sentence(begin, tmp_path)
     assert all_end(process.pid)
 
 
+@pytest.mark.parametrize("penalty", ["breaks", "breaks16"])
 @pytest.mark.parametrize("guard", ["stop", "skip"])
-def test_a_number_that_breaks_on_one_device_is_everybodys(guard, begin, tmp_path):
+def test_a_number_that_breaks_on_one_device_is_everybodys(guard, penalty, begin, tmp_path):
     process = begin(
-        "--config-dir", "my_conf", *DDP, "penalty=breaks", f"guard={guard}", "trainer.limit_train_batches=6"
+        "--config-dir", "my_conf", *DDP, f"penalty={penalty}", f"guard={guard}", "trainer.limit_train_batches=6"
     )
     _, errors = process.communicate(timeout=120)
     assert all_end(process.pid)

@@ -15,7 +15,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from interp_lightning import __version__, recording
-from interp_lightning.distributed import gather, shard
+from interp_lightning.distributed import everywhere, gather, shard
 from interp_lightning.errors import ConfigError
 from interp_lightning.guard import Guard, Turn, skips_by_itself
 from interp_lightning.interpolation import path
@@ -257,8 +257,8 @@ class Autoencoder(L.LightningModule, ABC):
     def _finite(self, optimizer: LightningOptimizer, losses: Tensor) -> Tensor:
         """Whether all of a gradient is finite: ()."""
         if self.trainer.precision == "16-mixed":  # whose gradients overflow now and then; its scaler leaves those out
-            return losses.isfinite().all()
-        # Gradients, unlike losses, are the same on all devices, so that these decide alike.
+            return everywhere(losses.isfinite().all())
+        # Gradients, unlike losses, are the same on all devices.
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         # The largest of them tells for certain, where squares overflow; but on a CPU it takes nine times as long.
         if not recording.runs_ahead(self.device) and (finite := get_total_norm(gradients, 2.0).isfinite()):
