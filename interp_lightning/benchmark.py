@@ -30,6 +30,8 @@ USAGE = """Measure training steps: this package's loop, the one that one would w
   batch=64,…       images per step
   precision=…      32-true, or bf16-mixed
   sides=ours,…     what to measure, of: ours, compiled, recorded, plain, bare, pythae; all that can be if not given
+  without=…        measure this package also without some of what makes it fast, each by itself: folding, channels_last,
+                   in_place, fused, memory, denormals, data; or all of them
   rounds=7         how often each side takes its turn; the medians are compared
   batches=8        steps in a turn
   pythae=PYTHON    an interpreter that has pythae, to measure its trainer too (for ae×mmd):
@@ -44,6 +46,7 @@ DEFAULTS: Settings = {
     "batch": "64",
     "precision": "32-true",
     "sides": "",
+    "without": "",
     "rounds": 7,
     "batches": 8,
     "pythae": "",
@@ -61,6 +64,16 @@ SIDES = {
     "each step a CUDA graph",
     "pythae": "pythae's BaseTrainer",
 }
+TRICKS = {  # by which this package is fast, and what a side without one of them has instead
+    "folding": "each layer computed by itself",
+    "channels_last": "contiguous tensors",
+    "in_place": "activations in memory of their own",
+    "fused": "Adam not fused",
+    "memory": "memory given back to the system",
+    "denormals": "denormal numbers kept",
+    "data": "images one by one, by a DataLoader",
+}
+WITHOUT = "without "  # so begins the name of such a side
 
 
 class Side:
@@ -115,6 +128,10 @@ def work(settings: Settings) -> None:
     names = settings["sides"].split(",") if settings["sides"] else list(SIDES)
     for name in names:
         check_choice("sides", name, tuple(SIDES))
+    tricks = settings["without"].split(",") if settings["without"] else []
+    for trick in tricks:
+        check_choice("without", trick, ("all", *TRICKS))
+    tricks = list(TRICKS) if "all" in tricks else tricks
     check_choice("precision", settings["precision"], PRECISIONS)
     if "pythae" in names and settings["sides"] and not settings["pythae"]:
         raise ConfigError("`sides` (=pythae) wants an interpreter that has it, by pythae=PYTHON; --help says how")
@@ -125,6 +142,7 @@ def work(settings: Settings) -> None:
         if "recorded" in names and settings["sides"]:
             raise ConfigError("`sides` (=recorded) wants an NVIDIA GPU, which records CUDA graphs; leave it out")
         names = [name for name in names if name != "recorded"]
+    names += [f"{WITHOUT}{trick}" for trick in tricks]
     out = Path(settings["out"])
     if out.is_dir() or not os.access(out.absolute().parent, os.W_OK):
         raise ConfigError(f"`out` (={out}) must be a file in a folder that can be written to")
@@ -208,7 +226,8 @@ def _show(point: dict[str, Any], results: dict[str, dict[str, Any]]) -> None:
         table.add_column(column, justify="right")
     for name, speed in speeds.items():
         ratio = f"{speeds['ours'] / speed:.2f}" if "ours" in speeds else "–"
-        table.add_row(SIDES[name], f"{speed:,.0f}", ratio, f"{results[name]['peak_mib']:,.0f}")
+        what = SIDES.get(name) or f"this package, but {TRICKS[name.removeprefix(WITHOUT)]}"
+        table.add_row(what, f"{speed:,.0f}", ratio, f"{results[name]['peak_mib']:,.0f}")
     Console().print(table)
 
 

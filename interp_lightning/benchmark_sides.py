@@ -12,9 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from interp_lightning import recording
-from interp_lightning.benchmark import configuration
+from interp_lightning import machine, networks, recording
+from interp_lightning.benchmark import WITHOUT, configuration
+from interp_lightning.folding import Folding
 from interp_lightning.machine import prepare_cpu
+
+# What makes this package fast, where it is, and what is put there to see what it is worth.
+REPLACED: dict[str, tuple[object, str, Any]] = {
+    "folding": (Folding, "forward", nn.Sequential.forward),
+    "in_place": (networks, "_leaky_relu", lambda: nn.LeakyReLU(networks.SLOPE)),
+    "memory": (machine, "keep_memory", lambda: None),
+    "denormals": (torch, "set_flush_denormal", lambda flush: None),
+}
 
 IMAGES, SHAPE = 55_000, (1, 32, 32)  # MNIST's number and size; what is on them does not matter
 
@@ -49,6 +58,9 @@ class Turns:
 
 def ours(given: dict[str, Any], turns: Turns) -> None:
     """This package's loop as a run has it, but for validation, checkpoints and pictures, which the others lack."""
+    without = given["side"].removeprefix(WITHOUT)
+    if without in REPLACED:
+        setattr(*REPLACED[without])
     prepare_cpu(given["threads"])
     import tempfile
     from pathlib import Path
@@ -56,7 +68,7 @@ def ours(given: dict[str, Any], turns: Turns) -> None:
     import lightning as L
 
     from interp_lightning.callbacks.recorder import Recorder
-    from interp_lightning.data.base import ImageData, InMemory, Source
+    from interp_lightning.data.base import ImageData, InMemory, OnDisk, Source
     from interp_lightning.experiment import build_trainer
     from interp_lightning.folding import compile_networks
     from interp_lightning.runs import build_model
@@ -67,7 +79,10 @@ def ours(given: dict[str, Any], turns: Turns) -> None:
 
         def load(self) -> tuple[Source, Source, Source]:
             images = torch.randint(0, 256, (IMAGES, *SHAPE), dtype=torch.uint8)
-            part = InMemory(images, torch.zeros(IMAGES, dtype=torch.long))
+            labels = torch.zeros(IMAGES, dtype=torch.long)
+            part: Source = InMemory(images, labels)
+            if without == "data":
+                part = OnDisk(TensorDataset(images, labels), workers=0)  # type: ignore[arg-type]
             return part, part, part
 
     class Clock(L.Callback):
@@ -78,9 +93,12 @@ def ours(given: dict[str, Any], turns: Turns) -> None:
             turns.next()
 
     cfg = configuration(given)
+    cfg.optimizer.fused = without != "fused"
     with tempfile.TemporaryDirectory() as folder:
         data = Noise(given["batch"])
         model = build_model(cfg, data)
+        if without == "channels_last":
+            model.to(memory_format=torch.contiguous_format)
         if given["side"] == "compiled":
             compile_networks(model)
         model.cuda_graphs = given["side"] == "recorded"

@@ -21,13 +21,18 @@ GIB = 2**30
 
 
 def prepare_cpu(threads: int) -> None:
-    """Set up this process's CPU: its threads, its memory, and no time for denormal numbers.
-
-    Without the second, every activation of a training step is fetched from the system and given back to it, page by
-    page: a step of the default network took a quarter more time.
-    """
+    """Set up this process's CPU: its threads, its memory, and no time for denormal numbers."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
+    keep_memory()
+
+
+def keep_memory() -> None:
+    """Let this process keep what memory it has once had.
+
+    Otherwise every activation of a training step is fetched from the system and given back to it, page by page: a step
+    of the default network took a quarter more time.
+    """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, GIB)

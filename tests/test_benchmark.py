@@ -3,14 +3,17 @@
 import json
 import sys
 
+import lightning
 import pytest
 import recorder
 import torch
 from hydra.errors import MissingConfigException
 
-from interp_lightning import benchmark, benchmark_sides, recording
+from interp_lightning import benchmark, benchmark_sides, machine, recording
 from interp_lightning.cli import COMMON
+from interp_lightning.data.base import InMemory
 from interp_lightning.errors import ConfigError
+from interp_lightning.folding import Folding
 
 SMALL = {"network": "fast", "depth": "2", "latent_dim": "2", "batch": "4", "rounds": 2, "batches": 1, "device": "cpu"}
 SMALL |= {"sides": "ours,plain,bare"}
@@ -38,6 +41,47 @@ def test_sizes_and_sides_are_to_be_chosen(tmp_path):
     assert all(list(cell["sides"]) == ["ours"] for cell in measured)
 
 
+def test_what_makes_it_fast_is_measured_one_by_one(tmp_path, capsys):
+    out = tmp_path / "it.json"
+    benchmark.work(
+        benchmark.DEFAULTS | COMMON | SMALL | {"cells": "acai×gan", "sides": "ours", "without": "all", "out": str(out)}
+    )
+    (measured,) = json.loads(out.read_text())["cells"]
+    assert list(measured["sides"]) == ["ours", *(f"without {trick}" for trick in benchmark.TRICKS)]
+    assert "Adam not fused" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("without", ["nothing", *benchmark.TRICKS])
+def test_what_makes_it_fast_is_there_but_for_one(without, monkeypatch):
+    """Of all that makes it fast, exactly what is named is missing."""
+    there = {}
+
+    class Trained(Exception):
+        pass
+
+    def fit(trainer, model, datamodule):
+        layers = {type(layer): layer for layer in model.modules()}
+        weight = next(p for p in model.parameters() if p.dim() == 4 and p.shape[1] > 1)  # of one channel it is both
+        there["folding"] = "forward" in vars(Folding) and Folding.forward is not torch.nn.Sequential.forward
+        there["channels_last"] = weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+        there["in_place"] = layers[torch.nn.LeakyReLU].inplace
+        there["fused"] = model.configure_optimizers()[0].defaults["fused"]
+        there["data"] = isinstance(datamodule.load()[0], InMemory)
+        raise Trained
+
+    for target, name, _ in benchmark_sides.REPLACED.values():
+        monkeypatch.setattr(target, name, getattr(target, name))  # put back in the end
+    monkeypatch.setattr(machine, "keep_memory", lambda: there.update(memory=True))
+    monkeypatch.setattr(torch, "set_flush_denormal", lambda flush: there.update(denormals=flush))
+    monkeypatch.setattr(lightning.Trainer, "fit", fit)
+    there |= {"memory": False, "denormals": False}
+    given = {"model": "ae", "penalty": "none", "network": "fast", "depth": 2, "latent_dim": 2, "batch": 4}
+    given |= {"precision": "32-true", "threads": 1, "accelerator": "cpu"}
+    with pytest.raises(Trained):
+        benchmark_sides.ours(given | {"side": f"without {without}"}, None)
+    assert there == {trick: trick != without for trick in benchmark.TRICKS}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -49,6 +93,7 @@ def test_sizes_and_sides_are_to_be_chosen(tmp_path):
         ({"depth": "deep"}, r"`depth` \(=deep\) must be integers, separated by commas, such as 16"),
         ({"sides": "theirs"}, r"`sides` \(='theirs'\) must be one of: ours, compiled, recorded, plain, bare, pythae"),
         ({"sides": "ours,recorded"}, r"`sides` \(=recorded\) wants an NVIDIA GPU"),
+        ({"without": "all,tricks"}, r"`without` \(='tricks'\) must be one of: all, folding, "),
         ({"precision": "8"}, r"`precision` \(='8'\) must be one of: 32-true, bf16-mixed"),
         ({"rounds": 0}, r"`rounds` \(=0\) must be an integer ≥ 1"),
         (
