@@ -29,9 +29,10 @@ USAGE = """Measure training steps: this package's loop, the one that one would w
   latent_dim=32,…  numbers per code
   batch=64,…       images per step
   precision=…      32-true, or bf16-mixed
-  sides=ours,…     what to measure, of: ours, compiled, recorded, plain, bare, pythae; all that can be if not given
-  without=…        measure this package also without some of what makes it fast, each by itself: folding, channels_last,
-                   in_place, fused, memory, denormals, data; or all of them
+  sides=ours,…     what to measure, of: ours (with which the others are compared), compiled, recorded, plain, bare,
+                   pythae; all that can be if not given; each is a process that takes a gigabyte of memory
+  without=…        further sides, this package without one of what makes it fast each: folding, channels_last, in_place,
+                   fused, memory, denormals, data; or all
   rounds=7         how often each side takes its turn; the medians are compared
   batches=8        steps in a turn
   pythae=PYTHON    an interpreter that has pythae, to measure its trainer too (for ae×mmd):
@@ -113,6 +114,7 @@ class Side:
         if not answer:
             _, errors = self._process.communicate()
             reason = errors.strip().splitlines()[-1] if errors.strip() else f"exit status {self._process.returncode}"
+            reason = reason.removeprefix(f"{ConfigError.__module__}.{ConfigError.__name__}: ")
             raise ConfigError(f"the side `{self.name}` of the benchmark has ended: {reason}")
         return json.loads(answer)
 
@@ -122,13 +124,13 @@ def work(settings: Settings) -> None:
     for key in ("rounds", "batches", "threads"):
         check_integer(key, settings[key], least=1)
     lists = {key: _integers(key, settings[key], least) for key, least in LISTS.items()}
-    cells = [cell.replace("*", "×").split("×") for cell in settings["cells"].split(",")]
+    cells = [cell.split("×") for cell in _names(settings["cells"].replace("*", "×"))]
     if any(len(cell) != 2 for cell in cells):
         raise ConfigError(f"`cells` (={settings['cells']}) must be model×penalty, separated by commas, such as ae×mmd")
-    names = settings["sides"].split(",") if settings["sides"] else list(SIDES)
+    names = _names(settings["sides"]) or list(SIDES)
     for name in names:
         check_choice("sides", name, tuple(SIDES))
-    tricks = settings["without"].split(",") if settings["without"] else []
+    tricks = _names(settings["without"])
     for trick in tricks:
         check_choice("without", trick, ("all", *TRICKS))
     tricks = list(TRICKS) if "all" in tricks else tricks
@@ -173,10 +175,15 @@ def configuration(given: dict[str, Any]) -> DictConfig:
         return compose("config", overrides)
 
 
+def _names(text: str) -> list[str]:
+    """What is separated by commas, each once."""
+    return list(dict.fromkeys(text.split(","))) if text else []
+
+
 def _integers(key: str, text: str, least: int) -> list[int]:
     """Numbers separated by commas."""
     try:
-        return [check_integer(key, int(each), least=least) for each in text.split(",")]
+        return [check_integer(key, int(each), least=least) for each in _names(text)]
     except ValueError as error:
         if isinstance(error, ConfigError):
             raise

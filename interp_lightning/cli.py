@@ -168,8 +168,8 @@ def explain(error: BaseException) -> str | None:
         return "hydra/launcher=submitit_slurm wants SLURM, and there is no srun here; use joblib or submitit_local"
     if str(error).startswith("No trials are completed"):
         return (
-            "the search has found nothing, because no job has finished: each one's error is in the table, and "
-            "hydra.sweeper.n_trials must be ≥ 1"
+            "the search has found nothing, because no job has finished; the table has each one's error, and if "
+            "there is none, hydra.sweeper.n_trials must be ≥ 1"
         )
     if isinstance(error, InstantiationException):
         *_, key = str(error).split("full_key: ")  # "Error in call to target '…':\nTypeError(…)\nfull_key: …"

@@ -34,7 +34,7 @@ def test_every_side_takes_its_turns(cell, precision, tmp_path, capsys):
 
 def test_sizes_and_sides_are_to_be_chosen(tmp_path):
     out = tmp_path / "it.json"
-    sizes = {"latent_dim": "2,3", "batch": "2,4", "sides": "ours", "cells": "ae×none"}
+    sizes = {"latent_dim": "2,3,2", "batch": "2,4", "sides": "ours,ours", "cells": "ae×none,ae*none"}
     benchmark.work(benchmark.DEFAULTS | COMMON | SMALL | sizes | {"out": str(out)})
     measured = json.loads(out.read_text())["cells"]
     assert [(cell["latent_dim"], cell["batch"]) for cell in measured] == [(2, 2), (2, 4), (3, 2), (3, 4)]
@@ -95,6 +95,7 @@ def test_what_makes_it_fast_is_there_but_for_one(without, monkeypatch):
         ({"sides": "ours,recorded"}, r"`sides` \(=recorded\) wants an NVIDIA GPU"),
         ({"without": "all,tricks"}, r"`without` \(='tricks'\) must be one of: all, folding, "),
         ({"precision": "8"}, r"`precision` \(='8'\) must be one of: 32-true, bf16-mixed"),
+        ({"batch": "60000", "sides": "ours"}, r"the side `ours` .* has ended: `data.batch_size` \(=60000\) must be"),
         ({"rounds": 0}, r"`rounds` \(=0\) must be an integer ≥ 1"),
         (
             {"pythae": sys.executable, "cells": "ae×mmd", "sides": "pythae"},

@@ -185,11 +185,12 @@ def test_a_search_goes_by_its_objective_and_can_be_resumed(invoke, tmp_path):
     assert yaml.safe_load((folder / "optimization_results.yaml").read_text()) == said
 
 
-@pytest.mark.parametrize("trials", [0, 2])
-def test_a_search_of_which_no_job_finishes_says_so(trials, invoke):
+@pytest.mark.parametrize(("trials", "table"), [(0, False), (2, True)])
+def test_a_search_of_which_no_job_finishes_says_so(trials, table, invoke):
     status, output = invoke(*SEARCH, f"hydra.sweeper.n_trials={trials}", "penalty.lam=interval(-2,-1)")
     assert status == 1
-    assert "the search has found nothing, because no job has finished" in output
+    assert "no job has finished; the table has each one's error, and if there is none, hydra.sweeper.n_trials" in output
+    assert ("of 2 jobs have finished" in output) == table
     assert "Traceback" not in output
 
 
