@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from interp_lightning import machine, networks, recording
 from interp_lightning.benchmark import WITHOUT, configuration
-from interp_lightning.folding import Folding
+from interp_lightning.folding import Folding, compile_networks
 from interp_lightning.machine import prepare_cpu
 
 # What makes this package fast, where it is, and what is put there to see what it is worth.
@@ -70,7 +70,6 @@ def ours(given: dict[str, Any], turns: Turns) -> None:
     from interp_lightning.callbacks.recorder import Recorder
     from interp_lightning.data.base import ImageData, InMemory, OnDisk, Source
     from interp_lightning.experiment import build_trainer
-    from interp_lightning.folding import compile_networks
     from interp_lightning.runs import build_model
 
     class Noise(ImageData):
