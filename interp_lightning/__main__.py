@@ -78,7 +78,10 @@ def run(cfg: DictConfig) -> None:
     from interp_lightning.experiment import run
 
     first = FIRST not in os.environ and not folders.rank()  # of the processes of several devices
-    with folders.locked(Path(HydraConfig.get().runtime.output_dir)) if first else nullcontext():
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with folders.locked(folder) if first else nullcontext():
+        if first:
+            folders.claim(folder, cfg.ckpt_path)
         run(cfg)
 
 
@@ -116,6 +119,8 @@ def forget_all() -> None:
 
 def main() -> None:
     """The command line."""
+    folders.new.clear()  # a notebook may have run this before
+    folders.made.clear()
     if FIRST in os.environ:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first device's process hears Ctrl-C, and this one follows it
     else:
@@ -127,6 +132,8 @@ def main() -> None:
         sys.argv.append("--resolve")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # or a device that ends has the others print C++ frames
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, is no reason for tracebacks
+    if stray := folders.forget_stray_ranks():
+        print(f"Ignored: {', '.join(stray)}, as neither torchrun nor srun has started this process.", file=sys.stderr)
     engines.set_up()
     if not TRACEBACK:
         os.environ[QUIET] = "1"

@@ -12,17 +12,20 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from interp_lightning import __version__
 from interp_lightning.errors import CheckpointError
+from interp_lightning.models.base import COUNTS
 
 GENERATIONS = ("last", "previous", "best")  # what to go on from, the newest first
 PARTS = ("data", "network", "penalty", "optimizer", "schedule", "model")  # of a configuration
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, flushes to the disk, renames; a last.ckpt that was there becomes previous.ckpt.
+    """Write beside the target, flush to the disk, rename; a good last.ckpt that was there becomes previous.ckpt.
 
     So a kill or a full disk at any moment leaves the checkpoint before whole. (Lightning's own writes into $TMPDIR and
-    copies where that is another file system.)
+    copies where that is another file system.) One that was saved while losses were rising replaces no good one.
     """
+
+    _good = True  # the last.ckpt that is there
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         target = Path(path)
@@ -35,8 +38,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.write(memory.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
-            if target.stem == GENERATIONS[0] and target.is_file():
-                target.replace(target.with_stem(GENERATIONS[1]))
+            if target.stem == GENERATIONS[0]:
+                if self._good and target.is_file():
+                    target.replace(target.with_stem(GENERATIONS[1]))
+                self._good = _good(checkpoint)
             part.replace(target)
             _flush_folder(target.parent)
         except OSError as error:
@@ -47,10 +52,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
 
 
-class Generation(ModelCheckpoint):
-    """Keeps one checkpoint up to date after each validation: the best by a loss, or the last one."""
+class Best(ModelCheckpoint):
+    """Keep the checkpoint with the lowest loss of all validations."""
 
-    def __init__(self, folder: Path, name: str, monitor: str | None) -> None:
+    def __init__(self, folder: Path, name: str, monitor: str) -> None:
         super().__init__(
             folder,
             filename=name,
@@ -60,7 +65,7 @@ class Generation(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on in the folder of a run, which may have been moved; a folder without such a file is a new run's."""
+        """Resume in the folder of a run, which may have been moved; a folder without such a file is a new run's."""
         assert self.dirpath is not None
         path = str(Path(self.dirpath) / f"{self.filename}.ckpt")
         if not Path(path).is_file():
@@ -68,7 +73,7 @@ class Generation(ModelCheckpoint):
         here: dict[str, Any] = {"dirpath": self.dirpath}
         if state_dict["best_model_path"]:
             here |= {"best_model_path": path, "kth_best_model_path": path}
-            here |= {"best_k_models": {path: state_dict["best_model_score"]} if self.monitor else {}}
+            here |= {"best_k_models": {path: state_dict["best_model_score"]}}
         super().load_state_dict(state_dict | here)
 
 
@@ -92,7 +97,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     if altered is not None:
         raise CheckpointError(f"{path} has been altered since it was written (checksum of {altered}); use another")
-    ours = isinstance(state, dict) and {"hyper_parameters", "state_dict", "batches_seen", "epoch"} <= state.keys()
+    ours = isinstance(state, dict) and {"hyper_parameters", "state_dict", "epoch", "guard", *COUNTS} <= state.keys()
     if not ours or not {"choices", "data_used", *PARTS} <= state["hyper_parameters"].keys():
         raise CheckpointError(
             f"{path} is a checkpoint, but not one that interp_lightning {__version__} writes; train again"
@@ -100,8 +105,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
+def newest_checkpoint(folder: Path, good: bool = False) -> tuple[Path, dict[str, Any], list[str]]:
     """The newest valid checkpoint of a run, its content, and why newer ones were skipped.
+
+    Args:
+        folder: the run's checkpoints.
+        good: skip one that was saved while losses were rising, if there is another.
 
     Raises:
         CheckpointError: the run has none, or none that is valid.
@@ -111,11 +120,29 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
         path = folder / f"{name}.ckpt"
         if path.exists():
             try:
-                return path, read_checkpoint(path), skipped
+                state = read_checkpoint(path)
             except CheckpointError as error:
                 skipped.append(str(error))
+                continue
+            if not good or _good(state):
+                return path, state, skipped
+            skipped.append(f"{path} was saved while losses were rising")
+    if good:
+        return newest_checkpoint(folder)
     reasons = "; ".join(skipped) or f"no run in {folder.parent.parent} has one"
     raise CheckpointError(f"`ckpt_path` (=last) names no checkpoint: {reasons}; leave it out to start afresh")
+
+
+def restore_previous(last: Path) -> None:
+    """Replace a last.ckpt that was saved while losses were rising by the good one before it, if there is one."""
+    path, _, _ = newest_checkpoint(last.parent, good=True)
+    if path.stem == GENERATIONS[1]:
+        path.replace(last)
+
+
+def _good(checkpoint: dict[str, Any]) -> bool:
+    """Whether a checkpoint was saved while no loss was far above its lowest level."""
+    return bool(checkpoint.get("guard", {}).get("calm", True))
 
 
 def _flush_folder(folder: Path) -> None:

@@ -10,16 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from interp_lightning.errors import ResultsError
-from interp_lightning.folders import flat
 from interp_lightning.metrics.catalogue import COLUMNS, IMAGES, PATHS, parse
+from interp_lightning.relevance import Effect, flat, relevant
 from interp_lightning.runs import read_results
 
-# Settings that make no other model, and those that do among them.
-IGNORED = (
-    *("seed", "name", "outputs", "ckpt_path", "threads", "compile", "cuda_graphs", "debug", "sweep.", "checkpoint."),
-    *("choices.", "data.", "logger.", "metrics.", "trainer."),
-)
-BUT = ("data.batch_size", "trainer.max_epochs", "trainer.max_time", "trainer.precision", "trainer.limit_train_batches")
 LAMBDAS = ("penalty.lam", "model.lam")
 
 
@@ -37,8 +31,7 @@ class Result:
     @property
     def settings(self) -> dict[str, Any]:
         """What makes this another model than others, by dotted name."""
-        every = flat(self.content["config"])
-        return {k: str(v) for k, v in every.items() if k in BUT or not k.startswith(IGNORED)}
+        return {key: str(value) for key, value in relevant(self.content["config"], Effect.WEIGHTS).items()}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.cli import CONF, Settings, command, explain
 from interp_lightning.errors import ConfigError
-from interp_lightning.folders import find_runs
+from interp_lightning.folders import find_runs, has_checkpoints
 from interp_lightning.settings import check_config
 
 if TYPE_CHECKING:
@@ -54,10 +54,7 @@ def work(settings: Settings) -> None:
     device = prepare(settings["device"], settings["threads"])
     evaluation = instantiate(metrics)
     failed = []
-    for source in [*runs, *files]:
-        folder = source.with_suffix("") if source in files else source
-        if out:
-            folder = Path(out) / _name(source, [*runs, *files])
+    for source, folder in _targets([*runs, *files], Path(out) if out else None).items():
         log.info(f"Evaluating {source} …")
         try:
             evaluate(source, folder, evaluation, device, settings["data.root"] or None, settings["trust"])
@@ -89,7 +86,7 @@ def evaluate(
     if folder == source and not trust:
         within(source, folder / "figures")
     assessment = evaluation(run.model.to(device), run.datamodule)
-    results = results_so_far(source, run.config, run.datamodule) | assessment.results()
+    results = results_so_far(source) | assessment.results()
     write_results(folder, results)
     x, heading = figures.examples(run.datamodule).to(device), title(run.config)
     with torch.inference_mode():
@@ -106,11 +103,29 @@ def _metrics(overrides: tuple[str, ...]) -> DictConfig:
     return cfg.metrics
 
 
-def _name(source: Path, sources: list[Path]) -> str:
-    """What tells one of several runs from the others, as a folder's name; nothing for a single one."""
-    paths = [each.absolute().with_suffix("") for each in sources]
-    common = os.path.commonpath(paths)
-    return "_".join(source.absolute().with_suffix("").relative_to(common).parts)
+def _targets(sources: list[Path], out: Path | None) -> dict[Path, Path]:
+    """Where the results of each run or checkpoint file go: below `out` they lie as the sources do.
+
+    Raises:
+        ConfigError: that is the folder of another run, or of two of them.
+    """
+    own = {
+        source: source if source.is_dir() else source.parent / source.name.removesuffix(".ckpt") for source in sources
+    }
+    targets = own
+    if out is not None:
+        common = os.path.commonpath([folder.absolute() for folder in own.values()])
+        targets = {source: out / folder.absolute().relative_to(common) for source, folder in own.items()}
+    writers = {target.resolve(): source for source, target in targets.items()}
+    for source, target in targets.items():
+        if writers[target.resolve()] != source:
+            raise ConfigError(
+                f"results of {source} and {writers[target.resolve()]} would both go to {target}; name one"
+            )
+        if target != source and (has_checkpoints(target) or target.is_file()):
+            what = "a file" if target.is_file() else "another run"
+            raise ConfigError(f"results of {source} would go to {target}, which is {what}; name a new folder by out=…")
+    return targets
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import threading
 import warnings
@@ -23,20 +24,19 @@ from omegaconf import DictConfig, OmegaConf
 from interp_lightning.callbacks.critics import Critics
 from interp_lightning.callbacks.progress import Progress
 from interp_lightning.callbacks.recorder import Recorder
-from interp_lightning.callbacks.saver import Saver
-from interp_lightning.checkpoints import AtomicCheckpointIO, Generation, newest_checkpoint, read_checkpoint
+from interp_lightning.callbacks.saver import Saver, seconds
+from interp_lightning.checkpoints import AtomicCheckpointIO, Best, newest_checkpoint, read_checkpoint
 from interp_lightning.cli import FIRST, INTERRUPTED, fail
-from interp_lightning.data.base import ImageData
+from interp_lightning.data.base import ImageData, mean_image_error
 from interp_lightning.data.digits import Digits
 from interp_lightning.engines import LAUNCHER, SWEEPER
 from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound
 from interp_lightning.evaluation import Evaluation
-from interp_lightning.folders import flat
 from interp_lightning.folding import compile_networks
 from interp_lightning.machine import check_devices, check_processes, check_recording, prepare_cpu
 from interp_lightning.models.base import Autoencoder
-from interp_lightning.runs import build, build_model, new_results, title, write_results
-from interp_lightning.sweep import INDIFFERENT
+from interp_lightning.relevance import Effect, changes, flat
+from interp_lightning.runs import budget, build, build_model, new_results, title, write_results
 from interp_lightning.tables import report
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,8 @@ def run(cfg: DictConfig) -> None:
 
     data = load_data(data)
     trainer.fit_loop.max_epochs = cfg.trainer.max_epochs or data.epochs
-    check_batches(trainer, data, checkpoint)
+    check_budget(trainer, data, cfg.trainer.max_time, checkpoint)
+    model.guard.mean_image_error = mean_image_error(data.train)
     evaluation.judge(data)  # if it is not to be had, now is the time to say so
     if HydraConfig.get().runtime.choices[SWEEPER] != "basic":
         evaluation.check(cfg.sweep.objective, data)
@@ -94,15 +95,15 @@ def run(cfg: DictConfig) -> None:
             f"{trainer.max_epochs} time(s), everything in {folder}"
         )
         if checkpoint is not None:
-            log.info(f"Going on after {checkpoint.batches_seen:,} batches, from {checkpoint.path}")
+            log.info(f"Resuming after {checkpoint.batches_seen:,} batches, from {checkpoint.path}")
         if changed:
-            log.warning(f"Going on with other settings than before: {', '.join(changed)}")
+            log.warning(f"Resuming with other settings than before: {', '.join(changed)}")
+        if checkpoint is not None and cfg.ckpt_path != "last":
+            begin_with(folder / "checkpoints" / "last.ckpt", checkpoint.path)
     with ending_together(trainer):
         trainer.fit(
             model, datamodule=data, ckpt_path=None if checkpoint is None else str(checkpoint.path), weights_only=True
         )
-    if trainer.limit_val_batches == 0:  # then no callback has saved
-        trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt", weights_only=False)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # whose threads can otherwise abort a process that ends
     if not trainer.is_global_zero:
@@ -114,10 +115,15 @@ def run(cfg: DictConfig) -> None:
     recorder.draw_images(trainer)
     recorder.draw_summary(assessment, trainer)
     if model.guard.skipped:
-        log.warning(f"{model.guard.skipped:,} steps were left out because of NaN or infinite gradients")
-    budget = {"epochs": trainer.current_epoch, "images": recorder.images, "seconds": round(recorder.seconds, 1)}
-    budget["steps_left_out"] = model.guard.skipped
-    results = new_results(config, budget, recorder.images_per_second) | assessment.results()
+        log.warning(f"{model.guard.skipped:,} steps were skipped because of NaN or infinite gradients")
+    if assessment.metrics["reconstruction_mse"] > model.guard.mean_image_error:
+        log.warning(
+            f"This model has not learned: its reconstructions (MSE {assessment.metrics['reconstruction_mse']:.4g}) are "
+            f"worse than the mean image ({model.guard.mean_image_error:.4g}); train longer, or change optimizer.lr or λ"
+        )
+    state: dict[str, Any] = {}
+    model.on_save_checkpoint(state)
+    results = new_results(config, budget(state, recorder.seconds)) | assessment.results()
     write_results(folder, results)
     for logger in trainer.loggers:
         logger.log_hyperparams(flat(config), {f"test/{name}": value for name, value in results["metrics"].items()})
@@ -168,8 +174,8 @@ def try_optimizer(model: Autoencoder) -> torch.optim.Optimizer:
     return optimizer
 
 
-def check_batches(trainer: L.Trainer, data: ImageData, checkpoint: "Checkpoint | None") -> None:
-    """Raise ConfigError if no batches are left to train on or to validate with."""
+def check_budget(trainer: L.Trainer, data: ImageData, max_time: str | None, checkpoint: "Checkpoint | None") -> None:
+    """Raise ConfigError if no batches or no time are left to train, or no batches to validate with."""
     for name, batches in (("train", len(data.train_dataloader())), ("val", len(data.val_dataloader()))):
         limit = getattr(trainer, f"limit_{name}_batches")
         if isinstance(limit, float) and 0 < limit * batches < 1:
@@ -182,25 +188,25 @@ def check_batches(trainer: L.Trainer, data: ImageData, checkpoint: "Checkpoint |
             f"`trainer.max_epochs` (={trainer.max_epochs}) must be ≥ {checkpoint.epoch + 1}, the epoch in which "
             f"{checkpoint.path} was written"
         )
+    if checkpoint is not None and max_time is not None and checkpoint.elapsed >= seconds(max_time):
+        raise ConfigError(
+            f"`trainer.max_time` (={max_time}) must be above {checkpoint.elapsed:,.0f} seconds, for which "
+            f"{checkpoint.path} has been trained; raise it, or leave it out"
+        )
 
 
 def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What is different from when a run was begun that goes on in its own folder.
+    """What is different from when a run was started that is resumed in its own folder.
 
     Raises:
         CheckpointError: its data.
     """
     if before["data_used"] != now["data_used"]:
         raise CheckpointError(
-            f"`ckpt_path` (=last) goes on with a run on data={before['data_used']}, but this one has "
-            f"data={now['data_used']}; set it back, or start a run of its own from the file by ckpt_path=FILE"
+            f"`ckpt_path` (=last) resumes a run on data={before['data_used']}, but this one has "
+            f"data={now['data_used']}; set it back, or start another run from the file by ckpt_path=FILE"
         )
-    one, other = (
-        flat({key: each for key, each in config.items() if key not in INDIFFERENT}) for config in (before, now)
-    )
-    return [
-        f"{key}={other.get(key)} (was {one.get(key)})" for key in sorted(one | other) if one.get(key) != other.get(key)
-    ]
+    return changes(before, now, *(effect for effect in Effect if effect is not Effect.NOTHING))
 
 
 def load_data(data: ImageData) -> ImageData:
@@ -229,12 +235,8 @@ def build_trainer(
     callbacks: list[Callback] = [
         recorder,
         Critics(),
-        # Two callbacks, as one with save_last=True writes last.ckpt only when the best one has changed.
-        *(
-            Generation(checkpoints, name, monitor)
-            for name, monitor in (("best", "val/autoencoder/reconstruction"), ("last", None))
-        ),
-        Saver(checkpoints / "last.ckpt", cfg.checkpoint.every_minutes),
+        Best(checkpoints, "best", "val/autoencoder/reconstruction"),
+        Saver(checkpoints / "last.ckpt", cfg.checkpoint.every_minutes, cfg.trainer.max_time),
     ]
     if cfg.trainer.enable_progress_bar:
         hydra = HydraConfig.get()
@@ -245,6 +247,7 @@ def build_trainer(
     check_devices(cfg.trainer)
     trainer: L.Trainer = instantiate(
         cfg.trainer,
+        max_time=None,  # which Saver sees to: Lightning's timer validates in the middle of an epoch, and saves nothing
         default_root_dir=folder,
         logger=logger,
         callbacks=callbacks,
@@ -272,6 +275,14 @@ def build_trainer(
     return trainer
 
 
+def begin_with(last: Path, start: Path) -> None:
+    """Let a new run have the checkpoint that it starts from as its own, so that there is one from before."""
+    last.parent.mkdir(parents=True, exist_ok=True)
+    part = last.with_name(f".{last.name}.part")
+    shutil.copyfile(start, part)
+    part.replace(last)
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint that this run can go on from."""
@@ -279,6 +290,7 @@ class Checkpoint:
     path: Path
     batches_seen: int
     epoch: int  # that it was written in, from 0
+    elapsed: float  # seconds of training
     config: dict[str, Any]  # that it was trained with
 
 
@@ -307,4 +319,5 @@ def find_checkpoint(ckpt_path: str | None, folder: Path, config: dict[str, Any])
                 f"`ckpt_path` (={path}) holds a model with {key}={other}, but this run has {key}={mine}; set it back "
                 "or start afresh without ckpt_path"
             )
-    return Checkpoint(path, state["batches_seen"], state["epoch"], theirs)
+    elapsed = sum(each["elapsed"] for key, each in state["callbacks"].items() if key.startswith("Saver"))
+    return Checkpoint(path, state["batches_seen"], state["epoch"], elapsed, theirs)

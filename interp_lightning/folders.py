@@ -1,44 +1,89 @@
 """Where runs and sweeps are written, and how. Nothing here imports torch."""
 
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from interp_lightning.cli import FIRST
 from interp_lightning.errors import ConfigError
 from interp_lightning.settings import check
 
 LOCK = ".lock"  # held by the process that works on a run
 BEFORE = {".hydra", "run.log", LOCK, "multirun.yaml", ".submitit"}  # what lies in a folder before anything is done
+TIME = "%Y-%m-%d_%H-%M-%S"  # that names folders
 SUMMARY = "summary.md"  # what became of a sweep's jobs
 
-new: set[Path] = set()  # what this process has chosen to write to, absolute
+new: set[Path] = set()  # the folders of runs and sweeps that this process has chosen, absolute
+made: list[Path] = []  # the folders that this process has made for them, outermost first, absolute
+
+# Variables by which a launcher tells a process its place among others.
+PLACES = ("RANK", "LOCAL_RANK", "GROUP_RANK", "SLURM_PROCID", "SLURM_LOCALID", "JSM_NAMESPACE_RANK")
 
 
-@cache  # asked for many times over, and the answer is where this run writes
 def run_dir(outputs: str, name: str, ckpt_path: str | None) -> str:
-    """A new folder named by the time, or with ckpt_path=last the folder of the run to go on with."""
+    """Return a new folder named by the time, or with ckpt_path=last that of the newest run.
+
+    OmegaConf keeps the answer as long as the configuration that asks, so that each run has one folder of its own.
+    """
     runs = Path(check("outputs", outputs)) / name
-    if ckpt_path == "last":
-        checkpoints = sorted(runs.glob("**/checkpoints/*.ckpt"), key=lambda file: file.stat().st_mtime)
-        if checkpoints:
-            return str(checkpoints[-1].parent.parent)
+    if ckpt_path == "last" and (run := newest_run(runs)):
+        return str(run)
     if rank():
         return _scratch().name
     return _new_folder(runs)
 
 
+def newest_run(runs: Path) -> Path | None:
+    """Return the run below a folder whose checkpoints are the newest, without counting copies of runs that are there.
+
+    A copy is younger than its original, but it is a backup, and to resume it would leave the run itself behind.
+    """
+    newest = {file.parent.parent: file.stat().st_mtime for file in _by_time(runs.glob("**/checkpoints/*.ckpt"))}
+    there = {run.resolve() for run in newest}
+    return max((run for run in newest if not _is_copy(run, there)), key=newest.__getitem__, default=None)
+
+
 def rank() -> int:
-    """The number of this process among those that torchrun or SLURM has started."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)))
+    """Return the number of this process among those that torchrun, srun or another launcher has started."""
+    return max(_number("RANK"), 0) if _launched() and "RANK" in os.environ else _srun_rank()
+
+
+def forget_stray_ranks() -> list[str]:
+    """Unset what a launcher has left in the environment of a process that it has not started; return the settings.
+
+    Lightning believes such a variable, and a process that takes itself for the fourth of four writes no files.
+    """
+    if _launched() or _srun_rank() or "SLURM_STEP_ID" in os.environ:
+        return []
+    return [f"{name}={os.environ.pop(name)}" for name in PLACES if name in os.environ]
+
+
+def _launched() -> bool:
+    """Return whether torchrun, Lightning or a launcher like them has started this process, beside others."""
+    if os.environ.get("TORCHELASTIC_RUN_ID") or FIRST in os.environ:
+        return True
+    several = _number("WORLD_SIZE") > 1 and "MASTER_ADDR" in os.environ
+    return several and ("LOCAL_RANK" in os.environ or "NODE_RANK" in os.environ)
+
+
+def _srun_rank() -> int:
+    """Return this process's number among the tasks of srun, 0 outside of one."""
+    return max(_number("SLURM_PROCID"), 0) if _number("SLURM_NTASKS") > 1 else 0
+
+
+def _number(variable: str) -> int:
+    """Return an environment variable as a number, −1 if it is none."""
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() else -1
 
 
 @cache
@@ -70,20 +115,34 @@ def run_name(name: str | None, choices: DictConfig) -> str:
 def record_dir(*, _root_: DictConfig) -> str:
     """Where in the run's folder Hydra keeps the configuration; a continuation leaves the first one alone."""
     begun = (Path(_root_.hydra.runtime.output_dir) / ".hydra").exists()
-    return f".hydra/continued_{datetime.now():%Y-%m-%d_%H-%M-%S}" if begun else ".hydra"
+    return f".hydra/continued_{datetime.now():{TIME}}" if begun else ".hydra"
 
 
 def forget(folder: Path) -> None:
-    """Remove the folder of a run that was refused before it began, so that only runs are among the runs."""
-    if folder in new and folder.is_dir() and {path.name for path in folder.iterdir()} <= BEFORE:
+    """Delete the folder of a run that was rejected before it started, if this process has made it."""
+    if folder in made and folder.is_dir() and {path.name for path in folder.iterdir()} <= BEFORE:
         shutil.rmtree(folder)
-        _remove_if_empty(folder.parent, folder.parent.parent)
+    remove_empty()
 
 
 def remove_empty() -> None:
-    """Remove what this process has chosen to write to, and has not written to."""
-    for folder in new:
-        _remove_if_empty(folder, folder.parent, folder.parent.parent)
+    """Delete the folders that this process has made for runs, and that nothing has been written to."""
+    for folder in reversed(made):
+        with suppress(OSError):  # it holds something, or is no more
+            folder.rmdir()
+
+
+def claim(folder: Path, ckpt_path: str | None) -> None:
+    """Make sure that a run overwrites no other.
+
+    Raises:
+        ConfigError: another run is in the folder.
+    """
+    if ckpt_path != "last" and is_run(folder):
+        raise ConfigError(
+            f"{folder} holds another run, which this one would overwrite; name another folder by hydra.run.dir=…, "
+            "leave that out to get a new one, or resume the run by ckpt_path=last"
+        )
 
 
 @contextmanager
@@ -148,42 +207,70 @@ def write_whole(path: Path, text: str) -> None:
         ) from error
 
 
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names, as on the command line."""
-    settings: dict[str, Any] = {}
-    for key, value in config.items():
-        settings |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return settings
-
-
 def _new_folder(runs: Path) -> str:
-    """A folder named by the time, made at once, so that another process which begins in the same second takes another.
+    """Make a folder named by the time, so that another process which begins in the same second takes another.
 
     One that cannot be made is only named: whatever goes to write there says why.
     """
-    stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    stem = f"{datetime.now():{TIME}}"
     for name in (stem, *(f"{stem}-{number}" for number in range(2, 1000))):
-        folder = runs / name
+        folder = (runs / name).absolute()
         try:
-            folder.mkdir(parents=True)
+            _make(folder)
         except FileExistsError:
             continue
         except OSError:
             pass
         break
-    new.add(folder.absolute())
-    return str(folder)
+    new.add(folder)
+    return str(runs / name)
 
 
-def _remove_if_empty(*folders: Path) -> None:
-    for folder in folders:
-        with suppress(OSError):  # it holds something, or is no more
-            folder.rmdir()
+def _make(folder: Path) -> None:
+    """Make a folder with those above it, and remember which of them are this process's own."""
+    for each in (*reversed(folder.parents), folder):
+        try:
+            each.mkdir()
+        except FileExistsError:
+            if each == folder:
+                raise
+        else:
+            made.append(each)
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder is a run's: it holds results or a checkpoint."""
+    return (folder / "results.json").is_file() or has_checkpoints(folder)
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Return whether a folder is that of a run that has been trained, not only of results."""
+    return any(folder.glob("checkpoints/*.ckpt"))
+
+
+def _is_copy(run: Path, there: Collection[Path]) -> bool:
+    """Return whether a run is a copy of one of those that are there, by the folder that Hydra has recorded for it."""
+    try:
+        record = (run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    recorded = re.search(r"^ +output_dir: (.+)$", record, re.MULTILINE)
+    original = Path(recorded[1]).resolve() if recorded else run.resolve()
+    return original in there and original != run.resolve()
+
+
+def _by_time(files: Iterable[Path]) -> list[Path]:
+    """Return the files that can be looked at, the oldest first."""
+    known = []
+    for file in files:
+        with suppress(OSError):  # a link that leads nowhere
+            known.append((file.stat().st_mtime, file))
+    return [file for _, file in sorted(known)]
 
 
 def _runs_below(folder: Path, below: bool = False) -> Iterator[Path]:
     """The folder itself if it is a run, or else the runs in it; what lies in a run belongs to it."""
-    if (folder / "results.json").is_file() or any(folder.glob("checkpoints/*.ckpt")):
+    if is_run(folder):
         yield folder
     elif not (below and folder.is_symlink()):  # a link to a run is followed, but none that could lead round in circles
         for path in folder.iterdir():
@@ -197,7 +284,8 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 
 # Configurations ask: ${run_dir:…}. Registered by importing this, as in the processes that do a sweep's jobs.
-for resolver in (run_dir, run_name, record_dir):
+for resolver in (run_name, record_dir):
     OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
-# Cached by the text of its arguments, and handed on to the jobs: whatever they choose, they lie in one folder.
-OmegaConf.register_new_resolver("sweep_dir", sweep_dir, use_cache=True, replace=True)
+# Cached in the configuration by the text of their arguments: a run has one folder, and so have a sweep's jobs.
+for cached in (run_dir, sweep_dir):
+    OmegaConf.register_new_resolver(cached.__name__, cached, use_cache=True, replace=True)

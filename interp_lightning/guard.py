@@ -1,10 +1,10 @@
-"""What keeps training from going on with numbers that are none, and from doing so in silence."""
+"""Detect divergence: NaN and infinite gradients, and losses that explode. Stop, skip steps, or roll back."""
 
 import logging
 import math
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -13,6 +13,19 @@ from torch.optim import Adam, Optimizer
 from interp_lightning.errors import Diverged
 
 log = logging.getLogger(__name__)
+
+MODES = ("stop", "skip", "rollback")
+ROLLBACKS = 5  # in one run, after which it stops
+WAY_OUT = (
+    "the run's checkpoints are from before: resume by ckpt_path=last with a smaller optimizer.lr or λ, or with "
+    "guard=rollback, which halves the learning rates by itself"
+)
+
+RECONSTRUCTION = "reconstruction"
+FAST, SLOW = 0.1, 0.01  # weights of a new loss in the two moving averages: about 10 and 100 batches
+EXPLODED = 100  # times the lowest level so far
+UNEASY = 3  # times that level: no checkpoint to go back to
+LEAST = 1.0  # a sum of losses below it is no explosion, whatever it was before
 
 
 @dataclass(frozen=True)
@@ -27,64 +40,151 @@ class Turn:
         return replace(self, numbers=self.numbers.clone())
 
 
+@dataclass
+class Level:
+    """How high a loss is and how low it has been, by moving averages."""
+
+    fast: float
+    slow: float
+    lowest: float
+
+    def add(self, loss: float) -> None:
+        """Take in the loss of the next batch."""
+        self.fast += FAST * (loss - self.fast)
+        self.slow += SLOW * (loss - self.slow)
+        self.lowest = min(self.lowest, self.slow)
+
+
 class Guard:
-    """Decides, on the device, which steps are left out, and says so when somebody looks, for which the host waits.
+    """Decide on the device which steps are skipped; notice on the host that training has diverged.
+
+    Training has diverged where a gradient is NaN or infinite, where a player's losses rise to 100 times their lowest
+    level (and above 1), and where reconstructions that have been better than the mean training image are worse again.
+    Levels are moving averages over 10 and 100 batches, so that one bad batch is no divergence.
 
     Args:
-        mode: "stop" leaves out the first step whose gradient is not finite and all that follow, and raises Diverged;
-            "skip" leaves out such steps and counts them.
+        mode: "stop" skips the first step whose gradient is not finite and all that follow, and raises Diverged;
+            "skip" skips and counts such steps, and raises Diverged where losses explode;
+            "rollback" asks for the last good checkpoint to be restored (`due`) and halves the learning rates, at most
+            five times, then raises Diverged.
     """
 
     def __init__(self, mode: str) -> None:
         self.mode = mode
-        self.skipped = 0  # steps left out
+        self.mean_image_error = math.inf  # loss of a model that reconstructs each image as the mean training image
+        self.skipped = 0  # steps
+        self.rollbacks = 0
+        self.reason = ""  # why training has diverged on this device
+        self.due = False  # whether the last good checkpoint is to be restored
         self._unread: list[tuple[int, Turn]] = []  # by the number of their batch
+        self._levels: dict[str, Level] = {}
+
+    @property
+    def learning_rate_factor(self) -> float:
+        return 0.5**self.rollbacks
+
+    @property
+    def calm(self) -> bool:
+        """Whether all losses are near their lowest levels, so that the weights are worth going back to."""
+        levels = self._levels.items()
+        return not self.reason and all(
+            level.fast <= max(UNEASY * level.lowest, LEAST if name != RECONSTRUCTION else 0) for name, level in levels
+        )
 
     def start(self, device: torch.device) -> None:
         """Begin a training."""
         self._unread.clear()
-        self._stopped = torch.zeros((), device=device)  # 1 once all further steps are left out
+        self.reason, self.due = "", False
+        self._stopped = torch.zeros((), device=device)  # 1 once all further steps are skipped
 
-    def leaves_out(self, finite: Tensor) -> Tensor:
-        """1 if a step is to be left out whose gradient is finite or not, else 0: (), () → (), on the device."""
-        left_out = torch.maximum(self._stopped, 1 - finite.float())
+    def skips(self, finite: Tensor) -> Tensor:
+        """Return 1 to skip a step, 0 to take it, by whether its gradient is finite: (), () → (), on the device."""
+        skipped = torch.maximum(self._stopped, 1 - finite.float())
         if self.mode == "stop":
-            self._stopped.copy_(left_out)
-        return left_out
+            self._stopped.copy_(skipped)
+        return skipped
 
     def note(self, batch: int, turns: list[Turn]) -> None:
         """Keep a batch's turns until they are looked at; the first batch's number is 1."""
         self._unread += [(batch, turn) for turn in turns]
 
     def look(self) -> None:
-        """Look at the turns since the last time.
+        """Look at the turns since the last time, and set `reason` where losses of this device have exploded.
 
         Raises:
-            Diverged: if a gradient was not finite, unless such steps are only to be left out.
+            Diverged: a gradient was not finite, as on all devices, and the mode is "stop".
         """
         unread, self._unread = self._unread, []
         numbers = iter(torch.cat([turn.numbers for _, turn in unread]).tolist() if unread else [])
         for batch, turn in unread:
             *losses, finite = islice(numbers, len(turn.numbers))
-            if not finite:
-                self._say(batch, turn, losses)
+            if finite:
+                self.reason = self.reason or self._exploded(batch, turn, losses)
+            elif self.mode == "skip":
+                self._count_skipped(_broken(batch, turn, losses))
+            else:
+                self.answer(_broken(batch, turn, losses))
 
-    def _say(self, batch: int, turn: Turn, losses: list[float]) -> None:
-        broken = [
-            f"train/{turn.player}/{name} (={loss})"
-            for name, loss in zip(turn.losses, losses, strict=True)
-            if not math.isfinite(loss)
-        ]
-        what = f"{' and '.join(broken) or f'the gradient of the {turn.player}'} at batch {batch:,} "
-        what += "are no finite numbers" if len(broken) > 1 else "is no finite number"
-        if self.mode == "stop":
-            raise Diverged(
-                f"training has diverged: {what}; the run's checkpoints are from before: go on from "
-                "one by ckpt_path=… with a smaller optimizer.lr or λ, or leave such steps out by guard=skip"
+    def answer(self, reason: str) -> None:
+        """Answer a divergence that all devices know of: raise Diverged, or ask for a checkpoint to be restored."""
+        if self.mode != "rollback" or self.rollbacks == ROLLBACKS:
+            raise Diverged(f"training has diverged: {reason}; {WAY_OUT}")
+        self.reason, self.due = reason, True
+
+    def rolled_back(self) -> None:
+        """Begin again from a checkpoint that was restored, with half the learning rates."""
+        self.rollbacks += 1
+        self._unread.clear()
+        self._levels.clear()
+        self.reason, self.due = "", False
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint records, as plain numbers."""
+        levels = {name: [level.fast, level.slow, level.lowest] for name, level in self._levels.items()}
+        return {"skipped": self.skipped, "rollbacks": self.rollbacks, "calm": self.calm, "levels": levels}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what a checkpoint has recorded."""
+        self.skipped, self.rollbacks = state["skipped"], state["rollbacks"]
+        self._levels = {name: Level(*numbers) for name, numbers in state["levels"].items()}
+
+    def _exploded(self, batch: int, turn: Turn, losses: list[float]) -> str:
+        """Return what has exploded with a player's losses in a batch, "" if nothing has."""
+        level = self._add(turn.player, sum(losses))
+        if level.fast > max(LEAST, EXPLODED * level.lowest):
+            return (
+                f"the losses of the {turn.player} (={level.fast:.4g} around batch {batch:,}) are more than {EXPLODED} "
+                f"times as high as they have been (={level.lowest:.4g})"
             )
+        if RECONSTRUCTION in turn.losses:
+            level = self._add(RECONSTRUCTION, losses[turn.losses.index(RECONSTRUCTION)])
+            if level.lowest < self.mean_image_error < level.fast:
+                return (
+                    f"reconstructions (loss {level.fast:.4g} around batch {batch:,}) are worse than the mean image "
+                    f"({self.mean_image_error:.4g}), after they have been better ({level.lowest:.4g})"
+                )
+        return ""
+
+    def _add(self, name: str, loss: float) -> Level:
+        level = self._levels.setdefault(name, Level(loss, loss, loss))
+        level.add(loss)
+        return level
+
+    def _count_skipped(self, what: str) -> None:
         self.skipped += 1
         if self.skipped in (1, 10, 100) or self.skipped % 1_000 == 0:
-            log.warning(f"Step left out, number {self.skipped:,}: {what}")
+            log.warning(f"Skipped step number {self.skipped:,}: {what}")
+
+
+def _broken(batch: int, turn: Turn, losses: list[float]) -> str:
+    """Say what is not finite in a turn."""
+    broken = [
+        f"train/{turn.player}/{name} (={loss})"
+        for name, loss in zip(turn.losses, losses, strict=True)
+        if not math.isfinite(loss)
+    ]
+    what = f"{' and '.join(broken) or f'the gradient of the {turn.player}'} at batch {batch:,} "
+    return what + ("are not finite numbers" if len(broken) > 1 else "is not a finite number")
 
 
 def skips_by_itself(optimizer: Optimizer) -> bool:

@@ -1,5 +1,6 @@
 """python -m interp_lightning.interpolate: one image melting into another."""
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,7 +79,7 @@ def work(settings: Settings) -> None:
     folder = Path(settings["out"]) if settings["out"] else _figures(sources[0])
     if sources[0].is_dir() and not settings["out"] and not settings["trust"]:
         within(sources[0], folder)
-    stem = f"{Path(settings['a']).name}_to_{Path(settings['b']).name}_{how}".replace(":", "").replace(".", "_")
+    stem = f"{_stem(settings['a'])}_to_{_stem(settings['b'])}_{how}{_suffix(settings['ckpt'])}"
     figures.save({stem: strip}, folder)
     save_animation(frames, folder / f"{stem}.gif")
     log.info(f"{name_a} → {name_b}: {folder / stem}.png and .gif")
@@ -130,6 +131,19 @@ def save_animation(frames: "Tensor", path: Path) -> None:
     there = [to_pil_image(frame) for frame in large]
     turn = [PAUSE] + [MILLISECONDS] * (len(there) - 2)
     there[0].save(path, save_all=True, append_images=[*there[1:], *there[-2:0:-1]], duration=[*turn, *turn], loop=0)
+
+
+def _stem(end: str) -> str:
+    """What an end is called in a file's name: pictures that differ, of one name or another, are called differently."""
+    path = Path(end)
+    if not path.is_file():
+        return end.replace(":", "")
+    return f"{path.stem.replace('.', '_')}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+
+
+def _suffix(ckpt: str) -> str:
+    """What tells the pictures of a checkpoint file from those of its run."""
+    return f"_{Path(ckpt).name.removesuffix('.ckpt')}" if ckpt else ""
 
 
 def _figures(source: Path) -> Path:

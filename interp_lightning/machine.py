@@ -44,6 +44,8 @@ def check_devices(settings: DictConfig) -> None:
     name, devices, precision = settings.accelerator, settings.devices, settings.precision
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "cpu" or (name == "auto" and not there):
+        if precision == "16-mixed":
+            raise ConfigError("`trainer.precision` (=16-mixed) requires a GPU; on a CPU use bf16-mixed or 32-true")
         if devices != "auto" and not (isinstance(devices, int) and devices > 0):
             raise ConfigError(f"`trainer.devices` (={devices}) must be an integer ≥ 1, or auto, on a CPU")
         return

@@ -1,11 +1,11 @@
 """A run's folder: what is in it, how a model comes out of it, how results get into it."""
 
 import contextlib
-import hashlib
 import json
 import math
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from interp_lightning.machine import prepare_cpu
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.networks import Network
 from interp_lightning.penalties.base import Penalty
+from interp_lightning.relevance import config_hash
 from interp_lightning.rules import check_choice
 from interp_lightning.schedules import Schedule
 from interp_lightning.settings import check
@@ -155,6 +156,7 @@ def build_model(cfg: DictConfig, data: ImageData) -> Autoencoder:
         optimizer=build("optimizer", cfg.optimizer),
         schedule=build("schedule", cfg.schedule, _convert_="all"),
         guard=cfg.guard,
+        clip=cfg.clip,
         seed=cfg.seed,
     )
 
@@ -202,7 +204,7 @@ def write_results(run: Path, results: dict[str, Any]) -> None:
     write_whole(run / "results.json", json.dumps(_finite_numbers(results), indent=2, allow_nan=False) + "\n")
 
 
-def new_results(config: dict[str, Any], budget: dict[str, Any], images_per_second: float) -> dict[str, Any]:
+def new_results(config: dict[str, Any], budget: dict[str, Any]) -> dict[str, Any]:
     """results.json of a run, but for what an evaluation adds."""
     return {
         "model": config["choices"]["model"],
@@ -211,7 +213,7 @@ def new_results(config: dict[str, Any], budget: dict[str, Any], images_per_secon
         "data_asked_for": config["choices"]["data"],
         "seed": config["seed"],
         "budget": budget,
-        "images_per_second": round(images_per_second, 1),
+        "images_per_second": round(budget["images"] / budget["seconds"], 1) if budget["seconds"] else 0.0,
         "versions": {package: version(package) for package in ("torch", "lightning", "torchvision", "hydra-core")}
         | {"interp_lightning": __version__, "python": sys.version.split()[0]},
         "git_commit": git_commit(),
@@ -220,21 +222,40 @@ def new_results(config: dict[str, Any], budget: dict[str, Any], images_per_secon
     }
 
 
-def results_so_far(source: Path, config: dict[str, Any], data: ImageData) -> dict[str, Any]:
-    """results.json of a run, or what of it a checkpoint tells where there is none: it was interrupted, or is a file."""
+def results_so_far(source: Path) -> dict[str, Any]:
+    """Return results.json of a run if it describes the run's checkpoint, or else what the checkpoint itself tells.
+
+    They differ where a run was resumed and has not ended, or is a checkpoint file by itself.
+    """
+    state = read_checkpoint(checkpoint_file(source))
+    config = state["hyper_parameters"]
     if source.is_dir():
         with contextlib.suppress(ResultsError):
-            return read_results(source)
-    state = read_checkpoint(checkpoint_file(source))
-    seconds = [each["seconds"] for key, each in state["callbacks"].items() if key.startswith("Recorder")]
-    images = state["batches_seen"] * data.batch_size
-    budget = {
-        "epochs": state["batches_seen"] // len(data.train_dataloader()),
-        "images": images,
-        "seconds": round(sum(seconds), 1),
-        "steps_left_out": state["skipped"],
+            results = read_results(source)
+            if (results["budget"].get("batches"), results["config_hash"]) == (
+                state["batches_seen"],
+                config_hash(config),
+            ):
+                return results
+    seconds = sum(each["seconds"] for key, each in state["callbacks"].items() if key.startswith("Recorder"))
+    return new_results(config, budget(state, seconds))
+
+
+def budget(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Return what a training took, for results.json.
+
+    Args:
+        state: a checkpoint's content.
+        seconds: in training steps.
+    """
+    return {
+        "epochs": state["epochs_seen"],
+        "batches": state["batches_seen"],
+        "images": state["images_seen"],
+        "seconds": round(seconds, 1),
+        "skipped_steps": state["guard"]["skipped"],
+        "rollbacks": state["guard"]["rollbacks"],
     }
-    return new_results(config, budget, images / sum(seconds) if sum(seconds) else 0.0)
 
 
 def title(config: dict[str, Any]) -> str:
@@ -251,13 +272,6 @@ def git_commit() -> str | None:
         return None
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
-
-
-def config_hash(config: dict[str, Any]) -> str:
-    """SHA-256 of everything in the configuration that makes the weights what they are."""
-    beside = ("outputs", "ckpt_path", "metrics", "sweep", "debug", "checkpoint")
-    relevant = {key: value for key, value in config.items() if key not in beside}
-    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
 def _data(config: dict[str, Any], root: str | None) -> ImageData:

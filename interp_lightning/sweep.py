@@ -2,21 +2,36 @@
 
 import json
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from interp_lightning.engines import SWEEPER
 from interp_lightning.errors import ConfigError
-from interp_lightning.folders import SUMMARY, flat, write_whole
+from interp_lightning.folders import SUMMARY, write_whole
+from interp_lightning.relevance import Effect, changes
 
 JOB = "job.json"
-UNFINISHED, FINISHED, FAILED = "unfinished", "finished", "failed"
+PLAN = "plan.json"  # all jobs of a sweep, as a list of their own settings
+NOT_STARTED, UNFINISHED, FINISHED, FAILED = "not started", "unfinished", "finished", "failed"
 COLUMNS = ("job", "settings", "status", "error")
-# Settings that may differ between the parts of one run.
-INDIFFERENT = {"outputs", "ckpt_path", "sweep", "debug", "threads", "checkpoint"}
+
+
+class Plan(Callback):
+    """Record the jobs of a sweep before the first one starts, so that its summary knows those that never did."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        write_whole(folder / PLAN, json.dumps(_planned(config), indent=2) + "\n")
+        _summarise(folder)
 
 
 def begin(folder: Path, cfg: DictConfig, overrides: Sequence[str]) -> bool:
@@ -50,8 +65,7 @@ def resumes(cfg: DictConfig) -> bool:
 
 def put_down(folder: Path, overrides: Sequence[str], status: str, error: str | None = None) -> None:
     """Write what became of a job into its folder, and the summary of its sweep anew."""
-    own = [override for override in overrides if not override.startswith("sweep.")]
-    content = {"overrides": own, "status": status, "error": error}
+    content = {"overrides": _own(overrides), "status": status, "error": error}
     write_whole(folder / JOB, json.dumps(content, indent=2) + "\n")
     _summarise(folder.parent)
 
@@ -86,19 +100,51 @@ def _summarise(sweep: Path) -> list[tuple[str, str, str, str]]:
 
 
 def _rows(sweep: Path) -> list[tuple[str, str, str, str]]:
-    """Each job's number, own settings, status and error, by number."""
-    found = [(path.parent, _read(path.parent)) for path in sweep.glob(f"*/{JOB}")]
-    found.sort(key=lambda each: (len(each[0].name), each[0].name))
-    shared = set.intersection(*(set(job["overrides"]) for _, job in found)) if len(found) > 1 else set()
+    """Each job's number, own settings, status and error, by number; also of jobs that have not started."""
+    jobs = {path.parent.name: _read(path.parent) for path in sweep.glob(f"*/{JOB}")}
+    waiting = _not_started(sweep, [job["overrides"] for job in jobs.values()])
+    numbers = (str(number) for number in count() if str(number) not in jobs)
+    jobs |= {next(numbers): {"overrides": own, "status": NOT_STARTED, "error": None} for own in waiting}
+    shared = set.intersection(*(set(job["overrides"]) for job in jobs.values())) if len(jobs) > 1 else set()
     return [
         (
-            folder.name,
+            name,
             " ".join(override for override in job["overrides"] if override not in shared),
             job["status"],
             " ".join((job["error"] or "").split()),
         )
-        for folder, job in found
+        for name, job in sorted(jobs.items(), key=lambda each: (len(each[0]), each[0]))
     ]
+
+
+def _planned(config: DictConfig) -> list[list[str]]:
+    """The settings of each job, as far as they are known before: a search chooses them as it goes."""
+    sweeper = config.hydra.sweeper
+    if config.hydra.runtime.choices[SWEEPER] != "basic":
+        return [[]] * int(sweeper.get("n_trials") or 0)
+    swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()] + list(config.hydra.overrides.task)
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    batches = BasicSweeper.split_arguments(parser.parse_overrides(swept), None)
+    return [_own(job) for batch in batches for job in batch]
+
+
+def _not_started(sweep: Path, begun: list[list[str]]) -> list[list[str]]:
+    """The settings of the jobs that were planned and have not started."""
+    try:
+        waiting = [[str(setting) for setting in job] for job in json.loads((sweep / PLAN).read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, RecursionError):  # a sweep without a plan, or a damaged one
+        return []
+    for job in begun:
+        if job in waiting:
+            waiting.remove(job)
+        elif [] in waiting:  # of a search
+            waiting.remove([])
+    return waiting
+
+
+def _own(overrides: Sequence[str]) -> list[str]:
+    """A job's settings without those of the sweep itself."""
+    return [override for override in overrides if not override.startswith("sweep.")]
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -116,18 +162,13 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _check_same(folder: Path, cfg: DictConfig) -> None:
-    """Refuse to go on with a job in the folder of another one."""
-    now, before = (_settings(config) for config in (cfg, OmegaConf.load(folder / ".hydra" / "config.yaml")))
-    for key in now.keys() | before.keys():
-        if now.get(key) != before.get(key):
-            raise ConfigError(
-                f"`sweep.resume` (=true) finds {key}={before.get(key)} in {folder}, where this sweep has {key}="
-                f"{now.get(key)}; give the settings that it was begun with, or start another without sweep.resume"
-            )
-
-
-def _settings(config: Any) -> dict[str, Any]:
-    """All settings that matter, by their dotted names."""
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
-    return flat({str(key): value for key, value in resolved.items() if key not in INDIFFERENT})
+    """Refuse to resume a job in the folder of another one."""
+    before, now = (
+        cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+        for config in (OmegaConf.load(folder / ".hydra" / "config.yaml"), cfg)
+    )
+    if different := changes(before, now, Effect.WEIGHTS, Effect.SEED, Effect.SCORES):
+        raise ConfigError(
+            f"`sweep.resume` (=true) has other settings for {folder} than it was started with: {', '.join(different)}; "
+            "set them back, or start another sweep without sweep.resume"
+        )

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
 from interp_lightning import __main__ as program
-from interp_lightning import cli
+from interp_lightning import cli, figures
 from interp_lightning.cli import CONF
 from interp_lightning.experiment import run
 from interp_lightning.models.acai import ACAI
@@ -107,6 +107,12 @@ def launch(configure: Callable[..., DictConfig], tmp_path: Path) -> Callable[...
         return tmp_path / folder
 
     return launch_run
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing, which is much of the time of a tiny run."""
+    monkeypatch.setattr(figures, "save", lambda drawn, folder: None)
 
 
 @pytest.fixture

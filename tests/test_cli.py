@@ -230,9 +230,7 @@ def test_what_only_prints_leaves_no_folder(arguments, invoke, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["output"]
 
 
-@pytest.mark.parametrize(
-    "choose", [lambda: run_dir.__wrapped__("out", "a", None), lambda: sweep_dir("out", "a", False)]
-)
+@pytest.mark.parametrize("choose", [lambda: run_dir("out", "a", None), lambda: sweep_dir("out", "a", False)])
 def test_runs_that_begin_in_the_same_second_lie_in_folders_of_their_own(choose, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert len({choose() for _ in range(5)}) == 5

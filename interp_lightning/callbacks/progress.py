@@ -40,7 +40,7 @@ class Progress(ProgressBar):
         self._bar = tqdm(
             desc=self._title,
             total=batches * self._images if batches else None,
-            initial=pl_module.batches_seen * self._images,
+            initial=pl_module.images_seen,
             unit=" images",
             unit_scale=True,
             dynamic_ncols=True,

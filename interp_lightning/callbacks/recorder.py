@@ -41,7 +41,7 @@ class Recorder(L.Callback):
     @property
     def images(self) -> int:
         """Training images seen."""
-        return self.model.batches_seen * self.data.batch_size
+        return self.model.images_seen
 
     @property
     def images_per_second(self) -> float:

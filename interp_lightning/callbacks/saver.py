@@ -1,5 +1,6 @@
-"""Saving between the epochs' ends: every few minutes, and when asked to stop."""
+"""Save what was trained: at each epoch's end, every few minutes, and before a run stops for any reason."""
 
+import logging
 import signal
 import sys
 import time
@@ -9,73 +10,146 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Checkpoint
+
+from interp_lightning.checkpoints import newest_checkpoint, restore_previous
+from interp_lightning.errors import Diverged
+from interp_lightning.models.base import Autoencoder
+
+log = logging.getLogger(__name__)
 
 EVERY = 16  # batches between two agreements of several devices
+UNITS = (24 * 3600, 3600, 60, 1)  # seconds, of DD:HH:MM:SS
 
 
 class Interrupted(SystemExit):
     """The run was asked to stop and has saved its state; the exit status is 128 + the signal's number."""
 
 
-class Saver(L.Callback):
-    """Saves the run's state at its start, every few minutes, and before it stops on the first SIGINT or SIGTERM.
+class Saver(Checkpoint):
+    """Keep last.ckpt up to date, whatever is validated, so that it holds the model that `fit` ends with.
+
+    It is saved at the start, at each epoch's end, every few minutes, when `max_time` is over, and on the first signal
+    to stop. (As a `Checkpoint` it comes after the others, whose state it saves.)
 
     Args:
         checkpoint: the file to save to.
-        every_minutes: time between two saves; each epoch's end saves besides.
+        every_minutes: time between two saves within an epoch.
+        max_time: of training, all parts of a resumed run together, as DD:HH:MM:SS; None for no limit.
     """
 
-    def __init__(self, checkpoint: Path, every_minutes: float) -> None:
-        self.checkpoint, self.seconds = checkpoint, 60 * every_minutes
-        self._saved = 0.0
+    def __init__(self, checkpoint: Path, every_minutes: float, max_time: str | None = None) -> None:
+        self.checkpoint, self.seconds, self.max_time = checkpoint, 60 * every_minutes, max_time
+        self.elapsed = 0.0  # seconds of training, also before this run was resumed
+        self._saved_batches = -1
+        self._saved = self._looked = 0.0
         self._received = 0
         self._previous: dict[int, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"elapsed": self.elapsed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.elapsed = state["elapsed"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._note)
+        self._saved = self._looked = time.monotonic()
+        self._saved_batches = pl_module.batches_seen
         if pl_module.batches_seen == 0:  # so that there is one from before, whatever happens
-            trainer.save_checkpoint(self.checkpoint)
-        self._saved = time.monotonic()
+            self._save(trainer, pl_module)
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        received, due = self._agree(trainer, batch_idx)
-        # What is saved just before a validation goes on after it, so that one would be missing.
-        if (received or due) and not _validates(trainer, batch_idx):
-            trainer.save_checkpoint(self.checkpoint)
-            self._saved = time.monotonic()
-            if received:
-                self._stop(trainer, received, f"{trainer.current_epoch} epochs and {batch_idx + 1} batches")
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.elapsed, self._looked = self.elapsed + time.monotonic() - self._looked, time.monotonic()
+        if pl_module.guard.due:
+            self._roll_back(trainer, pl_module)
+        if trainer.is_last_batch:
+            # What is saved just before a validation would be resumed after it, so that one would be missing.
+            if not _validates(trainer):
+                self._save(trainer, pl_module)
+            return
+        received, over, due = self._agree(trainer, batch_idx)
+        if not (received or over or due):
+            return
+        self._save(trainer, pl_module)
+        if received:
+            self._stop(trainer, received, f"{trainer.current_epoch} epochs and {batch_idx + 1} batches")
+        if over:
+            # A validation in the middle of an epoch would be one that an uninterrupted run does not have.
+            trainer.limit_val_batches = 0
+            self._end(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._saved = time.monotonic()  # after the validation, as at each epoch's end
-        if received := self._agree(trainer, EVERY - 1)[0]:
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if not trainer.sanity_checking:
+            self._save(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        received, over, _ = self._agree(trainer, EVERY - 1)
+        if received:
             self._stop(trainer, received, f"{trainer.current_epoch + 1} epochs")
+        if over and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+            self._end(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if pl_module.batches_seen != self._saved_batches:
+            self._save(trainer, pl_module)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        if isinstance(exception, Diverged) and trainer.is_global_zero:
+            restore_previous(self.checkpoint)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
 
-    def _agree(self, trainer: L.Trainer, batch_idx: int) -> tuple[int, bool]:
-        """The signal that was received, and whether it is time to save: the same on all devices."""
+    def _save(self, trainer: L.Trainer, model: Autoencoder) -> None:
+        """Save the state, unless training has diverged: then go back, or raise Diverged."""
+        model.watch()
+        if model.guard.due:
+            self._roll_back(trainer, model)
+            return
+        trainer.save_checkpoint(self.checkpoint)
+        self._saved, self._saved_batches = time.monotonic(), model.batches_seen
+
+    def _roll_back(self, trainer: L.Trainer, model: Autoencoder) -> None:
+        """Restore the last good checkpoint and train on from there with half the learning rates."""
+        reason = model.guard.reason
+        path, state, _ = newest_checkpoint(self.checkpoint.parent, good=True)
+        model.roll_back(state)
+        log.warning(
+            f"Training has diverged: {reason}. Restored {path.name}, of batch {state['batches_seen']:,}; all learning "
+            f"rates are now {model.guard.learning_rate_factor:g} times as high."
+        )
+
+    def _agree(self, trainer: L.Trainer, batch_idx: int) -> tuple[int, bool, bool]:
+        """Return the signal that was received, and whether the time is over and a save due: the same on all devices."""
+        over = self.max_time is not None and self.elapsed >= seconds(self.max_time)
         received, due = self._received, time.monotonic() - self._saved > self.seconds
         if trainer.world_size == 1:
-            return received, due
+            return received, over, due
         # A signal reaches the devices' processes at different times or only one of them: agree now and then.
         if (batch_idx + 1) % EVERY:
-            return 0, False
-        numbers = torch.tensor([received, due], device=trainer.strategy.root_device)
-        received, due = trainer.strategy.reduce(numbers, reduce_op="max").tolist()
-        return received, bool(due)
+            return 0, False, False
+        numbers = torch.tensor([received, over, due], device=trainer.strategy.root_device)
+        received, over, due = trainer.strategy.reduce(numbers, reduce_op="max").tolist()
+        return received, bool(over), bool(due)
+
+    def _end(self, trainer: L.Trainer, model: Autoencoder) -> None:
+        """End the training, which is evaluated as it is."""
+        trainer.should_stop = True
+        if trainer.is_global_zero:
+            log.info(
+                f"`trainer.max_time` (={self.max_time}) is over after {model.images_seen:,} images; to train longer, "
+                "resume by ckpt_path=last with a larger one"
+            )
 
     def _stop(self, trainer: L.Trainer, received: int, after: str) -> None:
         if trainer.is_global_zero:
             print(
                 f"\nStopped after {after}; everything is in {self.checkpoint}.\n"
-                "Go on with the same command and ckpt_path=last, or for a sweep sweep.resume=true.",
+                "Resume with the same command and ckpt_path=last, or for a sweep sweep.resume=true.",
                 file=sys.stderr,
             )
         raise Interrupted(128 + received)
@@ -87,8 +161,12 @@ class Saver(L.Callback):
             signal.signal(each, signal.SIG_DFL)
 
 
-def _validates(trainer: L.Trainer, batch_idx: int) -> bool:
-    """Whether a validation follows this batch."""
-    if not trainer.enable_validation or (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
-        return False
-    return trainer.is_last_batch or not (batch_idx + 1) % (trainer.val_check_batch or 1)
+def _validates(trainer: L.Trainer) -> bool:
+    """Return whether a validation follows an epoch's last batch."""
+    due = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+    return due and trainer.enable_validation and len(trainer.datamodule.val_dataloader()) > 0  # type: ignore[attr-defined]
+
+
+def seconds(time: str) -> int:
+    """Return the seconds of a time as DD:HH:MM:SS."""
+    return sum(unit * int(part) for unit, part in zip(UNITS, time.split(":"), strict=True))

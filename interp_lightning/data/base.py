@@ -264,3 +264,15 @@ class ImageData(L.LightningDataModule, ABC):
 def to_unit_range(images: Tensor) -> Tensor:
     """uint8 images to [−1, 1]; images already there unchanged."""
     return images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images
+
+
+def mean_image_error(source: Source, items: int = 2_000) -> float:
+    """Return the mean squared error of a model that answers each image with the mean of all, in [−1, 1].
+
+    Args:
+        source: the images.
+        items: how many of them to look at, evenly spread.
+    """
+    every = source.all()
+    images = to_unit_range(source.batch(every[:: max(1, len(every) // items)])[0])
+    return images.var(0, correction=0).mean().item()

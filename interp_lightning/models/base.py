@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
-from torch.nn.utils import get_total_norm
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from interp_lightning import __version__, recording
@@ -26,6 +26,7 @@ from interp_lightning.schedules import Constant, Schedule
 from interp_lightning.settings import check
 
 TRAINING, EVALUATION = 0, 1  # streams of random numbers
+COUNTS = ("batches_seen", "images_seen", "epochs_seen")  # that checkpoints hold
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ class Autoencoder(L.LightningModule, ABC):
         penalty: D(Q_z, P_z).
         optimizer: makes an optimizer from parameter groups, for each player.
         schedule: factor on all learning rates over the run.
-        guard: what to do when a gradient is NaN or infinite: "stop" raises Diverged and leaves the weights as they were
-            before, "skip" leaves the step out and counts it.
+        guard: what to do when training diverges, "stop", "skip" or "rollback"; see `Guard`.
+        clip: the largest norm of each player's gradient, by "autoencoder" and "critic"; longer ones are scaled down to
+            it (Pascanu et al. 2013, section 3.2). None and missing ones are not limited.
         seed: of all random draws; they depend on nothing else but the number of the batch.
     """
 
@@ -65,6 +67,7 @@ class Autoencoder(L.LightningModule, ABC):
         optimizer: Callable[..., Optimizer] = torch.optim.Adam,
         schedule: Schedule | None = None,
         guard: str = "stop",
+        clip: Mapping[str, float | None] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -76,9 +79,10 @@ class Autoencoder(L.LightningModule, ABC):
         self.optimizer = optimizer
         self.schedule = schedule or Constant()
         self.guard = Guard(check("guard", guard))
+        self.clip = {player: check(f"clip.{player}", limit) for player, limit in (clip or {}).items()}
         self.seed = seed
         self.cuda_graphs = False  # whether training steps are recorded and replayed: on one GPU, by fused optimizers
-        self.batches_seen = 0
+        self.batches_seen = self.images_seen = self.epochs_seen = 0  # in training; only whole epochs count
         self.logs_now = False  # whether this batch's losses are logged: nobody reads each batch's, which take time
         self._recorded: Recorded | None = None
         self._materialise_penalty()
@@ -161,12 +165,25 @@ class Autoencoder(L.LightningModule, ABC):
         self._set_learning_rates()
         turns = (self._recorded or self._take_turns)(batch[0])
         self.batches_seen += 1
+        self.images_seen += len(batch[0]) * self.devices
+        self.epochs_seen += int(self.trainer.is_last_batch)
         self.guard.note(self.batches_seen, turns)
-        if self.logs_now or not recording.runs_ahead(self.device):
+        if self.logs_now:
+            self.watch()
+        elif not recording.runs_ahead(self.device):
             self.guard.look()
         if self.logs_now:
             for turn in turns:
                 self.log_dict({f"train/{turn.player}/{name}": turn.numbers[i] for i, name in enumerate(turn.losses)})
+
+    def watch(self) -> None:
+        """Answer a divergence on any device: raise Diverged, or have `guard.due` ask for a rollback."""
+        self.guard.look()
+        reason = self.guard.reason
+        if self.devices > 1 and not everywhere(torch.tensor(not reason, device=self.device)):
+            reason = reason or "the losses of another device have exploded"
+        if reason:
+            self.guard.answer(reason)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         p = self(batch[0])
@@ -206,18 +223,31 @@ class Autoencoder(L.LightningModule, ABC):
         self.guard.start(self.device)
         self._recorded = Recorded(self._take_turns, self._seeded, self._count_steps) if self.cuda_graphs else None
 
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        player = "autoencoder" if optimizer is self.trainer.optimizers[0] else "critic"
+        if (limit := self.clip.get(player)) is not None:
+            clip_grad_norm_((p for group in optimizer.param_groups for p in group["params"]), limit)
+
     def on_train_end(self) -> None:
-        self.guard.look()
         self._recorded = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.guard.look()
-        checkpoint["batches_seen"] = self.batches_seen
-        checkpoint["skipped"] = self.guard.skipped
+        checkpoint |= {name: getattr(self, name) for name in COUNTS}
+        checkpoint["guard"] = self.guard.state()
         checkpoint["interp_lightning"] = __version__
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.batches_seen, self.guard.skipped = checkpoint["batches_seen"], checkpoint["skipped"]
+        for name in COUNTS:
+            setattr(self, name, checkpoint[name])
+        self.guard.restore(checkpoint["guard"])
+
+    def roll_back(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the weights and the optimizers' state of a checkpoint, with half the learning rates from now on."""
+        self.load_state_dict(checkpoint["state_dict"])
+        for optimizer, state in zip(self.trainer.optimizers, checkpoint["optimizer_states"], strict=True):
+            optimizer.load_state_dict(state)
+        self.guard.rolled_back()
+        self.on_train_start()
 
     @property
     def devices(self) -> int:
@@ -245,12 +275,12 @@ class Autoencoder(L.LightningModule, ABC):
         optimizer.zero_grad()
         self.manual_backward(values.sum())
         finite = self._finite(optimizer, values)
-        left_out = self.guard.leaves_out(finite)
+        skipped = self.guard.skips(finite)
         ahead = recording.runs_ahead(self.device) and self.trainer.precision != "16-mixed"
         if ahead and skips_by_itself(optimizer.optimizer):
-            optimizer.optimizer.found_inf = left_out  # type: ignore[attr-defined]
+            optimizer.optimizer.found_inf = skipped  # type: ignore[attr-defined]
             optimizer.step()
-        elif not left_out:
+        elif not skipped:
             optimizer.step()
         return Turn(player, tuple(losses), torch.cat([values, finite[None]]).detach())
 
@@ -273,6 +303,7 @@ class Autoencoder(L.LightningModule, ABC):
 
     def _set_learning_rates(self) -> None:
         factor = self.schedule(self.batches_seen / self.trainer.num_training_batches, self.trainer.max_epochs or 1)
+        factor *= self.guard.learning_rate_factor
         for group in (group for optimizer in self.trainer.optimizers for group in optimizer.param_groups):
             rate = factor * group["initial_lr"]
             if isinstance(group["lr"], Tensor):
