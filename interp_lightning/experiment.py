@@ -80,7 +80,10 @@ def run(cfg: DictConfig) -> None:
         model.cuda_graphs = True
 
     data = load_data(data)
-    trainer.fit_loop.max_epochs = cfg.trainer.max_epochs or data.epochs
+    trainer.fit_loop.max_epochs = 1 if cfg.trainer.fast_dev_run else cfg.trainer.max_epochs or data.epochs
+    trainer.fit_loop.epoch_loop.max_steps = (
+        -1
+    )  # trainer.fast_dev_run limits the steps, of which each player has its own
     check_budget(trainer, data, cfg.trainer.max_time, checkpoint)
     model.guard.mean_image_error = mean_image_error(data.train)
     evaluation.judge(data)  # if it is not to be had, now is the time to say so

@@ -76,6 +76,7 @@ class Guard:
         self.rollbacks = 0
         self.reason = ""  # why training has diverged on this device
         self.due = False  # whether the last good checkpoint is to be restored
+        self.error = 0.0  # of reconstructions by the weights as they are, which no loss has shown yet
         self._unread: list[tuple[int, Turn]] = []  # by the number of their batch
         self._levels: dict[str, Level] = {}
 
@@ -86,10 +87,11 @@ class Guard:
     @property
     def calm(self) -> bool:
         """Whether all losses are near their lowest levels, so that the weights are worth going back to."""
-        levels = self._levels.items()
-        return not self.reason and all(
-            level.fast <= max(UNEASY * level.lowest, LEAST if name != RECONSTRUCTION else 0) for name, level in levels
-        )
+        for name, level in self._levels.items():
+            now = max(level.fast, self.error) if name == RECONSTRUCTION else level.fast
+            if not now <= max(UNEASY * level.lowest, 0.0 if name == RECONSTRUCTION else LEAST):
+                return False
+        return not self.reason and math.isfinite(self.error)
 
     def start(self, device: torch.device) -> None:
         """Begin a training."""
@@ -131,11 +133,10 @@ class Guard:
             raise Diverged(f"training has diverged: {reason}; {WAY_OUT}")
         self.reason, self.due = reason, True
 
-    def rolled_back(self) -> None:
+    def rolled_back(self, state: dict[str, Any]) -> None:
         """Begin again from a checkpoint that was restored, with half the learning rates."""
-        self.rollbacks += 1
         self._unread.clear()
-        self._levels.clear()
+        self.restore(state | {"skipped": self.skipped, "rollbacks": self.rollbacks + 1})
         self.reason, self.due = "", False
 
     def state(self) -> dict[str, Any]:

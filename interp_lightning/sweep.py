@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from interp_lightning import folders
 from interp_lightning.engines import SWEEPER
 from interp_lightning.errors import ConfigError
 from interp_lightning.folders import SUMMARY, write_whole
@@ -30,6 +31,7 @@ class Plan(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
+        folders.new.add(folder.absolute())
         write_whole(folder / PLAN, json.dumps(_planned(config), indent=2) + "\n")
         _summarise(folder)
 
@@ -51,8 +53,9 @@ def begin(folder: Path, cfg: DictConfig, overrides: Sequence[str]) -> bool:
         _check_same(folder, cfg)
         if _read(folder)["status"] == FINISHED:
             return False
-        if any(folder.glob("checkpoints/*.ckpt")):
+        if folders.has_checkpoints(folder):
             cfg.ckpt_path = "last"
+    folders.claim(folder, cfg.ckpt_path)
     put_down(folder, overrides, UNFINISHED)
     return True
 

@@ -323,4 +323,4 @@ def test_a_number_that_breaks_on_one_device_is_everybodys(guard, penalty, begin,
     else:
         assert process.returncode == 0, errors
         (results,) = tmp_path.glob("outputs/*/*/results.json")
-        assert json.loads(results.read_text())["budget"]["steps_left_out"] == 1
+        assert json.loads(results.read_text())["budget"]["skipped_steps"] == 1

@@ -38,7 +38,9 @@ def broken_at(monkeypatch):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_the_run_stops_names_the_term_and_keeps_the_checkpoint_before(value, broken_at, launch):
     broken_at(25, value=value)
-    with pytest.raises(Diverged, match=r"train/autoencoder/penalty \(=(nan|inf)\) at batch 25 .*ckpt_path.*guard=skip"):
+    with pytest.raises(
+        Diverged, match=r"train/autoencoder/penalty \(=(nan|inf)\) at batch 25 .*ckpt_path=last.*guard=rollback"
+    ):
         launch("trainer.max_epochs=2")
 
 
@@ -64,11 +66,11 @@ def test_what_was_saved_before_is_whole(broken_at, launch, tmp_path):
 def test_steps_are_left_out_and_counted(broken_at, launch, caplog):
     broken_at(3, 4, 9)
     folder = launch("guard=skip")
-    assert json.loads((folder / "results.json").read_text())["budget"]["steps_left_out"] == 3
-    assert "Step left out, number 1: train/autoencoder/penalty (=nan) at batch 3 is no finite number" in caplog.text
-    assert "3 steps were left out" in caplog.text
+    assert json.loads((folder / "results.json").read_text())["budget"]["skipped_steps"] == 3
+    assert "Skipped step number 1: train/autoencoder/penalty (=nan) at batch 3 is not a finite number" in caplog.text
+    assert "3 steps were skipped" in caplog.text
     state = read_checkpoint(folder / "checkpoints" / "last.ckpt")
-    assert state["skipped"] == 3
+    assert state["guard"]["skipped"] == 3
     assert all(value.isfinite().all() for value in state["state_dict"].values() if value.numel())
 
 
@@ -77,7 +79,7 @@ def test_a_gradient_that_breaks_with_finite_losses_is_named(launch, monkeypatch)
         return (z - z.detach()).abs().sqrt().sum()  # 0, with an infinite slope
 
     monkeypatch.setattr(Wasserstein, "forward", steep)
-    with pytest.raises(Diverged, match=r"the gradient of the autoencoder at batch 1 is no finite number"):
+    with pytest.raises(Diverged, match=r"the gradient of the autoencoder at batch 1 is not a finite number"):
         launch()
 
 
@@ -107,6 +109,6 @@ def test_codes_that_are_no_numbers_are_not_remembered():
     assert penalty(z, z).isfinite()
 
 
-def test_there_are_two_guards(launch):
-    with pytest.raises(ConfigError, match=r"`guard` \(='ignore'\) must be one of: stop, skip"):
+def test_there_are_three_guards(launch):
+    with pytest.raises(ConfigError, match=r"`guard` \(='ignore'\) must be one of: stop, skip, rollback"):
         launch("guard=ignore")

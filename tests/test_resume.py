@@ -202,13 +202,13 @@ def test_going_on_takes_the_new_optimizers_settings(launch, tmp_path):
         *options,
         "trainer.max_epochs=2",
         "optimizer.lr=0.001",
-        "penalty.lr=0.5",
+        "penalty.lr=0.002",
         "optimizer.betas=[0.5,0.9]",
         "ckpt_path=last",
     )
     state = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
     groups = [group for optimizer in state["optimizer_states"] for group in optimizer["param_groups"]]
-    assert [group["lr"] for group in groups] == [0.001, 0.001, 0.5]
+    assert [group["lr"] for group in groups] == [0.001, 0.001, 0.002]
     assert all(list(group["betas"]) == [0.5, 0.9] for group in groups)
 
 

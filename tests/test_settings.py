@@ -94,7 +94,7 @@ REFUSED = [
     ("seed=-1", "`seed` (=-1) must be an integer ≥ 0 and ≤ 4294967295"),
     ("threads=0", "`threads` (=0) must be an integer ≥ 1"),
     ("threads=100000", "`threads` (=100000) must be an integer ≥ 1 and ≤"),
-    ("guard=maybe", "`guard` (='maybe') must be one of: stop, skip"),
+    ("guard=maybe", "`guard` (='maybe') must be one of: stop, skip, rollback"),
     ("name=a/b", "`name` (='a/b') must be the name of a folder, or null"),
     ("name=../x", "`name` (='../x') must be the name of a folder, or null"),
     ("name=..", "`name` (='..') must be the name of a folder, or null"),

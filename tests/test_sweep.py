@@ -99,7 +99,7 @@ def test_a_sweep_with_other_settings_does_not_go_on(invoke, tmp_path):
     before = jobs(tmp_path)
     status, output = invoke(*SWEEP, "penalty.lam=0.2,0.3", "sweep.resume=true")
     assert status == 1
-    assert "`sweep.resume` (=true) finds penalty.lam=0.1 in " in output
-    assert "where this sweep has penalty.lam=0.2; give the settings" in output
+    assert "`sweep.resume` (=true) has other settings for " in output
+    assert "than it was started with: penalty.lam=0.2 (was 0.1); set them back, or start another sweep" in output
     assert jobs(tmp_path)["0"] == before["0"]
     assert jobs(tmp_path)["1"]["status"] == "finished"  # a point more

@@ -42,6 +42,7 @@ class Saver(Checkpoint):
         self.checkpoint, self.seconds, self.max_time = checkpoint, 60 * every_minutes, max_time
         self.elapsed = 0.0  # seconds of training, also before this run was resumed
         self._saved_batches = -1
+        self._x: torch.Tensor | None = None  # the images of the last batch
         self._saved = self._looked = 0.0
         self._received = 0
         self._previous: dict[int, Any] = {}
@@ -62,6 +63,7 @@ class Saver(Checkpoint):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.elapsed, self._looked = self.elapsed + time.monotonic() - self._looked, time.monotonic()
+        self._x = batch[0]
         if pl_module.guard.due:
             self._roll_back(trainer, pl_module)
         if trainer.is_last_batch:
@@ -91,6 +93,10 @@ class Saver(Checkpoint):
         if over and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
             self._end(trainer, pl_module)
 
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        if trainer.is_last_batch:
+            _finish_epoch(checkpoint["loops"]["fit_loop"], pl_module.epochs_seen)
+
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         if pl_module.batches_seen != self._saved_batches:
             self._save(trainer, pl_module)
@@ -110,6 +116,8 @@ class Saver(Checkpoint):
         if model.guard.due:
             self._roll_back(trainer, model)
             return
+        if self._x is not None:
+            model.guard.error = model.reconstruction_error(self._x)
         trainer.save_checkpoint(self.checkpoint)
         self._saved, self._saved_batches = time.monotonic(), model.batches_seen
 
@@ -165,6 +173,20 @@ def _validates(trainer: L.Trainer) -> bool:
     """Return whether a validation follows an epoch's last batch."""
     due = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
     return due and trainer.enable_validation and len(trainer.datamodule.val_dataloader()) > 0  # type: ignore[attr-defined]
+
+
+def _finish_epoch(loop: dict[str, Any], epochs: int) -> None:
+    """Let the state of Lightning's loop after an epoch's last batch be that before the next epoch starts.
+
+    Lightning resumes exactly from there. From the state that it saves by itself it counts epochs wrongly where the last
+    one had no validation.
+    """
+    batches, numbers = loop["epoch_loop.batch_progress"], ("ready", "started", "processed", "completed")
+    batches["is_last_batch"] = False
+    batches["total"] = dict.fromkeys(numbers, batches["total"]["ready"])
+    batches["current"] = dict.fromkeys(numbers, 0)
+    ready = dict.fromkeys(numbers, epochs) | {"ready": epochs + 1}
+    loop["epoch_progress"] = {"total": ready, "current": dict(ready)}
 
 
 def seconds(time: str) -> int:

@@ -162,6 +162,8 @@ class Autoencoder(L.LightningModule, ABC):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         self.logs_now = (self.batches_seen + 1) % every == 0 or self.trainer.is_last_batch
+        # The step that loggers get, which Lightning itself counts wrongly after some ways to resume.
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.batches_seen
         self._set_learning_rates()
         turns = (self._recorded or self._take_turns)(batch[0])
         self.batches_seen += 1
@@ -241,12 +243,21 @@ class Autoencoder(L.LightningModule, ABC):
             setattr(self, name, checkpoint[name])
         self.guard.restore(checkpoint["guard"])
 
+    @torch.no_grad()
+    def reconstruction_error(self, x: Tensor) -> float:
+        """Return the mean squared error of reconstructions by the weights as they are, (B, C, H, W) → a number."""
+        training = self.training
+        self.eval()
+        error = (self.decode(self.encode(x)) - x).square().mean().item()
+        self.train(training)
+        return error
+
     def roll_back(self, checkpoint: dict[str, Any]) -> None:
         """Take over the weights and the optimizers' state of a checkpoint, with half the learning rates from now on."""
         self.load_state_dict(checkpoint["state_dict"])
         for optimizer, state in zip(self.trainer.optimizers, checkpoint["optimizer_states"], strict=True):
             optimizer.load_state_dict(state)
-        self.guard.rolled_back()
+        self.guard.rolled_back(checkpoint["guard"])
         self.on_train_start()
 
     @property
