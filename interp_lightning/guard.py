@@ -22,7 +22,8 @@ WAY_OUT = (
 )
 
 RECONSTRUCTION = "reconstruction"
-FAST, SLOW = 0.1, 0.01  # weights of a new loss in the two moving averages: about 10 and 100 batches
+RECENT = 0.1  # weight of a new loss in its moving average, which so is one of about ten batches
+LEARNED = 0.8  # times the error of the mean image: below it a model has learned something
 EXPLODED = 100  # times the lowest level so far
 UNEASY = 3  # times that level: no checkpoint to go back to
 LEAST = 1.0  # a sum of losses below it is no explosion, whatever it was before
@@ -42,17 +43,15 @@ class Turn:
 
 @dataclass
 class Level:
-    """How high a loss is and how low it has been, by moving averages."""
+    """How high a loss is now, averaged over about ten batches, and how low that has been."""
 
-    fast: float
-    slow: float
+    now: float
     lowest: float
 
     def add(self, loss: float) -> None:
         """Take in the loss of the next batch."""
-        self.fast += FAST * (loss - self.fast)
-        self.slow += SLOW * (loss - self.slow)
-        self.lowest = min(self.lowest, self.slow)
+        self.now += RECENT * (loss - self.now)
+        self.lowest = min(self.lowest, self.now)
 
 
 class Guard:
@@ -60,7 +59,7 @@ class Guard:
 
     Training has diverged where a gradient is NaN or infinite, where a player's losses rise to 100 times their lowest
     level (and above 1), and where reconstructions that have been better than the mean training image are worse again.
-    Levels are moving averages over 10 and 100 batches, so that one bad batch is no divergence.
+    Levels are moving averages over ten batches, so that one bad batch is no divergence.
 
     Args:
         mode: "stop" skips the first step whose gradient is not finite and all that follow, and raises Diverged;
@@ -88,7 +87,7 @@ class Guard:
     def calm(self) -> bool:
         """Whether all losses are near their lowest levels, so that the weights are worth going back to."""
         for name, level in self._levels.items():
-            now = max(level.fast, self.error) if name == RECONSTRUCTION else level.fast
+            now = max(level.now, self.error) if name == RECONSTRUCTION else level.now
             if not now <= max(UNEASY * level.lowest, 0.0 if name == RECONSTRUCTION else LEAST):
                 return False
         return not self.reason and math.isfinite(self.error)
@@ -141,7 +140,7 @@ class Guard:
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint records, as plain numbers."""
-        levels = {name: [level.fast, level.slow, level.lowest] for name, level in self._levels.items()}
+        levels = {name: [level.now, level.lowest] for name, level in self._levels.items()}
         return {"skipped": self.skipped, "rollbacks": self.rollbacks, "calm": self.calm, "levels": levels}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -152,22 +151,22 @@ class Guard:
     def _exploded(self, batch: int, turn: Turn, losses: list[float]) -> str:
         """Return what has exploded with a player's losses in a batch, "" if nothing has."""
         level = self._add(turn.player, sum(losses))
-        if level.fast > max(LEAST, EXPLODED * level.lowest):
+        if level.now > max(LEAST, EXPLODED * level.lowest):
             return (
-                f"the losses of the {turn.player} (={level.fast:.4g} around batch {batch:,}) are more than {EXPLODED} "
+                f"the losses of the {turn.player} (={level.now:.4g} around batch {batch:,}) are more than {EXPLODED} "
                 f"times as high as they have been (={level.lowest:.4g})"
             )
         if RECONSTRUCTION in turn.losses:
             level = self._add(RECONSTRUCTION, losses[turn.losses.index(RECONSTRUCTION)])
-            if level.lowest < self.mean_image_error < level.fast:
+            if level.lowest < LEARNED * self.mean_image_error and level.now > self.mean_image_error:
                 return (
-                    f"reconstructions (loss {level.fast:.4g} around batch {batch:,}) are worse than the mean image "
+                    f"reconstructions (loss {level.now:.4g} around batch {batch:,}) are worse than the mean image "
                     f"({self.mean_image_error:.4g}), after they have been better ({level.lowest:.4g})"
                 )
         return ""
 
     def _add(self, name: str, loss: float) -> Level:
-        level = self._levels.setdefault(name, Level(loss, loss, loss))
+        level = self._levels.setdefault(name, Level(loss, loss))
         level.add(loss)
         return level
 

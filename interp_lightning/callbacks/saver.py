@@ -45,6 +45,7 @@ class Saver(Checkpoint):
         self._x: torch.Tensor | None = None  # the images of the last batch
         self._saved = self._looked = 0.0
         self._received = 0
+        self._stopping: tuple[int, str] | None = None
         self._previous: dict[int, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -61,6 +62,10 @@ class Saver(Checkpoint):
         if pl_module.batches_seen == 0:  # so that there is one from before, whatever happens
             self._save(trainer, pl_module)
 
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self._stopping is not None:
+            self._stop(trainer, *self._stopping)
+
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.elapsed, self._looked = self.elapsed + time.monotonic() - self._looked, time.monotonic()
         self._x = batch[0]
@@ -75,9 +80,9 @@ class Saver(Checkpoint):
         if not (received or over or due):
             return
         self._save(trainer, pl_module)
-        if received:
-            self._stop(trainer, received, f"{trainer.current_epoch} epochs and {batch_idx + 1} batches")
-        if over:
+        if received:  # to stop before the next batch, once loggers have recorded this one
+            self._stopping = (received, f"{trainer.current_epoch} epochs and {batch_idx + 1} batches")
+        elif over:
             # A validation in the middle of an epoch would be one that an uninterrupted run does not have.
             trainer.limit_val_batches = 0
             self._end(trainer, pl_module)
