@@ -5,9 +5,11 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from interp_lightning.errors import ConfigError
+
+LONGEST = 200  # characters of a value in a sentence
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Rule(ABC):
     def check(self, name: str, value: Any) -> Any:
         """Return the value, or raise ConfigError with its name, what is allowed and the way out."""
         if not self.accepts(value):
-            shown = "null" if value is None else repr(value)
+            shown = "null" if value is None else _short(repr(value))
             raise ConfigError(f"`{name}` (={shown}) must be {self.allowed}{self.way_out and '; ' + self.way_out}")
         return value
 
@@ -92,6 +94,26 @@ class Text(Rule):
 
     def accepts(self, value: Any) -> bool:
         return isinstance(value, str) and bool(re.fullmatch(self.pattern, value))
+
+
+@dataclass(frozen=True)
+class FolderName(Rule):
+    """What a new folder can be called on every file system, and be printed and typed."""
+
+    most: ClassVar[int] = 255  # bytes
+
+    @property
+    def allowed(self) -> str:
+        return (
+            f"the name of a folder: 1 to {self.most} bytes of characters that can be printed, without / and \\ and "
+            "without spaces at its ends"
+        )
+
+    def accepts(self, value: Any) -> bool:
+        if not isinstance(value, str) or value in ("", ".", "..") or value != value.strip() or {*value} & {"/", "\\"}:
+            return False
+        # A lone surrogate, which UTF-8 cannot write, is not printable either.
+        return all(c.isprintable() or c in "\u200c\u200d" for c in value) and len(value.encode()) <= self.most
 
 
 @dataclass(frozen=True)
@@ -172,6 +194,10 @@ def check_integer(name: str, value: Any, **bounds: Any) -> int:
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     """Return `value`, or raise ConfigError unless it is one of `choices`."""
     return Choice(choices).check(name, value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 :]}"
 
 
 def _bounds(least: float, most: float, exclusive: bool = False) -> str:

@@ -185,7 +185,7 @@ def read_results(run: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ResultsError(f"{run} has no results.json; {again}")
     try:
-        results = json.loads(path.read_text())
+        results = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(f"{path} cannot be read ({error}); {again}") from error
     wrong = [
