@@ -32,6 +32,7 @@ from interp_lightning.cli import (
     explain,
 )
 from interp_lightning.console import fail, guarded, set_up
+from interp_lightning.disk import regular
 from interp_lightning.errors import ConfigError
 from interp_lightning.settings import check_config, write_out_paths
 
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 
 # Hydra's options that are followed by a value.
 WITH_VALUE = ("--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
+
+
+FOLDERS = ("--config-dir", "-cd", "--config-path", "-cp")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -119,6 +123,15 @@ def options_first(arguments: list[str]) -> list[str]:
     return options + settings
 
 
+def check_configs(arguments: list[str]) -> None:
+    """Raise OSError if a yaml file in one of the user's folders is a FIFO or the like, for which Hydra would wait."""
+    for name, value in [*pairwise(arguments), *(argument.split("=", 1) for argument in arguments if "=" in argument)]:
+        if name in FOLDERS:
+            for path in Path(value).rglob("*.yaml"):
+                if path.exists() and not path.is_dir():
+                    regular(path)
+
+
 def end_early(number: int, frame: FrameType | None) -> None:
     """End on SIGTERM where there is nothing to save, and a sweep's processes with this one; a second ends at once."""
     signal.signal(number, signal.SIG_DFL)
@@ -160,6 +173,7 @@ def _main() -> None:
     os.environ[FULL_ERROR] = "1"  # lets exceptions through to here instead of printing them
     try:
         check_current_folder()
+        check_configs(sys.argv)
         task()
     except KeyboardInterrupt:
         forget_all()

@@ -27,7 +27,8 @@ from interp_lightning.guard import skips_by_itself
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 GIB = 2**30
 # What torchrun sets for each process that it starts.
-LAUNCHERS = ["RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"]
+LAUNCHERS: tuple[str, ...] = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+LAUNCHERS += ("MASTER_ADDR", "MASTER_PORT")
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def ignore_leftovers(num_nodes: int) -> None:
     if found:
         named = ", ".join(f"{name}={value}" for name, value in found.items())
         log.warning(f"Ignored, because neither torchrun nor srun has started this process: {named}")
-    rank_zero_only.rank = 0  # which Lightning has read from them
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # which Lightning has read from them
 
 
 def started_by_srun() -> bool:

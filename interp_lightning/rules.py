@@ -5,11 +5,14 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from interp_lightning.errors import ConfigError
 
-LONGEST = 200  # characters of a value in a sentence
+SHOWN = 200  # characters of a value in a sentence
+LONGEST_NAME, LONGEST_PATH = 255, 2_000  # bytes; room is left for what a run makes in a folder
+PRINTABLE = f"use printable characters, at most {LONGEST_NAME} bytes between two /"
+JOINERS = "\u200c\u200d"  # of letters and of emojis, which Python does not call printable
 
 
 @dataclass(frozen=True)
@@ -97,23 +100,28 @@ class Text(Rule):
 
 
 @dataclass(frozen=True)
-class FolderName(Rule):
-    """What a new folder can be called on every file system, and be printed and typed."""
+class PathName(Rule):
+    """A path that every file system can hold, and that can be printed and typed.
 
-    most: ClassVar[int] = 255  # bytes
+    Args:
+        meaning: what it leads to.
+        single: whether it is a name, without folders before it.
+    """
+
+    meaning: str = "a folder"
+    single: bool = False
 
     @property
     def allowed(self) -> str:
-        return (
-            f"the name of a folder: 1 to {self.most} bytes of characters that can be printed, without / and \\ and "
-            "without spaces at its ends"
-        )
+        return f"the name of {self.meaning}" if self.single else self.meaning
 
     def accepts(self, value: Any) -> bool:
-        if not isinstance(value, str) or value in ("", ".", "..") or value != value.strip() or {*value} & {"/", "\\"}:
+        if not isinstance(value, str) or not value or not all(c.isprintable() or c in JOINERS for c in value):
             return False
-        # A lone surrogate, which UTF-8 cannot write, is not printable either.
-        return all(c.isprintable() or c in "\u200c\u200d" for c in value) and len(value.encode()) <= self.most
+        if self.single and (value in (".", "..") or value != value.strip() or {*value} & {"/", "\\"}):
+            return False
+        length = len(value.encode())
+        return length <= LONGEST_PATH and all(len(part.encode()) <= LONGEST_NAME for part in value.split("/"))
 
 
 @dataclass(frozen=True)
@@ -197,7 +205,7 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 :]}"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}…{text[-SHOWN // 2 :]}"
 
 
 def _bounds(least: float, most: float, exclusive: bool = False) -> str:

@@ -270,7 +270,9 @@ def git_commit() -> str | None:
     checkout = Path(__file__).parent.parent
     if not (checkout / ".git").exists():
         return None
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, encoding="utf-8", check=False
+    )
     return done.stdout.strip() or None
 
 

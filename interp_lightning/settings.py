@@ -15,20 +15,33 @@ from omegaconf.errors import OmegaConfBaseException
 from interp_lightning.cli import CONF
 from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.metrics.catalogue import COLUMNS
-from interp_lightning.rules import SWITCH, Choice, Each, Either, FolderName, Integer, Number, OrNull, Rule, Table, Text
+from interp_lightning.rules import (
+    LONGEST_NAME,
+    PRINTABLE,
+    SWITCH,
+    Choice,
+    Each,
+    Either,
+    Integer,
+    Number,
+    OrNull,
+    PathName,
+    Rule,
+    Table,
+    Text,
+)
 
 HOW = ("lerp", "slerp")  # to go from one code to another
 COMPILERS = ("g++", "clang++")  # that torch.compile looks for
 OPEN = ("optimizer", "trainer", "logger")  # groups whose classes, not ours, have more arguments than our files name
 
-NAME = FolderName()
-FOLDER = Text(r"[^\x00-\x1f\ud800-\udfff]+", "the path of a folder, in characters that can be printed")
-FILE = Text(FOLDER.pattern, "the path of a file, in characters that can be printed")
+NAMED = f"use at most {LONGEST_NAME} bytes of printable characters, without / and \\ and without spaces at the ends"
+NAME = PathName(single=True, way_out=NAMED)
 PATHS = ("outputs", "data.root", "ckpt_path", "metrics.weights")
 
 SETTINGS: dict[str, Rule] = {
-    "name": OrNull(NAME),
-    "outputs": FOLDER,
+    "name": OrNull(NAME, way_out=NAMED),
+    "outputs": PathName(way_out=PRINTABLE),
     "latent_dim": Integer(1),
     "seed": Integer(0, 2**32 - 1),
     "threads": Integer(1, os.cpu_count() or 1, way_out="the number of this machine's cores"),
@@ -57,7 +70,7 @@ SETTINGS: dict[str, Rule] = {
     "penalty.queue": Integer(),
     "penalty.mean": OrNull(Each(Number(-math.inf))),
     "penalty.cov": OrNull(Each(Each(Number(-math.inf)))),
-    "data.root": FOLDER,
+    "data.root": PathName(way_out=PRINTABLE),
     "data.batch_size": Integer(1),
     "data.fallback": Choice((None, "digits")),
     "network.depth": Integer(1),
@@ -72,7 +85,7 @@ SETTINGS: dict[str, Rule] = {
     "metrics.pairs": Integer(1),
     "metrics.steps": Integer(3, 1_000),
     "metrics.features": Choice(("auto", "digits", "inception", None)),
-    "metrics.weights": OrNull(FILE),
+    "metrics.weights": OrNull(PathName("a file"), way_out=PRINTABLE),
     "trainer.accelerator": Choice(("auto", "cpu", "gpu", "cuda", "mps")),
     "trainer.devices": Either((Integer(1), Choice((-1, "auto")), Each(Integer()))),
     "trainer.num_nodes": Integer(1),

@@ -169,7 +169,7 @@ def _check_same(folder: Path, cfg: DictConfig) -> None:
     """Refuse to resume a job in the folder of another one."""
     before, now = (
         cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-        for config in (OmegaConf.load(folder / ".hydra" / "config.yaml"), cfg)
+        for config in (OmegaConf.load(regular(folder / ".hydra" / "config.yaml")), cfg)
     )
     if different := changes(before, now, Effect.WEIGHTS, Effect.SEED, Effect.SCORES):
         raise ConfigError(
