@@ -118,7 +118,7 @@ class PathName(Rule):
     def accepts(self, value: Any) -> bool:
         if not isinstance(value, str) or not value or not all(c.isprintable() or c in JOINERS for c in value):
             return False
-        if self.single and (value in (".", "..") or value != value.strip() or {*value} & {"/", "\\"}):
+        if self.single and (value in (".", "..") or value != value.strip().lstrip("~") or {*value} & {"/", "\\"}):
             return False
         length = len(value.encode())
         return length <= LONGEST_PATH and all(len(part.encode()) <= LONGEST_NAME for part in value.split("/"))

@@ -35,7 +35,7 @@ HOW = ("lerp", "slerp")  # to go from one code to another
 COMPILERS = ("g++", "clang++")  # that torch.compile looks for
 OPEN = ("optimizer", "trainer", "logger")  # groups whose classes, not ours, have more arguments than our files name
 
-NAMED = f"use at most {LONGEST_NAME} bytes of printable characters, without / and \\ and without spaces at the ends"
+NAMED = f"use at most {LONGEST_NAME} printable bytes, without / and \\, and without ~ or spaces at the ends"
 NAME = PathName(single=True, way_out=NAMED)
 PATHS = ("outputs", "data.root", "ckpt_path", "metrics.weights")
 

@@ -5,21 +5,36 @@ import io
 import itertools
 import json
 import os
+import pty
 import re
 import signal
+import socket
 import sys
+import tempfile
+import termios
+import threading
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import TINY, _compose
+from hypothesis import example, given
+from hypothesis import strategies as st
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import OmegaConf
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from interp_lightning import __main__ as program
-from interp_lightning import cli, compare, evaluate, interpolate
+from interp_lightning import cli, compare, evaluate, folders, interpolate, tables
 from interp_lightning.callbacks.progress import Line
+from interp_lightning.disk import lock, regular
+from interp_lightning.errors import ConfigError
 from interp_lightning.experiment import run as train
+from interp_lightning.settings import write_out_paths, written_out
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGE = REPOSITORY / "interp_lightning"
@@ -227,3 +242,317 @@ def test_text_files_are_opened_as_utf_8(path):
         )
         text |= any(f"{key.arg}={ast.unparse(key.value)}" == "text=True" for key in call.keywords)
         assert not text or "encoding='utf-8'" in given, f"{path}:{call.lineno}: {given}"
+
+
+# Names and paths
+
+NAMES = st.text(st.characters(codec=None), min_size=1, max_size=40) | st.text("aλ😀 .~[]#$%\\/\n\0", max_size=300)
+
+
+@given(name=NAMES)
+@example("a" * 255)
+@example("a" * 256)
+@example("λ" * 128)
+@example("a$_$b")
+@example("[bold]#😀 x")
+@example("\udc80")
+@example("~")
+@example(".")
+def test_a_name_is_the_folder_s_or_refused(name):
+    """The folder made is exactly outputs/name/…, or the sentence says what a name may be."""
+    with tempfile.TemporaryDirectory() as outputs:
+        try:
+            made = Path(folders.sweep_dir(outputs, folders.run_name(name, OmegaConf.create()), False))
+        except ConfigError as error:
+            refused = str(error)
+        else:
+            refused = ""
+        finally:
+            folders.new.clear()
+        assert "must be the name of a folder" in refused or not refused
+        assert os.listdir(outputs) == ([] if refused else [name])
+        assert refused or os.listdir(Path(outputs) / name) == [made.name]
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "outputs=~/x",
+        "data.root=~/x",
+        "+data.list=[~/x,~/y]",
+        "ckpt_path='~/x'",
+        "--config-dir=~/x",
+        "a=~",
+        "data.root=~root/x",
+    ],
+)
+def test_a_home_folder_is_written_out_as_a_shell_does(argument, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert cli.expand_home(argument) == argument.replace("~root", "/root").replace("~", "/home/me")
+    assert cli.expand_home("~penalty.lam") == "~penalty.lam"  # which deletes it, for Hydra
+    assert cli.expand_home("name=a~b") == "name=a~b"
+
+
+def test_home_folders_of_a_file_and_of_nobody(monkeypatch, start, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "mine" / "experiment").mkdir(parents=True)
+    there = tmp_path / "home" / "mine" / "experiment" / "there.yaml"
+    there.write_text("# @package _global_\noutputs: ~/out\n")
+    status, _, errors = start(program.main, "--config-dir=~/mine", "experiment=there", *SMALL)
+    assert status == 0, errors
+    assert list(tmp_path.glob("home/out/there/*/results.json"))
+    assert not (tmp_path / "~").exists()
+    with pytest.raises(ConfigError, match=r"`data.root` \(='~nobody_here/x'\) must name a folder by a user"):
+        written_out("data.root", "~nobody_here/x")
+
+
+def test_relative_paths_are_those_of_the_command_with_chdir(start, run, tmp_path):
+    (tmp_path / "it.ckpt").write_bytes((run / "checkpoints" / "last.ckpt").read_bytes())
+    status, _, errors = start(
+        program.main, *SMALL, "hydra.job.chdir=true", "outputs=mine/it", "ckpt_path=it.ckpt", "trainer.max_epochs=2"
+    )
+    assert status == 0, errors
+    (trained,) = tmp_path.glob("mine/it/*/*")
+    assert complete(trained)
+    assert {path.name for path in tmp_path.iterdir()} == {"0", "1", "2", "mine", "it.ckpt"}
+    cfg = OmegaConf.create(
+        {"data": {"root": "files"}, "ckpt_path": "last", "metrics": {"weights": "w.pth"}, "name": None}
+    )
+    write_out_paths(cfg, "/start")
+    assert cfg == {
+        "data": {"root": "/start/files"},
+        "ckpt_path": "last",
+        "metrics": {"weights": "/start/w.pth"},
+        "name": None,
+    }
+
+
+@pytest.mark.parametrize("work", [program.main, *map(command, (evaluate, interpolate, compare))])
+def test_a_deleted_working_directory(work, start, tmp_path):
+    def before() -> None:
+        (tmp_path / "gone").mkdir()
+        os.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+
+    status, output, errors = start(work, "model=ae", before=before)
+    assert (status, output) == (1, "")
+    assert errors == "\nthe working directory cannot be read (No such file or directory); cd to one that exists\n"
+
+
+@pytest.mark.parametrize("outputs", ["file", "file/below", "a" * 300, "a/" * 1500, "locked/x", "/dev/null/x"])
+def test_outputs_that_cannot_be(outputs, start, tmp_path):
+    def before() -> None:
+        if os.getuid() == 0 and outputs == "locked/x":
+            os.setuid(65534)
+
+    tmp_path.chmod(0o777)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "locked").mkdir(mode=0o555)
+    status, output, errors = start(program.main, *SMALL, f"outputs={outputs}", before=before)
+    assert status == 1
+    assert "Traceback" not in output + errors
+    assert re.search(r"cannot be written or read|`outputs` \(=", errors), errors
+    assert {path.name for path in tmp_path.iterdir()} == {"0", "1", "2", "file", "locked"}
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+# Files of other kinds
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def bound(path: Path) -> None:
+    here = os.getcwd()
+    os.chdir(path.parent)  # an address is at most 108 bytes long
+    socket.socket(socket.AF_UNIX).bind(path.name)
+    os.chdir(here)
+
+
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"), [(fifo, "FIFO"), (bound, "socket"), (endless, "device"), (Path.mkdir, "directory")]
+)
+def test_only_regular_files_are_read(make, kind, start, run, tmp_path):
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    (tmp_path / "mine" / "data").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    names = ["it", "it.png", "it.ckpt", "MNIST/raw/train-images-idx3-ubyte", "mine/data/it.yaml", "run/results.json"]
+    for name in names:
+        make(tmp_path / name)
+    with pytest.raises(OSError, match=f"it is a {kind}, not a regular file"):
+        regular(tmp_path / "it")
+    for work, arguments in (
+        (program.main, [*SMALL, "data=mnist", f"data.root={tmp_path}"]),
+        (program.main, [*SMALL, "ckpt_path=it.ckpt"]),
+        (program.main, [*SMALL, "--config-dir", "mine", "data=it"]),
+        (program.main, [*SMALL, "metrics.features=inception", "metrics.weights=it"]),
+        (command(interpolate), [f"run={run}", "a=it.png", "b=3"]),
+        (command(evaluate), ["ckpt=it.ckpt"]),
+        (command(evaluate), ["run=run"]),
+        (command(compare), ["run"]),
+    ):
+        status, output, errors = start(work, *arguments)
+        assert status == 1, (arguments, errors)
+        assert "Traceback" not in output + errors
+
+
+# Locks
+
+
+def test_a_lock_leaves_no_file_and_has_one_holder(tmp_path):
+    """Several processes take turns at a lock whose file goes with each release."""
+    path, inside, counter = tmp_path / "lock", tmp_path / "inside", tmp_path / "counter"
+    counter.write_text("0")
+
+    def work() -> None:
+        for _ in range(60):
+            with lock(path, lambda: None):
+                os.close(os.open(inside, os.O_CREAT | os.O_EXCL))  # fails if another one is inside
+                counter.write_text(str(int(counter.read_text()) + 1))
+                inside.unlink()
+
+    children = []
+    for _ in range(4):
+        children.append(os.fork())
+        if children[-1] == 0:
+            try:
+                signal.alarm(120)
+                work()
+                os._exit(0)
+            except BaseException:
+                os._exit(1)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 4
+    assert counter.read_text() == "240"
+    assert not path.exists()
+
+
+def test_a_run_leaves_no_lock(run):
+    assert not list(run.rglob("*.lock"))
+
+
+# Launchers
+
+
+@pytest.mark.parametrize(
+    ("variables", "ignored"),
+    [
+        ({"SLURM_NTASKS": "2", "SLURM_JOB_ID": "5"}, ""),
+        ({"SLURM_NTASKS": "2", "SLURM_JOB_ID": "5", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "3"}, ""),
+        ({"SLURM_NTASKS": "many"}, ""),
+        ({"LOCAL_RANK": "3", "WORLD_SIZE": "8"}, "LOCAL_RANK=3, WORLD_SIZE=8"),
+        ({"NODE_RANK": "1", "MASTER_ADDR": "nowhere.invalid"}, "NODE_RANK=1, MASTER_ADDR=nowhere.invalid"),
+    ],
+)
+def test_variables_without_their_launcher_make_no_difference(variables, ignored, start, tmp_path, monkeypatch):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    rank_zero_only.rank = int(variables.get("LOCAL_RANK", 0))  # as Lightning has it when it is imported
+    try:
+        status, _, errors = start(program.main, *SMALL)
+    finally:
+        rank_zero_only.rank = 0
+    assert status == 0, errors
+    assert ignored in errors
+    assert ("has started this process: " in errors) == bool(ignored)
+    (trained,) = tmp_path.glob("outputs/*/*")
+    assert complete(trained)
+    assert list(trained.glob("tensorboard/events*"))
+
+
+# Widths
+
+NUMBERS = st.floats(allow_nan=True, allow_infinity=True) | st.floats(1e-6, 1e6)
+
+
+@given(
+    losses=st.dictionaries(
+        st.sampled_from(["reconstruction", "interpolation", "penalty", "alpha", "latent_slope"]), NUMBERS
+    ),
+    width=st.integers(1, 250),
+    total=st.integers(1, 10**9),
+    share=st.floats(0, 1),
+)
+@example({"penalty": 8519.1234, "reconstruction": 0.0381234}, 80, 300_000, 0.5)
+@example({}, 40, 1, 1.0)
+def test_the_bar_cuts_no_number(losses, width, total, share):
+    bar = Line(desc="Training", total=total, file=io.StringIO(), mininterval=1e9)
+    bar.dynamic_ncols = lambda file: (width, 24)
+    bar.n, bar.epoch = int(total * share), "1/9"
+    bar.losses = {f"train/autoencoder/{name}": value for name, value in losses.items()}
+    bar.start_t -= 100
+    line = str(bar)
+    assert len(line) <= max(width, 4)
+    assert f"{bar.n / total:.0%}" in line
+    whole = {f"{name}={value:.4g}" for name, value in losses.items()}
+    shown = re.findall(r"[a-z_]+=[^, ]*", line.replace("epoch=1/9", ""))
+    assert set(shown) <= whole
+    if "reconstruction" in losses and shown:
+        assert shown[0].startswith("reconstruction=")
+    if width >= 40:
+        assert "ETA " in line
+        assert " images/s" in line
+    if width >= 80 and losses:
+        assert shown
+    bar.disable = True
+
+
+@given(
+    cells=st.lists(st.lists(NUMBERS.map("{:.4g}".format), min_size=9, max_size=9), min_size=1, max_size=4),
+    width=st.integers(30, 200),
+    name=st.text("abλ 的=.", min_size=1, max_size=60),
+)
+def test_tables_cut_no_number(cells, width, name):
+    text = io.StringIO()
+    heads = [f"midpoint number {i}" for i in range(9)]
+    rows = [tables.Row(name, row) for row in cells]
+    tables._print_numbers(Console(file=text, width=width), "title", "images", heads, rows)
+    printed = text.getvalue()
+    assert max(map(cell_len, printed.splitlines())) <= width
+    assert "…" not in printed
+    words = Counter(printed.split())
+    for number, count in Counter(number for row in cells for number in row).items():
+        assert words[number] >= count
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_what_a_terminal_shows_is_whole(width, start, run, tmp_path):
+    """As a terminal of that width gets it: the bar and all tables."""
+    screen, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, width))
+    said: list[bytes] = []
+
+    def read() -> None:
+        with suppress(OSError):
+            while data := os.read(screen, 65536):
+                said.append(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+
+    def before() -> None:
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(terminal, number)
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", buffering=1))
+        os.environ.pop("COLUMNS", None)
+
+    status, *_ = start(command(compare), str(run), "pictures=false", "out=compared", before=before)
+    status += start(program.main, *SMALL, "trainer.log_every_n_steps=1", before=before)[0]
+    os.close(terminal)
+    reader.join(10)
+    os.close(screen)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(said).decode()).replace("\r\n", "\n")
+    assert status == 0, text
+    lines = [line for block in text.split("\n") for line in block.split("\r")]
+    bars = [line for line in lines if "images/s" in line]
+    assert bars
+    assert all(len(line.rstrip()) <= width and "ETA" in line and "%" in line for line in bars)
+    assert width == 40 or any(re.search(r"reconstruction=[\d.]+(,| *$)", line) for line in bars)
+    rows = [line for line in lines if line.startswith(("│", "┃", "┏"))]
+    assert rows
+    assert all(cell_len(line) <= width for line in rows)
+    assert not [line for line in rows if re.search(r"\d…|^[│┃].*[a-z]…", line)]
