@@ -339,28 +339,18 @@ def test_a_deleted_working_directory(work, start, tmp_path):
     assert errors == "\nthe working directory cannot be read (No such file or directory); cd to one that exists\n"
 
 
-@pytest.mark.parametrize("outputs", ["file", "file/below", "a" * 300, "a/" * 1500, "locked/x", "/dev/null/x"])
+@pytest.mark.parametrize("outputs", ["file", "file/below", "a" * 300, "a/" * 1500, "/dev/null/x", "/proc/x"])
 def test_outputs_that_cannot_be(outputs, start, tmp_path):
-    def before() -> None:
-        if os.getuid() == 0 and outputs == "locked/x":
-            os.setuid(65534)
-
-    tmp_path.chmod(0o777)
     (tmp_path / "file").write_text("mine")
-    (tmp_path / "locked").mkdir(mode=0o555)
-    status, output, errors = start(program.main, *SMALL, f"outputs={outputs}", before=before)
+    status, output, errors = start(program.main, *SMALL, f"outputs={outputs}")
     assert status == 1
     assert "Traceback" not in output + errors
     assert re.search(r"cannot be written or read|`outputs` \(=", errors), errors
-    assert {path.name for path in tmp_path.iterdir()} == {"0", "1", "2", "file", "locked"}
+    assert {path.name for path in tmp_path.iterdir()} == {"0", "1", "2", "file"}
     assert (tmp_path / "file").read_text() == "mine"
 
 
 # Files of other kinds
-
-
-def fifo(path: Path) -> None:
-    os.mkfifo(path)
 
 
 def bound(path: Path) -> None:
@@ -375,17 +365,20 @@ def endless(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "kind"), [(fifo, "FIFO"), (bound, "socket"), (endless, "device"), (Path.mkdir, "directory")]
+    ("make", "kind"), [(os.mkfifo, "FIFO"), (bound, "socket"), (endless, "device"), (Path.mkdir, "directory")]
 )
-def test_only_regular_files_are_read(make, kind, start, run, tmp_path):
-    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
-    (tmp_path / "mine" / "data").mkdir(parents=True)
-    (tmp_path / "run").mkdir()
-    names = ["it", "it.png", "it.ckpt", "MNIST/raw/train-images-idx3-ubyte", "mine/data/it.yaml", "run/results.json"]
-    for name in names:
-        make(tmp_path / name)
+def test_only_regular_files_are_read(make, kind, tmp_path):
+    make(tmp_path / "it")
     with pytest.raises(OSError, match=f"it is a {kind}, not a regular file"):
         regular(tmp_path / "it")
+
+
+def test_no_command_waits_for_a_fifo(start, run, tmp_path):
+    for folder in ("MNIST/raw", "mine/data", "run"):
+        (tmp_path / folder).mkdir(parents=True)
+    names = ["it", "it.png", "it.ckpt", "MNIST/raw/train-images-idx3-ubyte", "mine/data/it.yaml", "run/results.json"]
+    for name in names:
+        os.mkfifo(tmp_path / name)
     for work, arguments in (
         (program.main, [*SMALL, "data=mnist", f"data.root={tmp_path}"]),
         (program.main, [*SMALL, "ckpt_path=it.ckpt"]),
@@ -441,11 +434,11 @@ def test_a_run_leaves_no_lock(run):
 @pytest.mark.parametrize(
     ("variables", "ignored"),
     [
-        ({"SLURM_NTASKS": "2", "SLURM_JOB_ID": "5"}, ""),
         ({"SLURM_NTASKS": "2", "SLURM_JOB_ID": "5", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "3"}, ""),
-        ({"SLURM_NTASKS": "many"}, ""),
-        ({"LOCAL_RANK": "3", "WORLD_SIZE": "8"}, "LOCAL_RANK=3, WORLD_SIZE=8"),
-        ({"NODE_RANK": "1", "MASTER_ADDR": "nowhere.invalid"}, "NODE_RANK=1, MASTER_ADDR=nowhere.invalid"),
+        (
+            {"LOCAL_RANK": "3", "WORLD_SIZE": "8", "NODE_RANK": "1", "MASTER_ADDR": "nowhere.invalid"},
+            "LOCAL_RANK=3, NODE_RANK=1, WORLD_SIZE=8, MASTER_ADDR=nowhere.invalid",
+        ),
     ],
 )
 def test_variables_without_their_launcher_make_no_difference(variables, ignored, start, tmp_path, monkeypatch):
@@ -466,7 +459,7 @@ def test_variables_without_their_launcher_make_no_difference(variables, ignored,
 
 # Widths
 
-NUMBERS = st.floats(allow_nan=True, allow_infinity=True) | st.floats(1e-6, 1e6)
+NUMBERS = st.floats(allow_subnormal=False) | st.floats(1e-6, 1e6)
 
 
 @given(
@@ -519,7 +512,7 @@ def test_tables_cut_no_number(cells, width, name):
         assert words[number] >= count
 
 
-@pytest.mark.parametrize("width", [80, 60, 40])
+@pytest.mark.parametrize("width", [80, 40])
 def test_what_a_terminal_shows_is_whole(width, start, run, tmp_path):
     """As a terminal of that width gets it: the bar and all tables."""
     screen, terminal = pty.openpty()

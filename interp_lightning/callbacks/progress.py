@@ -100,8 +100,9 @@ class Line(tqdm):
         head, tail = f"{n / total:4.0%}" if total else "   ?", ""
         for part in parts:
             longer = f"{tail}, {part}" if tail else f" {part}"
-            if len(head + longer) <= width:
-                tail = longer
+            if len(head + longer) > width:
+                break
+            tail = longer
         if len(titled := f"{prefix}{head}") + len(tail) <= width:
             head = titled
         spare = min(width - len(head + tail) - len("||"), WIDEST)
