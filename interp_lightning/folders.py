@@ -54,7 +54,7 @@ def newest_run(runs: Path) -> Path | None:
 
 def rank() -> int:
     """Return the number of this process among those that torchrun, srun or another launcher has started."""
-    return max(_number("RANK"), 0) if _launched() and "RANK" in os.environ else _srun_rank()
+    return max(_number("RANK"), 0) if launched() and "RANK" in os.environ else _srun_rank()
 
 
 def forget_stray_ranks() -> list[str]:
@@ -62,12 +62,12 @@ def forget_stray_ranks() -> list[str]:
 
     Lightning believes such a variable, and a process that takes itself for the fourth of four writes no files.
     """
-    if _launched() or _srun_rank() or "SLURM_STEP_ID" in os.environ:
+    if launched() or _srun_rank() or "SLURM_STEP_ID" in os.environ:
         return []
     return [f"{name}={os.environ.pop(name)}" for name in PLACES if name in os.environ]
 
 
-def _launched() -> bool:
+def launched() -> bool:
     """Return whether torchrun, Lightning or a launcher like them has started this process, beside others."""
     if os.environ.get("TORCHELASTIC_RUN_ID") or FIRST in os.environ:
         return True

@@ -18,9 +18,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from torch.optim import Optimizer
 
-from interp_lightning.cli import FIRST
 from interp_lightning.engines import cores
 from interp_lightning.errors import ConfigError
+from interp_lightning.folders import launched
 from interp_lightning.guard import skips_by_itself
 
 # Of glibc's malloc.h.
@@ -114,7 +114,7 @@ def ignore_leftovers(num_nodes: int) -> None:
 
     A LOCAL_RANK left over would silence the logger, and a MASTER_ADDR or WORLD_SIZE let devices wait for one another.
     """
-    if TorchElasticEnvironment.detect() or started_by_srun() or FIRST in os.environ or num_nodes > 1:
+    if launched() or started_by_srun() or num_nodes > 1:
         return
     found = {name: os.environ.pop(name) for name in LAUNCHERS if name in os.environ}
     if found:
