@@ -20,9 +20,21 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning import engines, folders, sweep
-from interp_lightning.cli import CONF, FIRST, FULL_ERROR, INTERRUPTED, QUIET, TRACEBACK, explain, fail, stop_printing
+from interp_lightning.cli import (
+    CONF,
+    FIRST,
+    FULL_ERROR,
+    INTERRUPTED,
+    QUIET,
+    TRACEBACK,
+    check_current_folder,
+    expand_home,
+    explain,
+)
+from interp_lightning.console import fail, guarded, set_up
+from interp_lightning.disk import regular
 from interp_lightning.errors import ConfigError
-from interp_lightning.settings import check_config
+from interp_lightning.settings import check_config, write_out_paths
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +42,13 @@ log = logging.getLogger(__name__)
 WITH_VALUE = ("--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
 
 
+FOLDERS = ("--config-dir", "-cd", "--config-path", "-cp")
+
+
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def task(cfg: DictConfig) -> float | None:
     """One job: what Hydra calls, once or for each point of a sweep, there perhaps in another process."""
+    set_up()  # for a job in another process
     folder = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return job(cfg, folder)
@@ -73,8 +89,10 @@ def job(cfg: DictConfig, folder: Path) -> float | None:
 
 def run(cfg: DictConfig) -> None:
     """Check the settings, which takes a moment, then import torch, which takes seconds, and run the experiment."""
+    hydra_cfg = HydraConfig.get()
+    write_out_paths(cfg, hydra_cfg.runtime.cwd if hydra_cfg.job.chdir else "")
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    check_config(config, HydraConfig.get().runtime.choices)
+    check_config(config, hydra_cfg.runtime.choices)
     from interp_lightning.experiment import run
 
     first = FIRST not in os.environ and not folders.rank()  # of the processes of several devices
@@ -99,9 +117,19 @@ def options_first(arguments: list[str]) -> list[str]:
     takes_value = False
     for argument in arguments:
         is_option = takes_value or argument.startswith("-")
-        (options if is_option else settings).append(argument)
+        written_out = expand_home(os.path.expanduser(argument) if takes_value else argument)
+        (options if is_option else settings).append(written_out)
         takes_value = not takes_value and argument in WITH_VALUE
     return options + settings
+
+
+def check_configs(arguments: list[str]) -> None:
+    """Raise OSError if a yaml file in one of the user's folders is a FIFO or the like, for which Hydra would wait."""
+    for name, value in [*pairwise(arguments), *(argument.split("=", 1) for argument in arguments if "=" in argument)]:
+        if name in FOLDERS:
+            for path in Path(value).rglob("*.yaml"):
+                if path.exists() and not path.is_dir():
+                    regular(path)
 
 
 def end_early(number: int, frame: FrameType | None) -> None:
@@ -118,7 +146,12 @@ def forget_all() -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
+    with guarded():
+        _main()
+
+
+def _main() -> None:
     folders.new.clear()  # a notebook may have run this before
     folders.made.clear()
     if FIRST in os.environ:
@@ -139,12 +172,14 @@ def main() -> None:
         os.environ[QUIET] = "1"
     os.environ[FULL_ERROR] = "1"  # lets exceptions through to here instead of printing them
     try:
+        check_current_folder()
+        check_configs(sys.argv)
         task()
     except KeyboardInterrupt:
         forget_all()
         fail(INTERRUPTED, 130)
     except BrokenPipeError:
-        stop_printing()
+        raise
     except Exception as error:
         forget_all()
         if TRACEBACK:

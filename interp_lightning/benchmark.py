@@ -84,7 +84,7 @@ class Side:
         self.name, self.speeds, self.peak = name, [], 0.0
         self._process = subprocess.Popen(
             [python, "-m", "interp_lightning.benchmark_sides", json.dumps(settings | {"side": name})],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
             env=os.environ | {"OMP_NUM_THREADS": str(settings["threads"]), "PYTHONPATH": str(PACKAGE)},
         )  # fmt: skip
 
@@ -161,7 +161,7 @@ def work(settings: Settings) -> None:
         "settings": {key: settings[key] for key in ("network", "precision", "rounds", "batches", "device", "threads")},
         "cells": measured,
     }
-    out.write_text(json.dumps(content, indent=2) + "\n")
+    out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     log.info(f"Numbers:  {out}")
 
 

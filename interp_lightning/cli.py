@@ -6,12 +6,13 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from interp_lightning.console import fail, guarded
 from interp_lightning.engines import missing_package
 from interp_lightning.errors import ConfigError
 from interp_lightning.rules import check_choice, check_integer
@@ -55,9 +56,16 @@ def command(usage: str, defaults: Settings, work: Callable[[Settings], None]) ->
         defaults: see `read_settings`; the common ones come by themselves.
         work: what to do with the settings; it imports torch once it has looked at them.
     """
-    given = sys.argv[1:]
+    with guarded():
+        _command(usage, defaults, work)
+
+
+def _command(usage: str, defaults: Settings, work: Callable[[Settings], None]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.raiseExceptions = False  # a message that cannot be written is no reason for a traceback
+    given = [expand_home(os.path.expanduser(argument)) for argument in sys.argv[1:]]
     try:
+        check_current_folder()
         if not given or {"-h", "--help"} & set(given):
             print(usage + COMMON_USAGE, flush=True)
             raise SystemExit(0 if given else 2)
@@ -68,7 +76,7 @@ def command(usage: str, defaults: Settings, work: Callable[[Settings], None]) ->
     except KeyboardInterrupt:
         fail("Interrupted; what was written before is whole.", 130)
     except BrokenPipeError:
-        stop_printing()
+        raise
     except Exception as error:
         sentence = explain(error)
         if TRACEBACK or sentence is None:
@@ -114,6 +122,22 @@ def read_settings(given: list[str], defaults: Settings) -> Settings:
     return settings
 
 
+def expand_home(argument: str) -> str:
+    """Write the home folder out where a value of an argument begins with ~ or ~user, as a shell does for one word.
+
+    So that `data.root=~/x` works, which no shell expands, and Hydra's grammar has no ~ in values.
+    """
+    return re.sub(r"(?<=[=,'\"\[{: ])~[\w.-]*(?=$|[/,'\"\]} ])", lambda found: os.path.expanduser(found[0]), argument)
+
+
+def check_current_folder() -> None:
+    """Raise ConfigError if the working directory has been deleted."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise ConfigError(f"the working directory cannot be read ({error.strerror}); cd to one that exists") from None
+
+
 def _value(key: str, text: str, default: Any) -> Any:
     """The text as what the default is: a truth value, an integer or a string."""
     if isinstance(default, bool):
@@ -126,18 +150,6 @@ def _value(key: str, text: str, default: Any) -> Any:
         except ValueError:
             raise ConfigError(f"`{key}` (={text}) must be an integer, such as {default}") from None
     return text
-
-
-def stop_printing() -> NoReturn:
-    """End as head and its like expect it of a program whose output nobody reads any more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise SystemExit(128 + 13)
-
-
-def fail(sentence: str, status: int = 1) -> NoReturn:
-    """Print the sentence on stderr and end."""
-    print(f"\n{sentence}", file=sys.stderr)
-    raise SystemExit(status)
 
 
 def explain(error: BaseException) -> str | None:

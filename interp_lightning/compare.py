@@ -57,12 +57,12 @@ def work(settings: Settings) -> None:
 
     show(comparison)
     write_csv(comparison, folder / "comparison.csv")
-    (folder / "comparison.md").write_text(markdown(comparison) + "\n")
+    (folder / "comparison.md").write_text(markdown(comparison) + "\n", encoding="utf-8")
     drawn = comparison_figures.trade_off(comparison) | comparison_figures.against_lambda(comparison)
     if settings["pictures"]:
         drawn |= _pairs(comparison, settings, device)
     figures.save(drawn, folder)
-    (folder / "report.html").write_text(html(comparison, drawn))
+    (folder / "report.html").write_text(html(comparison, drawn), encoding="utf-8")
     for note in comparison.notes:
         log.warning(note)
     log.info(f"Report:  {folder / 'report.html'}\nTables:  {folder / 'comparison.md'}, {folder / 'comparison.csv'}")

@@ -199,7 +199,7 @@ def write_csv(comparison: Comparison, path: Path) -> None:
                 | content["metrics"]
             )
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

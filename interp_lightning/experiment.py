@@ -18,7 +18,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.plugins.environments import SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.callbacks.critics import Critics
@@ -26,14 +25,22 @@ from interp_lightning.callbacks.progress import Progress
 from interp_lightning.callbacks.recorder import Recorder
 from interp_lightning.callbacks.saver import Saver, seconds
 from interp_lightning.checkpoints import AtomicCheckpointIO, Best, newest_checkpoint, read_checkpoint
-from interp_lightning.cli import FIRST, INTERRUPTED, fail
+from interp_lightning.cli import FIRST, INTERRUPTED
+from interp_lightning.console import fail
 from interp_lightning.data.base import ImageData, mean_image_error
 from interp_lightning.data.digits import Digits
 from interp_lightning.engines import LAUNCHER, SWEEPER
 from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound
 from interp_lightning.evaluation import Evaluation
 from interp_lightning.folding import compile_networks
-from interp_lightning.machine import check_devices, check_processes, check_recording, prepare_cpu
+from interp_lightning.machine import (
+    check_devices,
+    check_processes,
+    check_recording,
+    cluster_environment,
+    ignore_leftovers,
+    prepare_cpu,
+)
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.relevance import Effect, changes, flat
 from interp_lightning.runs import budget, build, build_model, new_results, title, write_results
@@ -248,14 +255,14 @@ def build_trainer(
     # A continued run draws over the points that came after its checkpoint.
     logger = instantiate(cfg.logger, save_dir=folder, purge_step=checkpoint and checkpoint.batches_seen)
     check_devices(cfg.trainer)
+    ignore_leftovers(cfg.trainer.num_nodes)
     trainer: L.Trainer = instantiate(
         cfg.trainer,
         max_time=None,  # which Saver sees to: Lightning's timer validates in the middle of an epoch, and saves nothing
         default_root_dir=folder,
         logger=logger,
         callbacks=callbacks,
-        # Lightning would queue a job of SLURM's again by itself, and have it go on from a file that nobody verifies.
-        plugins=[AtomicCheckpointIO(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])],
+        plugins=[AtomicCheckpointIO(), *cluster_environment()],
     )
     # Its handler of SIGTERM waits for the other devices, which may never come; Saver has one of its own.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]

@@ -10,12 +10,12 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.cli import FIRST
+from interp_lightning.disk import lock
 from interp_lightning.errors import ConfigError
-from interp_lightning.settings import check
+from interp_lightning.settings import check, written_out
 
 LOCK = ".lock"  # held by the process that works on a run
 BEFORE = {".hydra", "run.log", LOCK, "multirun.yaml", ".submitit"}  # what lies in a folder before anything is done
@@ -34,7 +34,7 @@ def run_dir(outputs: str, name: str, ckpt_path: str | None) -> str:
 
     OmegaConf keeps the answer as long as the configuration that asks, so that each run has one folder of its own.
     """
-    runs = Path(check("outputs", outputs)) / name
+    runs = Path(written_out("outputs", outputs)) / name
     if ckpt_path == "last" and (run := newest_run(runs)):
         return str(run)
     if rank():
@@ -54,7 +54,7 @@ def newest_run(runs: Path) -> Path | None:
 
 def rank() -> int:
     """Return the number of this process among those that torchrun, srun or another launcher has started."""
-    return max(_number("RANK"), 0) if _launched() and "RANK" in os.environ else _srun_rank()
+    return max(_number("RANK"), 0) if launched() and "RANK" in os.environ else _srun_rank()
 
 
 def forget_stray_ranks() -> list[str]:
@@ -62,12 +62,12 @@ def forget_stray_ranks() -> list[str]:
 
     Lightning believes such a variable, and a process that takes itself for the fourth of four writes no files.
     """
-    if _launched() or _srun_rank() or "SLURM_STEP_ID" in os.environ:
+    if launched() or _srun_rank() or "SLURM_STEP_ID" in os.environ:
         return []
     return [f"{name}={os.environ.pop(name)}" for name in PLACES if name in os.environ]
 
 
-def _launched() -> bool:
+def launched() -> bool:
     """Return whether torchrun, Lightning or a launcher like them has started this process, beside others."""
     if os.environ.get("TORCHELASTIC_RUN_ID") or FIRST in os.environ:
         return True
@@ -97,7 +97,7 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 
 def sweep_dir(outputs: str, name: str, resume: bool) -> str:
     """A new folder for a sweep, or with sweep.resume=true that of the newest one of this name."""
-    runs = Path(check("outputs", outputs)) / name
+    runs = Path(written_out("outputs", outputs)) / name
     if resume is not True:
         return _new_folder(runs)
     sweeps = sorted(path.parent for path in runs.glob(f"*/{SUMMARY}"))
@@ -109,7 +109,8 @@ def sweep_dir(outputs: str, name: str, resume: bool) -> str:
 
 def run_name(name: str | None, choices: DictConfig) -> str:
     """What runs are filed under: the name given, the experiment, or the cell of the grid."""
-    return check("name", name) or choices.get("experiment") or f"{choices.get('model')}_{choices.get('penalty')}"
+    chosen = choices.get("experiment") or f"{choices.get('model')}_{choices.get('penalty')}"
+    return check("name", chosen if name is None else name)
 
 
 def record_dir(*, _root_: DictConfig) -> str:
@@ -152,19 +153,12 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: one does.
     """
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ConfigError(
-            f"another process is working on the run in {folder}; wait until it has ended, or stop it"
-        ) from None
-    except OSError:  # the folder's file system knows no locks
-        pass
-    try:
+
+    def busy() -> None:
+        raise ConfigError(f"another process is working on the run in {folder}; wait until it has ended, or stop it")
+
+    with lock(folder / LOCK, busy):
         yield
-    finally:
-        lock.release()
 
 
 def find_runs(paths: list[str]) -> list[Path]:
@@ -196,7 +190,7 @@ def write_whole(path: Path, text: str) -> None:
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError as error:
         with suppress(OSError):

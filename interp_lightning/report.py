@@ -49,7 +49,7 @@ def html(comparison: Comparison, figures: Mapping[str, Figure]) -> str:
     return f"""<!doctype html>
 <html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width">
 <title>Comparison on {escape(data)}</title><style>
-{STYLE.read_text()}</style></head>
+{STYLE.read_text(encoding="utf-8")}</style></head>
 <body>
 {body}
 </body></html>

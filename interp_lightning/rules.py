@@ -9,6 +9,11 @@ from typing import Any
 
 from interp_lightning.errors import ConfigError
 
+SHOWN = 200  # characters of a value in a sentence
+LONGEST_NAME, LONGEST_PATH = 255, 2_000  # bytes; room is left for what a run makes in a folder
+PRINTABLE = f"use printable characters, at most {LONGEST_NAME} bytes between two /"
+JOINERS = "\u200c\u200d"  # of letters and of emojis, which Python does not call printable
+
 
 @dataclass(frozen=True)
 class Rule(ABC):
@@ -27,7 +32,7 @@ class Rule(ABC):
     def check(self, name: str, value: Any) -> Any:
         """Return the value, or raise ConfigError with its name, what is allowed and the way out."""
         if not self.accepts(value):
-            shown = "null" if value is None else repr(value)
+            shown = "null" if value is None else _short(repr(value))
             raise ConfigError(f"`{name}` (={shown}) must be {self.allowed}{self.way_out and '; ' + self.way_out}")
         return value
 
@@ -92,6 +97,31 @@ class Text(Rule):
 
     def accepts(self, value: Any) -> bool:
         return isinstance(value, str) and bool(re.fullmatch(self.pattern, value))
+
+
+@dataclass(frozen=True)
+class PathName(Rule):
+    """A path that every file system can hold, and that can be printed and typed.
+
+    Args:
+        meaning: what it leads to.
+        single: whether it is a name, without folders before it.
+    """
+
+    meaning: str = "a folder"
+    single: bool = False
+
+    @property
+    def allowed(self) -> str:
+        return f"the name of {self.meaning}" if self.single else self.meaning
+
+    def accepts(self, value: Any) -> bool:
+        if not isinstance(value, str) or not value or not all(c.isprintable() or c in JOINERS for c in value):
+            return False
+        if self.single and (value in (".", "..") or value != value.strip().lstrip("~") or {*value} & {"/", "\\"}):
+            return False
+        length = len(value.encode())
+        return length <= LONGEST_PATH and all(len(part.encode()) <= LONGEST_NAME for part in value.split("/"))
 
 
 @dataclass(frozen=True)
@@ -172,6 +202,10 @@ def check_integer(name: str, value: Any, **bounds: Any) -> int:
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     """Return `value`, or raise ConfigError unless it is one of `choices`."""
     return Choice(choices).check(name, value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}…{text[-SHOWN // 2 :]}"
 
 
 def _bounds(least: float, most: float, exclusive: bool = False) -> str:

@@ -185,7 +185,7 @@ def read_results(run: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ResultsError(f"{run} has no results.json; {again}")
     try:
-        results = json.loads(path.read_text())
+        results = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(f"{path} cannot be read ({error}); {again}") from error
     wrong = [
@@ -270,7 +270,9 @@ def git_commit() -> str | None:
     checkout = Path(__file__).parent.parent
     if not (checkout / ".git").exists():
         return None
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, encoding="utf-8", check=False
+    )
     return done.stdout.strip() or None
 
 

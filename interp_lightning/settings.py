@@ -4,26 +4,44 @@ import difflib
 import math
 import os
 import shutil
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from interp_lightning.cli import CONF
 from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.metrics.catalogue import COLUMNS
-from interp_lightning.rules import SWITCH, Choice, Each, Either, Integer, Number, OrNull, Rule, Table, Text
+from interp_lightning.rules import (
+    LONGEST_NAME,
+    PRINTABLE,
+    SWITCH,
+    Choice,
+    Each,
+    Either,
+    Integer,
+    Number,
+    OrNull,
+    PathName,
+    Rule,
+    Table,
+    Text,
+)
 
 HOW = ("lerp", "slerp")  # to go from one code to another
 COMPILERS = ("g++", "clang++")  # that torch.compile looks for
 OPEN = ("optimizer", "trainer", "logger")  # groups whose classes, not ours, have more arguments than our files name
 
-FOLDER = Text(r"(?!\.{1,2}$)[^/\\]+", "the name of a folder")
+NAMED = f"use at most {LONGEST_NAME} printable bytes, without / and \\, and without ~ or spaces at the ends"
+NAME = PathName(single=True, way_out=NAMED)
+PATHS = ("outputs", "data.root", "ckpt_path", "metrics.weights")
 
 SETTINGS: dict[str, Rule] = {
-    "name": OrNull(FOLDER),
-    "outputs": Text(meaning="a folder"),
+    "name": OrNull(NAME, way_out=NAMED),
+    "outputs": PathName(way_out=PRINTABLE),
     "latent_dim": Integer(1),
     "seed": Integer(0, 2**32 - 1),
     "threads": Integer(1, os.cpu_count() or 1, way_out="the number of this machine's cores"),
@@ -52,7 +70,7 @@ SETTINGS: dict[str, Rule] = {
     "penalty.queue": Integer(),
     "penalty.mean": OrNull(Each(Number(-math.inf))),
     "penalty.cov": OrNull(Each(Each(Number(-math.inf)))),
-    "data.root": Text(meaning="a folder"),
+    "data.root": PathName(way_out=PRINTABLE),
     "data.batch_size": Integer(1),
     "data.fallback": Choice((None, "digits")),
     "network.depth": Integer(1),
@@ -67,7 +85,7 @@ SETTINGS: dict[str, Rule] = {
     "metrics.pairs": Integer(1),
     "metrics.steps": Integer(3, 1_000),
     "metrics.features": Choice(("auto", "digits", "inception", None)),
-    "metrics.weights": OrNull(Text(meaning="a file")),
+    "metrics.weights": OrNull(PathName("a file"), way_out=PRINTABLE),
     "trainer.accelerator": Choice(("auto", "cpu", "gpu", "cuda", "mps")),
     "trainer.devices": Either((Integer(1), Choice((-1, "auto")), Each(Integer()))),
     "trainer.num_nodes": Integer(1),
@@ -88,8 +106,8 @@ SETTINGS: dict[str, Rule] = {
     "trainer.detect_anomaly": SWITCH,
     "trainer.fast_dev_run": Either((SWITCH, Integer(1))),
     "trainer.profiler": OrNull(Choice(("simple", "advanced", "pytorch"))),
-    "logger.name": FOLDER,
-    "logger.version": Either((Integer(), Choice(("",)), FOLDER)),
+    "logger.name": NAME,
+    "logger.version": Either((Integer(), Choice(("",)), NAME)),
     "logger.default_hp_metric": SWITCH,
 }
 
@@ -108,6 +126,35 @@ REFUSED = {
 def check(name: str, value: Any) -> Any:
     """Return the value of a setting, or raise ConfigError if it may not have it."""
     return SETTINGS[name].check(name, value)
+
+
+def written_out(name: str, value: Any, start: str = "") -> str:
+    """Return the path that a setting names, checked, with ~ written out.
+
+    Args:
+        name, value: of the setting.
+        start: the folder that it is relative to, if that is not the current one.
+
+    Raises:
+        ConfigError: it is not a path, or ~user is nobody.
+    """
+    path = os.path.expanduser(check(name, value))
+    if path.startswith("~"):
+        user = path.split("/")[0]
+        raise ConfigError(
+            f"`{name}` (={value!r}) must name a folder by a user of this machine, and {user} is none; write ./{user} "
+            "for a folder of that name"
+        )
+    return os.path.join(start, path)
+
+
+def write_out_paths(cfg: DictConfig, start: str = "") -> None:
+    """Replace each path of a configuration by its `written_out`; `check_config` refuses what is not a path."""
+    for name in PATHS:
+        with suppress(OmegaConfBaseException):
+            value = OmegaConf.select(cfg, name)
+            if isinstance(value, str) and (name, value) != ("ckpt_path", "last"):
+                OmegaConf.update(cfg, name, written_out(name, value, start))
 
 
 def check_config(config: dict[str, Any], choices: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from interp_lightning import folders
+from interp_lightning.disk import regular
 from interp_lightning.engines import SWEEPER
 from interp_lightning.errors import ConfigError
 from interp_lightning.folders import SUMMARY, write_whole
@@ -75,7 +76,7 @@ def put_down(folder: Path, overrides: Sequence[str], status: str, error: str | N
 
 def score(folder: Path, objective: str) -> float | None:
     """The metric of a finished job that a search goes by; None if it has not been measured, or is no finite number."""
-    return json.loads((folder / "results.json").read_text())["metrics"].get(objective)
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"].get(objective)
 
 
 def report(sweep: Path) -> bool:
@@ -84,7 +85,7 @@ def report(sweep: Path) -> bool:
     finished = sum(row[2] == FINISHED for row in rows)
     table = Table(title=f"{finished} of {len(rows)} jobs have finished")
     for column in COLUMNS:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in ("job", "status"))
     for row in rows:
         table.add_row(*row, style="red" if row[2] == FAILED else "")
     console = Console()
@@ -153,7 +154,7 @@ def _own(overrides: Sequence[str]) -> list[str]:
 def _read(folder: Path) -> dict[str, Any]:
     """What a job has put down; of one that has put down nothing, or of a damaged file, that it has not finished."""
     try:
-        job = json.loads((folder / JOB).read_text())
+        job = json.loads(regular(folder / JOB).read_text(encoding="utf-8"))
         if isinstance(job["overrides"], list) and {type(job["status"]), *map(type, job["overrides"])} == {str}:
             return job
         reason = "it is another program's"
@@ -168,7 +169,7 @@ def _check_same(folder: Path, cfg: DictConfig) -> None:
     """Refuse to resume a job in the folder of another one."""
     before, now = (
         cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-        for config in (OmegaConf.load(folder / ".hydra" / "config.yaml"), cfg)
+        for config in (OmegaConf.load(regular(folder / ".hydra" / "config.yaml")), cfg)
     )
     if different := changes(before, now, Effect.WEIGHTS, Effect.SEED, Effect.SCORES):
         raise ConfigError(

@@ -1,22 +1,39 @@
 """Numbers in the terminal."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from interp_lightning.comparison import Comparison, anchors, cell, head
 from interp_lightning.metrics.catalogue import COLUMNS, IMAGES, PATHS, SANITY, Entry, parse
 from interp_lightning.runs import title
+
+BORDER, GAP = 1, 3  # columns of a table's left edge, and between two columns
+
+
+class Row(NamedTuple):
+    """A row of a table of numbers."""
+
+    label: str
+    cells: Sequence[str | Text]
+    style: str = ""
 
 
 def report(results: dict[str, Any], folder: Path) -> None:
     """Print a run's numbers and where everything is."""
     console = _console()
     metrics, budget = results["metrics"], results["budget"]
-    table = _table(title(results["config"]), "test images", "", "")
+    table = Table(title=title(results["config"]), title_justify="left")
+    table.add_column("test images", overflow="fold")
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
     for name, value in metrics.items():
         entry, kind = parse(name)
         if not kind:
@@ -27,13 +44,13 @@ def report(results: dict[str, Any], folder: Path) -> None:
     for heading, kinds in (("images", IMAGES), ("paths", PATHS)):
         numbers = {kind: _of_kind(metrics | results["sanity"], kind) for kind in kinds}
         titles = list(dict.fromkeys(entry for row in numbers.values() for entry in row))
-        table = _table("", heading, *(entry.title for entry in titles))
-        for kind, row in numbers.items():
-            if row:
-                cells = [entry.format(row.get(entry)) for entry in titles]
-                table.add_row(kinds[kind], *cells, style="dim" if kind in SANITY else "")
+        rows = [
+            Row(kinds[kind], [entry.format(row.get(entry)) for entry in titles], "dim" if kind in SANITY else "")
+            for kind, row in numbers.items()
+            if row
+        ]
         if titles:
-            console.print(table)
+            _print_numbers(console, "", heading, [entry.title for entry in titles], rows)
     for what, where in (
         ("Pictures", folder / "figures"),
         ("Numbers", folder / "results.json"),
@@ -52,11 +69,35 @@ def _of_kind(numbers: dict[str, float], kind: str) -> dict[Entry, float]:
     return {entry: value for (entry, its_kind), value in parsed.items() if its_kind == kind}
 
 
-def _table(heading: str, *columns: str) -> Table:
-    table = Table(title=heading or None, title_justify="left")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 or not column else "right", no_wrap=index == 0)
-    return table
+def _print_numbers(console: Console, title: str, heading: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Print a table of numbers, in several parts below one another where it is too wide: no number is ever cut.
+
+    Args:
+        console: where to.
+        title, heading: of the table, and of its first column.
+        columns: the headings of the numbers.
+        rows: of the table.
+    """
+    heads = ["\n".join(column.split()) for column in columns]
+    widths = [
+        max(cell_len(line) for text in (head, *(row.cells[i] for row in rows)) for line in str(text).splitlines())
+        for i, head in enumerate(heads)
+    ]
+    labels = max(cell_len(line) for text in (heading, *(row.label for row in rows)) for line in text.splitlines())
+    room = console.width - BORDER - GAP - min(labels, console.width // 3)
+    parts: list[list[int]] = [[]]
+    for i, width in enumerate(widths):
+        if parts[-1] and sum(widths[j] + GAP for j in parts[-1]) + width + GAP > room:
+            parts.append([])
+        parts[-1].append(i)
+    for part in parts:
+        table = Table(title=escape(title) if part is parts[0] else None, title_justify="left")
+        table.add_column(heading, overflow="fold")
+        for i in part:
+            table.add_column(heads[i], justify="right", no_wrap=True, overflow="fold")
+        for row in rows:
+            table.add_row(Text(row.label), *(row.cells[i] for i in part), style=row.style)
+        console.print(table)
 
 
 def _console() -> Console:
@@ -72,12 +113,9 @@ def show(comparison: Comparison) -> None:
         columns = comparison.columns(names)
         if not columns:
             continue
-        table = _table(heading, "", "runs", *(head(name) for name in columns))
+        rows = []
         for group in comparison.groups:
-            cells = [
-                f"[bold]{cell(group, n)}[/]" if group in comparison.leading(n) else cell(group, n) for n in columns
-            ]
-            table.add_row(group.label.replace(", ", "\n"), str(len(group.results)), *cells)
-        for what, values in anchors(comparison, columns):
-            table.add_row(what, "", *values, style="dim")
-        console.print(table)
+            cells = [Text(cell(group, n), "bold" if group in comparison.leading(n) else "") for n in columns]
+            rows.append(Row(group.label.replace(", ", "\n"), [str(len(group.results)), *cells]))
+        rows += [Row(what, ["", *values], "dim") for what, values in anchors(comparison, columns)]
+        _print_numbers(console, heading, "", ["runs", *(head(name) for name in columns)], rows)

@@ -1,13 +1,19 @@
-"""One bar for the whole run: images, ETA, images per second, losses."""
+"""One bar for the whole run: percentage, ETA, images per second, losses."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
+from tqdm.std import Bar
 
 from interp_lightning.models.base import Autoencoder
+
+FIRST = "reconstruction"  # of the losses shown, because every model has it and it says most
+COLUMNS = 80  # of a terminal that does not know its width
+NARROWEST, WIDEST = 5, 40  # columns of the bar itself
 
 
 class Progress(ProgressBar):
@@ -22,7 +28,7 @@ class Progress(ProgressBar):
         super().__init__()
         self._title = title
         self._moving = moving and sys.stderr.isatty()
-        self._bar: tqdm | None = None
+        self._bar: Line | None = None
         self._images = 0  # per batch
         self._enabled = True
 
@@ -37,13 +43,12 @@ class Progress(ProgressBar):
             return
         self._images = trainer.datamodule.batch_size  # type: ignore[attr-defined]
         batches = int(trainer.num_training_batches) * trainer.max_epochs if trainer.max_epochs else None
-        self._bar = tqdm(
+        self._bar = Line(
             desc=self._title,
             total=batches * self._images if batches else None,
             initial=pl_module.images_seen,
-            unit=" images",
-            unit_scale=True,
-            dynamic_ncols=True,
+            dynamic_ncols=self._moving,
+            ncols=None if self._moving else sys.maxsize,
             mininterval=0.2 if self._moving else 30,
             file=sys.stderr,
         )
@@ -54,12 +59,10 @@ class Progress(ProgressBar):
         if self._bar is None:
             return
         if pl_module.logs_now:
-            losses = {
-                name.rsplit("/", 1)[1]: f"{float(value):.4f}"
-                for name, value in trainer.callback_metrics.items()
-                if name.startswith("train/")
+            self._bar.epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+            self._bar.losses = {
+                name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")
             }
-            self._bar.set_postfix(epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}", **losses, refresh=False)
         self._bar.update(self._images)
 
     def print(self, *args: Any, **kwargs: Any) -> None:
@@ -69,3 +72,40 @@ class Progress(ProgressBar):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class Line(tqdm):
+    """A tqdm bar each part of which is written whole, or left out where the terminal is too narrow for it."""
+
+    epoch = ""
+    losses: Mapping[str, float] = {}  # by their TensorBoard names
+
+    def __str__(self) -> str:
+        return self._line(**self.format_dict)
+
+    def _line(
+        self, n: int, total: int | None, elapsed: float, rate: float | None, initial: int, prefix: str,
+        ncols: int | None, ascii: bool | str, **others: Any,
+    ) -> str:  # fmt: skip
+        width = ncols or COLUMNS
+        rate = rate or (n - initial) / max(elapsed, 1e-9)
+        losses = {name.rsplit("/", 1)[1]: f"{value:.4g}" for name, value in self.losses.items()}
+        parts = [  # the most important ones first
+            f"ETA {self.format_interval((total - n) / rate) if total and rate else '?'}",
+            f"{self.format_sizeof(rate)} images/s",
+            *(f"{name}={losses[name]}" for name in sorted(losses, key=lambda name: name != FIRST)),
+            *([f"epoch={self.epoch}"] if self.epoch else []),
+            f"{self.format_sizeof(n)}/{self.format_sizeof(total) if total else '?'} images",
+        ]
+        head, tail = f"{n / total:4.0%}" if total else "   ?", ""
+        for part in parts:
+            longer = f"{tail}, {part}" if tail else f" {part}"
+            if len(head + longer) > width:
+                break
+            tail = longer
+        if len(titled := f"{prefix}{head}") + len(tail) <= width:
+            head = titled
+        spare = min(width - len(head + tail) - len("||"), WIDEST)
+        if total and self.dynamic_ncols and spare >= NARROWEST:
+            head += f"|{Bar(n / total, spare, charset=Bar.ASCII if ascii is True else Bar.UTF)}|"
+        return head + tail

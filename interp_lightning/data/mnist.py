@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import logging
+import os
 import struct
 import tempfile
 import urllib.request
@@ -10,17 +11,17 @@ import warnings
 import zlib
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import uuid4
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
 from interp_lightning.data.base import Drawing, ImageData, InMemory, Source
+from interp_lightning.disk import lock, regular
 from interp_lightning.errors import DataError, DataNotFound
 
 log = logging.getLogger(__name__)
@@ -109,17 +110,18 @@ class MNIST(ImageData):
                 ) from error
         return None, " and ".join(damaged)
 
-    def _alone(self) -> AbstractContextManager[Any]:
-        """Keeps other processes of this machine from fetching the same files at the same time."""
-        key = hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:16]  # by whatever name it goes
+    def _alone(self) -> AbstractContextManager[None]:
+        """Keep other processes of this machine from fetching the same files at the same time."""
+        key = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16]  # the same by another name
         try:
-            lock = FileLock(Path(tempfile.gettempdir()) / f"interp_lightning_{key}.lock", mode=0o666)
-            return lock.acquire(timeout=0)
-        except Timeout:
-            log.info(f"Waiting for another process that fetches the files of {self.folder} …")
-            return lock.acquire()
-        except OSError:  # another user's, or no folder for it; each file is written whole in any case
+            folder = Path(tempfile.gettempdir())
+        except OSError:  # there is none; each file is written whole in any case
             return nullcontext()
+        return lock(
+            folder / f"interp_lightning_{key}.lock",
+            lambda: log.info(f"Waiting for another process that fetches the files of {self.folder} …"),
+            mode=0o666,
+        )
 
     def _download(self, name: str) -> Tensor:
         failure: Exception = OSError("no mirror known")
@@ -155,7 +157,8 @@ class MNIST(ImageData):
 
 
 def _unpack(path: Path) -> bytes:
-    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    content = regular(path).read_bytes()
+    return gzip.decompress(content) if path.suffix == ".gz" else content
 
 
 def _verified(name: str, content: bytes) -> Tensor:

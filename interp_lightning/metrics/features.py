@@ -24,6 +24,7 @@ from tqdm import tqdm
 from interp_lightning.data.base import ImageData, to_unit_range
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.mnist import MNIST
+from interp_lightning.disk import regular
 from interp_lightning.errors import ConfigError, DataError
 
 WEIGHTS = Path(__file__).with_name("digit_network.safetensors")
@@ -119,7 +120,9 @@ class Inception(Judge):
         way_out = "use metrics.features=digits, which is shipped"
         try:
             if weights is not None:
-                torch.load(weights, weights_only=True)  # torch-fidelity's own loading would run code that lies in it
+                torch.load(
+                    regular(Path(weights)), weights_only=True
+                )  # torch-fidelity's own loading would run code that lies in it
             self.network = NoTrainInceptionV3("inception-v3-compat", [str(self.dimension)], weights)
         except ModuleNotFoundError as error:
             raise ConfigError(
