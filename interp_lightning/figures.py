@@ -194,7 +194,9 @@ def loss_curves(history: History, title: str) -> Figure:
         axes = figure.add_subplot(1, len(players), index + 1)
         terms = [name.split("/")[2] for name in history if name.startswith(f"train/{player}/")]
         for colour, term in enumerate(terms):
-            axes.plot(*zip(*history[f"train/{player}/{term}"], strict=True), color=f"C{colour}", lw=1, label=term)
+            training = history[f"train/{player}/{term}"]
+            alone = "." * (len(training) == 1)  # a point by itself makes no line
+            axes.plot(*zip(*training, strict=True), color=f"C{colour}", lw=1, marker=alone, label=term)
             if validation := history.get(f"val/{player}/{term}"):
                 dots = zip(*validation, strict=True)
                 axes.plot(*dots, color=f"C{colour}", ls="", marker="o", ms=4, label=f"{term} (validation)")

@@ -21,7 +21,6 @@ from interp_lightning.settings import check
 
 EVAL_BATCH = 500
 SPLITS = ("training", "validation", "test")
-LEAST = 2  # images in a split: penalties compare codes, and a path has two ends
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), uint8 or in [−1, 1]; labels (B,), all −1 if there are none
 
@@ -61,6 +60,8 @@ class Source(ABC):
         Raises:
             DataError: it breaks the contract.
         """
+        if not contract.check_number(len(self)):
+            return self, contract
         images, labels = self.batch(self.all()[spread(len(self))])
         return self, contract.check(images, labels)[2]
 
@@ -96,6 +97,8 @@ class InMemory(Source):
 
     def checked(self, contract: Contract) -> tuple[Source, Contract]:
         """Check every image and label."""
+        if not contract.check_number(len(self)):
+            return self, contract
         images, labels, contract = contract.check(self.images, self.labels)
         return InMemory(images, labels.to(images.device)), contract
 
@@ -140,19 +143,30 @@ class OnDisk(Source):
             pin_memory=pinned,
             multiprocessing_context=how,
         )
-        yield from map(_whole, loader)
+        try:
+            yield from map(_whole, loader)
+        except RuntimeError as error:  # of a process that reads ahead, as the data set's own errors come as values
+            raise DataError(
+                f"a process that reads images has ended ({str(error).splitlines()[0]}); free some memory, or use "
+                "OnDisk(…, workers=0)"
+            ) from error
 
     def checked(self, contract: Contract) -> tuple[Source, Contract]:
         """Check at most 64 items, the first, the last and evenly spread ones; each other one as it is read."""
-        if isinstance(self.dataset, IterableDataset):
+        kind = type(self.dataset)
+        indexed = hasattr(kind, "__len__") and hasattr(kind, "__getitem__") and not issubclass(kind, IterableDataset)
+        if not indexed:
             raise DataError(
-                f"{contract.owner}: the {contract.split} data set is an IterableDataset, but OnDisk reads items by "
-                "their index; give it __len__ and __getitem__, as a torch.utils.data.Dataset has"
+                f"{contract.owner}: OnDisk holds a {kind.__name__} for the {contract.split} split, but must hold a "
+                "data set with __len__ and __getitem__; use a torch.utils.data.Dataset that reads items by their index"
             )
-        items = Checked(self.dataset, contract)
-        seen = [items.read(index) for index in spread(len(self))]
+        seen = []
+        for index in spread(contract.check_number(len(self))):
+            image, label = Checked(self.dataset, contract).read(index)
+            contract = replace(contract, dtype=image.dtype, labelled=label != UNLABELLED)
+            seen.append((image, label))
         if seen:
-            *_, contract = contract.check(*default_collate(seen))
+            contract.check(*default_collate(seen))
         return OnDisk(Checked(self.dataset, contract), self.workers), contract
 
 
@@ -374,15 +388,6 @@ class ImageData(L.LightningDataModule, ABC):
         """A split as it is to be used, and whether it has labels, None if it is empty."""
         contract = Contract(type(self).__name__, split, self.image_shape, self.classes)
         with theirs(f"{contract.owner}: looking at the {split} split"):
-            number = len(source)
-            if number == 0 and split == "validation":
-                return source, None
-            if number < LEAST:
-                none = ", or none" if split == "validation" else ""
-                raise DataError(
-                    f"{contract.owner}: the {split} split has {number} image{'s' * (number != 1)}, but must have at "
-                    f"least {LEAST}{none}; split the images otherwise"
-                )
             source, contract = source.checked(contract)
         return source, contract.labelled
 

@@ -18,6 +18,7 @@ from interp_lightning.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 
+LEAST = 2  # images of a split: penalties compare codes, and a path has two ends
 LOOKS = 64  # items of a split that are read before training where not all of them are in memory
 AT_ONCE = 1_000  # images
 UNLABELLED = -1
@@ -26,8 +27,9 @@ LEAST_REACH = 0.1  # floats in [−1, 1] must go at least that far below and abo
 FULL_REACH = 0.6  # less than that is unusual, and a warning
 LEAST_SPAN = 0.2  # from the darkest to the brightest pixel of a split, in units of [−1, 1]
 
-# Code that is not the user's: the standard library, installed packages, this package.
-LIBRARIES = (*(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")), str(Path(__file__).parents[1]))
+# Code that is not the user's: this package, the standard library, installed packages.
+OURS = str(Path(__file__).parents[1])
+LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,14 @@ class Contract:
     classes: int
     dtype: torch.dtype | None = None
     labelled: bool | None = None
+
+    def check_number(self, number: int) -> int:
+        """Return how many images the split has; raises DataError if these are too few."""
+        if number >= LEAST or (number == 0 and self.split == "validation"):
+            return number
+        found = f"the {self.split} split has {number} image{'s' * (number != 1)}"
+        least = f"at least {LEAST}{' or none' * (self.split == 'validation')}"
+        raise self._error(found, f"must have {least}", "divide the images among the splits in another way")
 
     def check(self, images: Any, labels: Any) -> tuple[Tensor, Tensor, Self]:
         """Check images (N, C, H, W) and labels (N,), all of a split or those that were looked at.
@@ -93,7 +103,8 @@ class Contract:
             DataError: the item is something else.
         """
         where = f"{self.split} item {index}"
-        image, label = item if isinstance(item, (tuple, list)) and len(item) == 2 else (item, None)
+        parts = [*item, None] if isinstance(item, (tuple, list)) and len(item) == 1 else item
+        image, label = parts if isinstance(parts, (tuple, list)) and len(parts) == 2 else (parts, None)
         if isinstance(image, (tuple, list, dict)):
             raise self._error(
                 f"{where} is {described(item)}",
@@ -124,7 +135,7 @@ class Contract:
             way_out = "add the dimension of the channels by .unsqueeze(-3)"
         else:
             way_out = "resize, crop or pad them"
-            if len(shape) == 3 and shape[0] in (1, 3) and shape[1] == shape[2]:
+            if self.dtype is None and len(shape) == 3 and shape[0] in (1, 3) and shape[1] == shape[2]:
                 way_out += f", or declare image_shape = {shape}"
         raise self._error(f"{what} {shape}", f"must be (C, H, W) = {self.image_shape}, as declared", way_out)
 
@@ -260,9 +271,10 @@ def theirs(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".removesuffix(": ")
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if not frame.filename.startswith((*LIBRARIES, "<frozen"))] or frames
-        raise DataError(f"{what} raises {said} ({own[-1].filename}:{own[-1].lineno})") from error
+        frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(OURS)]
+        own = [each for each in frames if not each.filename.startswith((*LIBRARIES, "<frozen"))] or frames
+        place = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+        raise DataError(f"{what} raises {said}{place}") from error
 
 
 def _extremes(images: Tensor) -> tuple[Tensor, Tensor]:
