@@ -143,13 +143,7 @@ class OnDisk(Source):
             pin_memory=pinned,
             multiprocessing_context=how,
         )
-        try:
-            yield from map(_whole, loader)
-        except RuntimeError as error:  # of a process that reads ahead, as the data set's own errors come as values
-            raise DataError(
-                f"a process that reads images has ended ({str(error).splitlines()[0]}); free some memory, or use "
-                "OnDisk(…, workers=0)"
-            ) from error
+        yield from map(_whole, loader)
 
     def checked(self, contract: Contract) -> tuple[Source, Contract]:
         """Check at most 64 items, the first, the last and evenly spread ones; each other one as it is read."""
