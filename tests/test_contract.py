@@ -196,6 +196,8 @@ def made(draw: st.DrawFn) -> tuple[tuple[Any, ...], str | None, bool]:
                 images, labels = images[:few], labels[:few]
             else:
                 tables[fault] = bad[fault]
+                if fault == "label":  # which int(…) could mend
+                    tables["item"] = {name: ITEMS[name] for name in ("pair", "list", "named")}
         kinds = [draw(st.sampled_from(list(table))) for table in tables.values()]
         note(f"{split}, {'on disk' if on_disk else 'in memory'}, {len(images)} images: {kinds}")
         image, label, item = (table[kind] for table, kind in zip(tables.values(), kinds, strict=True))
