@@ -81,7 +81,7 @@ def ours(given: dict[str, Any], turns: Turns) -> None:
             labels = torch.zeros(IMAGES, dtype=torch.long)
             part: Source = InMemory(images, labels)
             if without == "data":
-                part = OnDisk(TensorDataset(images, labels), workers=0)  # type: ignore[arg-type]
+                part = OnDisk(TensorDataset(images, labels), workers=0)
             return part, part, part
 
     class Clock(L.Callback):

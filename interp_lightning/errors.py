@@ -6,7 +6,7 @@ class ConfigError(ValueError):
 
 
 class DataError(ConfigError):
-    """Data files that are damaged or cannot be read."""
+    """Data that are damaged, cannot be read, or are not what `data.contract` says."""
 
 
 class DataNotFound(DataError):

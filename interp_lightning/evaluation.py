@@ -21,7 +21,7 @@ from interp_lightning.metrics.catalogue import COLUMNS
 from interp_lightning.metrics.clustering import ClusteringAccuracy
 from interp_lightning.metrics.features import NETWORKS, Judge
 from interp_lightning.metrics.generation import GenerationQuality
-from interp_lightning.metrics.latent import LatentMatch
+from interp_lightning.metrics.latent import LEAST_W2, LatentMatch
 from interp_lightning.metrics.paths import PathEvenness, PathLength, Realism, entropy, step_lengths
 from interp_lightning.metrics.probe import LinearProbe
 from interp_lightning.models.base import Autoencoder
@@ -38,7 +38,7 @@ class Encoded:
     """A whole split as a model sees it."""
 
     z: Tensor  # (N, d) codes
-    labels: Tensor  # (N,)
+    labels: Tensor  # (N,), all −1 if there are none
     error: float  # mean squared error of the reconstructions, images in [−1, 1]
 
 
@@ -113,12 +113,17 @@ class Evaluation:
     def check(self, objective: str, data: ImageData) -> None:
         """Raise ConfigError if a search goes by a number that is not measured on a data set."""
         if objective in ("reconstruction_mse", *COLUMNS["Codes"]):
+            if reason := self._skipped(data).get(objective):
+                raise ConfigError(
+                    f"`sweep.objective` (={objective}) is not measured in these runs, because {reason}; use another "
+                    "number, such as reconstruction_mse"
+                )
             return
         if objective.startswith("lines_"):
             measured, wants = bool(data.path_metrics()), "data=lines"
         else:
             judge = self.judge(data)
-            measured = judge is not None and self._sizes(data)["images"] > judge.dimension
+            measured = judge is not None and self._to_compare(data) > judge.dimension
             wants = "metrics.features, and more images (metrics.images) than there are features"
         if not measured:
             raise ConfigError(
@@ -148,14 +153,15 @@ class Evaluation:
                     "or train with a smaller optimizer.lr"
                 )
             sample = _Sample(model, data, test.z, **self._sizes(data))
-            metrics = {"reconstruction_mse": test.error, **self._codes(train, test, data.classes)}
+            metrics = {"reconstruction_mse": test.error, **self._codes(train, test, data)}
             sanity: dict[str, float] = {}
             profiles: dict[str, Profile] = {}
 
-            if judge is not None and len(sample.order) <= judge.dimension:
+            if judge is not None and (number := self._to_compare(data)) <= judge.dimension:
+                few = "test" if number == len(sample.order) else "training"
                 log.warning(
-                    f"{len(sample.order)} test images are too few for {judge.dimension} features, so FID, KID, "
-                    f"precision, recall, realism and the metrics of paths are left out; {judge.dimension + 1} would do"
+                    f"{number} {few} images are too few for {judge.dimension} features, so FID, KID, precision, "
+                    f"recall, realism and the metrics of paths are skipped; they require {judge.dimension + 1}"
                 )
                 judge = None
             if judge is not None:
@@ -188,14 +194,39 @@ class Evaluation:
         images = min(self.images or len(data.test), len(data.test))
         return {"images": images, "pairs": min(self.pairs, images), "steps": self.steps}
 
-    def _codes(self, train: Encoded, test: Encoded, classes: int) -> dict[str, float]:
-        probe, clusters = LinearProbe(classes, **ALONE), ClusteringAccuracy(classes, self.restarts, **ALONE)
-        for split, encoded in (("train", train), ("test", test)):
-            probe.update(encoded.z, encoded.labels, split)
-            clusters.update(encoded.z, encoded.labels, split)
+    def _to_compare(self, data: ImageData) -> int:
+        """Images in the smaller one of the sets of real images that are compared with each other."""
+        return min(self._sizes(data)["images"], len(data.train))
+
+    def _skipped(self, data: ImageData) -> dict[str, str]:
+        """Metrics of codes that cannot be measured on a data set, with the reason."""
+        skipped: dict[str, str] = {}
+        if not data.labelled:
+            skipped |= dict.fromkeys(("probe_accuracy", "cluster_accuracy"), "the images have no labels")
+        elif len(data.train) < data.classes:
+            skipped["cluster_accuracy"] = f"{len(data.train)} training images are too few for {data.classes} clusters"
+        if len(data.test) < LEAST_W2:
+            skipped["latent_w2"] = f"{len(data.test)} test images are too few, it requires {LEAST_W2}"
+        return skipped
+
+    def _codes(self, train: Encoded, test: Encoded, data: ImageData) -> dict[str, float]:
+        skipped = self._skipped(data)
+        metrics: dict[str, Metric] = {
+            "probe_accuracy": LinearProbe(data.classes, **ALONE),
+            "cluster_accuracy": ClusteringAccuracy(data.classes, self.restarts, **ALONE),
+        }
+        found: dict[str, float] = {}
+        for name, metric in metrics.items():
+            if name not in skipped:
+                for split, encoded in (("train", train), ("test", test)):
+                    metric.update(encoded.z, encoded.labels, split)
+                found |= _named(metric)
         match = LatentMatch(**ALONE)
         match.update(test.z)
-        return _named(probe) | _named(clusters) | _named(match)
+        for reason in dict.fromkeys(skipped.values()):
+            names = " and ".join(name for name in skipped if skipped[name] == reason)
+            log.warning(f"Skipped {names}: {reason}")
+        return found | _named(match)
 
 
 @torch.no_grad()
@@ -209,7 +240,7 @@ def encode_all(model: Autoencoder, source: Source) -> Encoded:
         z = model.encode(x)
         error += F.mse_loss(model.decode(z), x).item() * len(x)
         codes.append(z)
-        labels.append(y.to(model.device))
+        labels.append(y.long().to(model.device))
     return Encoded(torch.cat(codes), torch.cat(labels), error / len(source))
 
 

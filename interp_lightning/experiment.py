@@ -193,6 +193,11 @@ def check_budget(trainer: L.Trainer, data: ImageData, max_time: str | None, chec
                 f"`trainer.limit_{name}_batches` (={limit}) leaves none of {batches} batches; use a number of them, or "
                 f"a share ≥ {1 / batches:.2g}"
             )
+    if 0 < len(data.val) < 2 * trainer.world_size:
+        raise ConfigError(
+            f"`trainer.devices` (={trainer.world_size} in all) must be ≤ {len(data.val) // 2}, as each validates with "
+            f"at least 2 of the {len(data.val)} validation images"
+        )
     if checkpoint is not None and checkpoint.epoch >= (trainer.max_epochs or 1):
         raise ConfigError(
             f"`trainer.max_epochs` (={trainer.max_epochs}) must be ≥ {checkpoint.epoch + 1}, the epoch in which "

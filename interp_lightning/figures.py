@@ -1,7 +1,10 @@
 """Pictures of a trained model, as matplotlib figures."""
 
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -16,7 +19,10 @@ from interp_lightning.metrics.catalogue import PATHS, SANITY
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.settings import HOW
 
+log = logging.getLogger(__name__)
+
 ROWS = 10
+NARROWEST = 3.2  # inches that a title requires
 
 History = Mapping[str, Sequence[tuple[int, float]]]  # (images seen, value) by TensorBoard name
 
@@ -32,7 +38,8 @@ def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Se
             canvas[top : top + height, left : left + width] = images[r, c].float().clamp(-1, 1).movedim(0, 2) / 2 + 0.5
 
     names = 0.06 * max(map(len, rows), default=0)  # inches
-    figure = Figure(figsize=(0.55 * count_c + 0.6 + names, 0.55 * count_r + 0.7), dpi=150, layout="constrained")
+    inches = max(NARROWEST, 0.55 * count_c + 0.6 + names)
+    figure = Figure(figsize=(inches, 0.55 * count_r + 0.7), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(canvas.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_yticks([r * (height + gap) + height / 2 for r in range(len(rows))], rows, fontsize=7)
@@ -44,25 +51,50 @@ def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Se
 
 
 def examples(data: ImageData) -> Tensor:
-    """The test images that figures show, (20, C, H, W)."""
-    return to_unit_range(data.test.batch(data.test.all()[: 2 * ROWS])[0])
+    """The test images that figures show: 20, or an even number if there are fewer, (2n, C, H, W)."""
+    number = min(2 * ROWS, len(data.test) // 2 * 2)
+    return to_unit_range(data.test.batch(data.test.all()[:number])[0])
 
 
 def of_model(model: Autoencoder, x: Tensor, title: str) -> dict[str, Figure]:
     """What a model makes of images (2n, C, H, W) and of draws from its prior; figures by their file's name."""
-    return {
-        **{f"interpolation_{how}": interpolations(model, x, title, how) for how in HOW},
-        "reconstructions": reconstructions(model, x, title),
-        "prior_samples": prior_samples(model, title),
-    }
+    return draw(
+        {
+            **{f"interpolation_{how}": partial(interpolations, model, x, title, how) for how in HOW},
+            "reconstructions": partial(reconstructions, model, x, title),
+            "prior_samples": partial(prior_samples, model, title),
+        }
+    )
 
 
 def of_assessment(assessment: Assessment, title: str) -> dict[str, Figure]:
     """What an evaluation found; figures by their file's name."""
-    drawn = {"latent_scatter": latent_scatter(assessment.test.z, assessment.test.labels, title)}
+    pictures = {"latent_scatter": partial(latent_scatter, assessment.test.z, assessment.test.labels, title)}
     if assessment.profiles:
-        drawn["path_profile"] = path_profile(assessment.profiles, title)
+        pictures["path_profile"] = partial(path_profile, assessment.profiles, title)
+    return draw(pictures)
+
+
+def draw(pictures: Mapping[str, Callable[[], Figure]]) -> dict[str, Figure]:
+    """Draw pictures, by their file's name, skipping those that cannot be drawn."""
+    drawn = {}
+    for name, picture in pictures.items():
+        with skipping(name):
+            drawn[name] = picture()
     return drawn
+
+
+@contextmanager
+def skipping(picture: str) -> Iterator[None]:
+    """Turn an exception while a picture is drawn or written into a warning: no picture is worth a run."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or picture
+        log.warning(f"{where} could not be written ({error.strerror or error}); continuing without this picture")
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        log.warning(f"{picture} could not be drawn ({reason}); continuing without this picture")
 
 
 def save(drawn: dict[str, Figure], folder: Path) -> None:
@@ -86,8 +118,9 @@ def path_columns(steps: int) -> list[str]:
     return ["image", *(f"{step / (steps - 1):.1f}" for step in range(steps)), "image"]
 
 
-def reconstructions(model: Autoencoder, x: Tensor, title: str, columns: int = 10) -> Figure:
-    """Images (N, C, H, W) above their reconstructions, `columns` to a row."""
+def reconstructions(model: Autoencoder, x: Tensor, title: str) -> Figure:
+    """Images (2n, C, H, W) above their reconstructions, in one row or two of the same length."""
+    columns = len(x) if len(x) <= ROWS else len(x) // 2
     x_hat = model.decode(model.encode(x))
     pairs = torch.stack([x.unflatten(0, (-1, columns)), x_hat.unflatten(0, (-1, columns))], dim=1).flatten(0, 1)
     return image_grid(pairs.cpu(), f"Reconstructions\n{title}", rows=["image", "decoded"] * (len(pairs) // 2))
@@ -101,11 +134,11 @@ def prior_samples(model: Autoencoder, title: str, rows: int = 6, columns: int = 
 
 
 def latent_scatter(z: Tensor, labels: Tensor, title: str) -> Figure:
-    """Codes (N, d) on their first two principal components, coloured by label (N,)."""
+    """Codes (N, d) on their first two principal components, coloured by label (N,) unless all labels are −1."""
     z = z.double().cpu()
     centred = z - z.mean(0)
     _, s, vt = torch.linalg.svd(centred, full_matrices=False)
-    share = s.square() / s.square().sum()
+    share = s.square() / s.square().sum().clamp_min(torch.finfo(s.dtype).tiny)  # 0 where all codes are the same
     plane = (centred @ vt[:2].T).numpy()
     if plane.shape[1] == 1:  # one-dimensional codes have no second component
         plane = plane.repeat(2, axis=1)
@@ -113,11 +146,14 @@ def latent_scatter(z: Tensor, labels: Tensor, title: str) -> Figure:
     figure = Figure(figsize=(6, 5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     classes = int(labels.max()) + 1
-    colours = matplotlib.colormaps["tab10" if classes <= 10 else "hsv"].resampled(classes)
-    points = axes.scatter(
-        plane[:, 0], plane[:, 1], c=labels.cpu().numpy(), cmap=colours, s=4, vmin=-0.5, vmax=classes - 0.5
-    )
-    figure.colorbar(points, ticks=range(classes), label="label")
+    if classes:
+        colours = matplotlib.colormaps["tab10" if classes <= 10 else "hsv"].resampled(classes)
+        points = axes.scatter(
+            plane[:, 0], plane[:, 1], c=labels.cpu().numpy(), cmap=colours, s=4, vmin=-0.5, vmax=classes - 0.5
+        )
+        figure.colorbar(points, ticks=range(classes), label="label")
+    else:
+        axes.scatter(plane[:, 0], plane[:, 1], s=4)
     axes.set_xlabel(f"principal component 1 ({share[0]:.0%} of the variance)")
     axes.set_ylabel(f"principal component 2 ({share[1:2].sum():.0%})")
     axes.set_aspect("equal", adjustable="datalim")
@@ -158,7 +194,9 @@ def loss_curves(history: History, title: str) -> Figure:
         axes = figure.add_subplot(1, len(players), index + 1)
         terms = [name.split("/")[2] for name in history if name.startswith(f"train/{player}/")]
         for colour, term in enumerate(terms):
-            axes.plot(*zip(*history[f"train/{player}/{term}"], strict=True), color=f"C{colour}", lw=1, label=term)
+            training = history[f"train/{player}/{term}"]
+            alone = "." * (len(training) == 1)  # a point by itself makes no line
+            axes.plot(*zip(*training, strict=True), color=f"C{colour}", lw=1, marker=alone, label=term)
             if validation := history.get(f"val/{player}/{term}"):
                 dots = zip(*validation, strict=True)
                 axes.plot(*dots, color=f"C{colour}", ls="", marker="o", ms=4, label=f"{term} (validation)")

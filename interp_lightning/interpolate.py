@@ -97,7 +97,7 @@ def find_image(what: str, name: str, data: "ImageData") -> tuple[str, "Tensor"]:
         A name for titles, and the image, (1, C, H, W) in [−1, 1].
 
     Raises:
-        ConfigError: there is no such label, index or image.
+        ConfigError: there is no such label, index or image, or the images have no labels.
     """
     from interp_lightning.data.base import to_unit_range
     from interp_lightning.data.files import read_image
@@ -105,12 +105,18 @@ def find_image(what: str, name: str, data: "ImageData") -> tuple[str, "Tensor"]:
     kind, colon, number = what.rpartition(":")
     if Path(what).is_file() or not (number.isdecimal() and kind in ("", "index", "label")):
         if not Path(what).exists() and not Path(what).suffix[1:].isalpha():
-            allowed = f"a label from 0 to {data.classes - 1}, index:N below {len(data.test):,}"
+            label = f"a label from 0 to {data.classes - 1}, " if data.labelled else ""
+            allowed = f"{label}index:N below {len(data.test):,}"
             raise ConfigError(f"`{name}` (={what}) must be {allowed}, or an image file")
         image, inverted = read_image(Path(what), data)
         if inverted:
             log.info(f"{what} is dark on light where {data.name} is light on dark, or the reverse: inverted")
         return Path(what).name, image
+    if kind != "index" and not data.labelled:
+        raise ConfigError(
+            f"`{name}` (={what}) is a label, but the images of data={data.name} have none; use "
+            f"{name}=index:{number} or an image file"
+        )
     items, value = data.test.all(), int(number)
     images, labels = data.test.batch(items)
     if kind == "label" or (not colon and value < data.classes):
@@ -120,7 +126,8 @@ def find_image(what: str, name: str, data: "ImageData") -> tuple[str, "Tensor"]:
         value = int(found[0 if name == "a" else -1])
     if value >= len(items):
         raise ConfigError(f"`{name}` (={what}) must be an index below {len(items):,}, the number of test images")
-    return f"test image {value} (label {int(labels[value])})", to_unit_range(images[value : value + 1])
+    label = f" (label {int(labels[value])})" if data.labelled else ""
+    return f"test image {value}{label}", to_unit_range(images[value : value + 1])
 
 
 def save_animation(frames: "Tensor", path: Path) -> None:

@@ -1,7 +1,7 @@
 """What a run leaves to look at: its history, its speed, and pictures from the first minute on."""
 
-import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ from interp_lightning.data.base import ImageData
 from interp_lightning.evaluation import Assessment
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs import title
-
-log = logging.getLogger(__name__)
 
 FIRST_PICTURES = 20.0  # seconds of training; each further wait is twice as long
 
@@ -86,25 +84,27 @@ class Recorder(L.Callback):
         """Draw what the model makes of the same test images each time."""
         training = self.model.training
         self.model.eval()
-        x = figures.examples(self.data).to(self.model.device)
-        self._save(figures.of_model(self.model, x, self.title), trainer)
+        with figures.skipping("the pictures of the test images"):
+            x = figures.examples(self.data).to(self.model.device)
+            self._save(figures.of_model(self.model, x, self.title), trainer)
         self.model.train(training)
 
     def draw_summary(self, assessment: Assessment, trainer: L.Trainer) -> None:
         """Draw what the evaluation found, and the losses of the whole run."""
-        self._save(figures.of_assessment(assessment, self.title), trainer)
+        drawn = figures.of_assessment(assessment, self.title)
         if self.history:
-            self._save({"loss_curves": figures.loss_curves(self.history, self.title)}, trainer)
+            drawn |= figures.draw({"loss_curves": partial(figures.loss_curves, self.history, self.title)})
+        self._save(drawn, trainer)
 
     def _save(self, drawn: dict[str, Figure], trainer: L.Trainer) -> None:
-        try:
-            figures.save(drawn, self.folder)
-        except OSError as error:
-            log.warning(f"{error.filename or self.folder} could not be written ({error.strerror}); the run goes on")
+        for name, figure in drawn.items():
+            with figures.skipping(name):
+                figures.save({name: figure}, self.folder)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 for name, figure in drawn.items():
-                    logger.experiment.add_figure(name, figure, global_step=self.model.batches_seen)
+                    with figures.skipping(f"{name} in TensorBoard"):
+                        logger.experiment.add_figure(name, figure, global_step=self.model.batches_seen)
 
     def _remember(self, trainer: L.Trainer, prefix: str) -> None:
         for name, value in trainer.callback_metrics.items():

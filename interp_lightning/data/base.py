@@ -4,22 +4,25 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 from torchmetrics import Metric
 
+from interp_lightning.data.contract import UNLABELLED, Contract, described, spread, theirs
 from interp_lightning.distributed import shard
-from interp_lightning.errors import ConfigError
+from interp_lightning.errors import ConfigError, DataError
+from interp_lightning.rules import Choice, Integer, Text
 from interp_lightning.settings import check
 
 EVAL_BATCH = 500
+SPLITS = ("training", "validation", "test")
 
-Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), uint8 or in [−1, 1]; labels (B,)
+Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), uint8 or in [−1, 1]; labels (B,), all −1 if there are none
 
 
 class Source(ABC):
@@ -48,13 +51,31 @@ class Source(ABC):
         """The same split, made ready where its images will be used, if that makes sense."""
         return self
 
+    def checked(self, contract: Contract) -> tuple["Source", Contract]:
+        """Check the split before training, by a batch of items spread over it.
+
+        Returns:
+            The split as it is to be used, and the contract with what the look has shown.
+
+        Raises:
+            DataError: it breaks the contract.
+        """
+        if not contract.check_number(len(self)):
+            return self, contract
+        images, labels = self.batch(self.all()[spread(len(self))])
+        return self, contract.check(images, labels)[2]
+
 
 @dataclass(frozen=True)
 class InMemory(Source):
-    """Images (N, C, H, W), uint8, and labels (N,)."""
+    """Images (N, C, H, W), uint8 or in [−1, 1], and labels (N,); without labels all are −1."""
 
     images: Tensor
-    labels: Tensor
+    labels: Tensor = None  # type: ignore[assignment]  # never None once it is set up
+
+    def __post_init__(self) -> None:
+        if self.labels is None and isinstance(self.images, Tensor):
+            object.__setattr__(self, "labels", torch.full(self.images.shape[:1], UNLABELLED))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -74,18 +95,28 @@ class InMemory(Source):
             return self
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
+    def checked(self, contract: Contract) -> tuple[Source, Contract]:
+        """Check every image and label."""
+        if not contract.check_number(len(self)):
+            return self, contract
+        images, labels, contract = contract.check(self.images, self.labels)
+        return InMemory(images, labels.to(images.device)), contract
+
 
 @dataclass(frozen=True)
 class OnDisk(Source):
     """A data set in the sense of torch.utils.data, too large for memory: read by an ordinary DataLoader.
 
     Args:
-        dataset: gives an image (C, H, W), uint8 or in [−1, 1], and its label, by index.
+        dataset: gives an image (C, H, W), uint8 or in [−1, 1], and its label, by index; without labels just the image.
         workers: processes that read ahead.
     """
 
-    dataset: Dataset[tuple[Tensor, int]]
+    dataset: Dataset[Any]
     workers: int = 2
+
+    def __post_init__(self) -> None:
+        Integer(0).check("OnDisk(…, workers=)", self.workers)
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -97,16 +128,82 @@ class OnDisk(Source):
         return torch.arange(len(self))
 
     def batch(self, items: Tensor) -> Batch:
-        return default_collate([self.dataset[item] for item in items.tolist()])
+        return _whole(_collate([self.dataset[item] for item in items.tolist()]))
 
     def batches(self, items: Iterable[Tensor]) -> Iterator[Batch]:
         order = [each.tolist() for each in items]
         # The system's own way to start processes: joblib's, in a job of a sweep, cannot start a DataLoader's.
         how = ("fork" if sys.platform == "linux" else "spawn") if self.workers else None
         pinned = torch.cuda.is_available()
-        yield from DataLoader(
-            self.dataset, batch_sampler=order, num_workers=self.workers, pin_memory=pinned, multiprocessing_context=how
+        loader: Iterable[Batch | DataError] = DataLoader(
+            self.dataset,
+            batch_sampler=order,
+            num_workers=self.workers,
+            collate_fn=_collate,
+            pin_memory=pinned,
+            multiprocessing_context=how,
         )
+        yield from map(_whole, loader)
+
+    def checked(self, contract: Contract) -> tuple[Source, Contract]:
+        """Check at most 64 items, the first, the last and evenly spread ones; each other one as it is read."""
+        kind = type(self.dataset)
+        indexed = hasattr(kind, "__len__") and hasattr(kind, "__getitem__") and not issubclass(kind, IterableDataset)
+        if not indexed:
+            raise DataError(
+                f"{contract.owner}: OnDisk holds a {kind.__name__} for the {contract.split} split, but must hold a "
+                "data set with __len__ and __getitem__; use a torch.utils.data.Dataset that reads items by their index"
+            )
+        seen = []
+        for index in spread(contract.check_number(len(self))):
+            image, label = Checked(self.dataset, contract).read(index)
+            contract = replace(contract, dtype=image.dtype, labelled=label != UNLABELLED)
+            seen.append((image, label))
+        if seen:
+            contract.check(*default_collate(seen))
+        return OnDisk(Checked(self.dataset, contract), self.workers), contract
+
+
+@dataclass(frozen=True)
+class Checked(Dataset[Any]):
+    """A data set of the user's whose every item is checked as it is read.
+
+    An item that breaks the contract is given as the error, which a batch of it raises: raised in a process that reads
+    ahead, it would reach the user as that process's traceback.
+    """
+
+    dataset: Dataset[Any]
+    contract: Contract
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int] | DataError:
+        try:
+            return self.read(index)
+        except DataError as error:
+            return error
+
+    def read(self, index: int) -> tuple[Tensor, int]:
+        """An item.
+
+        Raises:
+            DataError: it breaks the contract, or cannot be read.
+        """
+        with theirs(f"{self.contract.owner}: reading {self.contract.split} item {index}"):
+            return self.contract.check_item(self.dataset[index], index)
+
+
+def _collate(items: list[Any]) -> Batch | DataError:
+    """Items as a batch, or the first error among them."""
+    return next((item for item in items if isinstance(item, DataError)), None) or default_collate(items)
+
+
+def _whole(batch: Batch | DataError) -> Batch:
+    """Return the batch, or raise what is there instead."""
+    if isinstance(batch, DataError):
+        raise batch
+    return batch
 
 
 class TrainingLoader:
@@ -159,6 +256,8 @@ class EvaluationLoader:
         return -(-len(self.source) // (EVAL_BATCH * self.world_size))
 
     def __iter__(self) -> Iterator[Batch]:
+        if not len(self):
+            return
         parts = self.source.all().tensor_split(len(self) * self.world_size)
         yield from self.source.batches(parts[self.rank :: self.world_size])
 
@@ -172,7 +271,7 @@ class Drawing:
 
 
 class ImageData(L.LightningDataModule, ABC):
-    """A data set of square images.
+    """A data set of square images; `data.contract.Contract` says what they and their labels must be.
 
     Args:
         batch_size: training images per step, on all devices together.
@@ -182,7 +281,7 @@ class ImageData(L.LightningDataModule, ABC):
 
     name: str
     image_shape: ClassVar[tuple[int, int, int]]  # (C, H, W)
-    classes: ClassVar[int]
+    classes: ClassVar[int]  # 0 if the images have no labels
     epochs: ClassVar[int]  # a training budget that is worth looking at
     features: ClassVar[str | None] = None  # of `metrics.features.NETWORKS`, the one that tells these images apart
 
@@ -197,6 +296,9 @@ class ImageData(L.LightningDataModule, ABC):
             raise ConfigError(
                 f"the data set {cls.__name__} must have {', '.join(missing)}, see interp_lightning.data.base"
             )
+        if isinstance(cls.image_shape, list):
+            cls.image_shape = tuple(cls.image_shape)
+        _check_declarations(cls, cls.__name__)
 
     def __init__(self, batch_size: int, seed: int = 0, fallback: str | None = None) -> None:
         super().__init__()
@@ -206,21 +308,49 @@ class ImageData(L.LightningDataModule, ABC):
 
     @abstractmethod
     def load(self) -> tuple[Source, Source, Source]:
-        """Training, validation and test split; raises DataError if files are missing or damaged."""
+        """Training, validation and test split; raises DataError if files are missing or damaged.
+
+        Training and test split have at least 2 images. A validation split without images skips validation.
+        """
 
     def path_metrics(self) -> list[Metric]:
         """Fresh metrics of paths of such images, (pairs, steps, H, W), by what only this data set knows of them."""
         return []
 
     def setup(self, stage: str | None = None) -> None:
-        if self._splits is None:
-            self._splits = self.load()
-            if len(self.train) < self.batch_size:
-                raise ConfigError(
-                    f"`data.batch_size` (={self.batch_size}) must be ≤ {len(self.train)}, the number of training images"
-                )
+        """Load the splits and check them, once.
+
+        Raises:
+            DataError: a split breaks the contract, or the data set's own code raises an exception.
+            ConfigError: there are fewer training images than a batch has.
+        """
+        if self._splits is not None:
+            return
+        owner = type(self).__name__
+        _check_declarations(self, owner)  # again, as an object may have others than its class
+        with theirs(f"{owner}.load()"):
+            loaded = self.load()
+        splits, labelled = zip(*map(self._checked, SPLITS, _three(owner, loaded)), strict=True)
+        if len(set(labelled) - {None}) > 1:
+            which = [split for split, has in zip(SPLITS, labelled, strict=True) if has]
+            raise DataError(
+                f"{owner}: only {' and '.join(which)} images have labels, but all splits or none must have them; use "
+                f"{UNLABELLED} for all"
+            )
+        if len(splits[0]) < self.batch_size:
+            raise ConfigError(
+                f"`data.batch_size` (={self.batch_size}) must be ≤ {len(splits[0])}, the number of training images"
+            )
+        self._splits, self._labelled = splits, bool(labelled[0])
 
     _splits: tuple[Source, Source, Source] | None = None
+    _labelled = True
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the images have labels."""
+        self.setup()
+        return self._labelled
 
     @property
     def train(self) -> Source:
@@ -248,6 +378,13 @@ class ImageData(L.LightningDataModule, ABC):
         images, labels = batch
         return to_unit_range(images), labels
 
+    def _checked(self, split: str, source: Source) -> tuple[Source, bool | None]:
+        """A split as it is to be used, and whether it has labels, None if it is empty."""
+        contract = Contract(type(self).__name__, split, self.image_shape, self.classes)
+        with theirs(f"{contract.owner}: looking at the {split} split"):
+            source, contract = source.checked(contract)
+        return source, contract.labelled
+
     def _split(self, index: int) -> Source:
         self.setup()
         assert self._splits is not None
@@ -262,8 +399,8 @@ class ImageData(L.LightningDataModule, ABC):
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """uint8 images to [−1, 1]; images already there unchanged."""
-    return images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images
+    """uint8 images to [−1, 1]; images already there unchanged, in single precision."""
+    return images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images.float()
 
 
 def mean_image_error(source: Source, items: int = 2_000) -> float:
@@ -276,3 +413,49 @@ def mean_image_error(source: Source, items: int = 2_000) -> float:
     every = source.all()
     images = to_unit_range(source.batch(every[:: max(1, len(every) // items)])[0])
     return images.var(0, correction=0).mean().item()
+
+
+def _check_declarations(data: Any, owner: str) -> None:
+    """Raise ConfigError if a data set, class or object, declares of itself what cannot be."""
+    rules = {
+        "name": Text(),
+        "classes": Integer(0, way_out="0 is for images without labels"),
+        "epochs": Integer(1),
+        "features": Choice(("digits", "inception", None)),
+    }
+    for name, rule in rules.items():
+        if not hasattr(getattr(data, name), "__get__"):  # a property has its value in objects only
+            rule.check(f"{owner}.{name}", getattr(data, name))
+    shape = data.image_shape
+    if hasattr(shape, "__get__"):
+        return
+    if not (
+        isinstance(shape, tuple)
+        and len(shape) == 3
+        and all(Integer(1).accepts(each) for each in shape)
+        and shape[0] in (1, 3)
+        and shape[1] == shape[2]
+    ):
+        raise ConfigError(
+            f"`{owner}.image_shape` (={shape!r}) must be (channels, height, width), with 1 (grey) or 3 (colour) "
+            "channels and height = width, such as (3, 32, 32); pad or crop the images to a square"
+        )
+
+
+def _three(owner: str, loaded: Any) -> tuple[Source, Source, Source]:
+    """Return three splits, or raise DataError for anything else that `load` may return."""
+    must = f"{owner}.load() must return three splits, training, validation and test, each InMemory or OnDisk"
+    if not isinstance(loaded, (tuple, list)):
+        raise DataError(f"{must}, but returns {described(loaded)}; return (training, validation, test)")
+    if len(loaded) != 3:
+        raise DataError(
+            f"{must}, but returns {len(loaded)}; hold images back from training for the missing ones, such as by "
+            "torch.utils.data.random_split, or use InMemory(images[:0]) for no validation"
+        )
+    for split, source in zip(SPLITS, loaded, strict=True):
+        if not isinstance(source, Source):
+            raise DataError(
+                f"{must}, but the {split} split is {described(source)}; wrap a Dataset as OnDisk(dataset), tensors as "
+                "InMemory(images, labels)"
+            )
+    return tuple(loaded)

@@ -11,6 +11,7 @@ from interp_lightning.penalties.wasserstein import Wasserstein
 from interp_lightning.rules import check_integer
 
 SPLITS = 4
+LEAST_W2 = 4  # codes, as each half needs a covariance
 
 
 def latent_w2(z: Tensor, splits: int = SPLITS, seed: int = 0) -> float:
@@ -24,7 +25,7 @@ def latent_w2(z: Tensor, splits: int = SPLITS, seed: int = 0) -> float:
         splits: random divisions into halves over which the correction is averaged.
         seed: of those divisions.
     """
-    check_integer("the number of codes", len(z), least=4, way_out="take a larger test set")
+    check_integer("the number of codes", len(z), least=LEAST_W2, way_out="take a larger test set")
     plug_in = Wasserstein(1.0).eval()
     half = len(z) // 2
     z = z[: 2 * half].double()
@@ -52,7 +53,7 @@ def latent_mmd(z: Tensor, seed: int = 0) -> float:
 class LatentMatch(Collected):
     """`latent_w2` and `latent_mmd`, which give protocol and source, of the codes of all updates on all devices.
 
-    `update` takes codes (n, d); `compute` gives {"latent_w2": (), "latent_mmd": ()}.
+    `update` takes codes (n, d); `compute` gives {"latent_w2": (), "latent_mmd": ()}, below 4 codes "latent_mmd" only.
     """
 
     higher_is_better = False
@@ -66,4 +67,5 @@ class LatentMatch(Collected):
 
     def compute(self) -> dict[str, Tensor]:
         z = self.whole("z")
-        return scores(latent_w2=latent_w2(z), latent_mmd=latent_mmd(z))
+        match = {"latent_w2": latent_w2(z)} if len(z) >= LEAST_W2 else {}
+        return scores(**match, latent_mmd=latent_mmd(z))
