@@ -79,7 +79,7 @@ def _pixels(path: Path, colour: bool) -> np.ndarray:
         if isinstance(error, UnidentifiedImageError):
             said = "empty" if os.path.getsize(path) == 0 else f"no image of a known format ({', '.join(FORMATS)})"
             raise DataError(f"{path} is {said}; {way_out}") from error
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
         raise DataError(f"{path} cannot be read ({reason}); {way_out}") from error
 
 
@@ -229,7 +229,7 @@ def _ink(image: np.ndarray, dark: bool) -> Ink:
     ground = ndimage.grey_closing(image, size=max(3, max(image.shape) // 4))
     contrast = (ground - image) / (np.maximum(ground, 0.2 * ground.max()) if dark else brightest)
     usual = np.median(contrast)  # noise lifts the closing
-    return Ink(image, ground, ((contrast - usual) / (1 - usual)).clip(0))
+    return Ink(image, ground, ((contrast - usual) / max(1 - usual, 1e-6)).clip(0))
 
 
 def _parts(mask: np.ndarray) -> Parts:
