@@ -1,6 +1,9 @@
 """Users' own image files, made to look like a data set's."""
 
+import os
+import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,66 +17,108 @@ from interp_lightning.data.base import Drawing, ImageData, to_unit_range
 from interp_lightning.errors import DataError
 
 LEAST, MOST = 8, 10_000  # pixels to a side
-WORKING = 200  # pixels to a side that are enough to find a drawing
-INK = 0.2  # share of the full contrast from which a pixel belongs to what is drawn
+# Formats of cameras, scanners and paint programs. Pillow decodes each in this process: EPS would start Ghostscript.
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "JPEG2000", "ICO", "PCX", "PPM", "TGA")
+BLANK = 0.05  # the least contrast of a picture with something on it
+WORKING = 800  # pixels to a side that are enough to find a drawing
+LEVELS = tuple(0.06 * 1.37**step for step in range(9))  # of contrast: 0.06 is faint pencil, 0.75 is black ink
+INK = 0.2  # share of the drawing's contrast from which a pixel belongs to the drawing
+EIGHT = np.ones((3, 3))  # pixels that touch at a corner are connected
 
 
 def read_image(path: Path, data: ImageData) -> tuple[Tensor, bool]:
-    """An image file as an image of a data set: its size, its channels, its brightness of drawing and background.
+    """Read an image file as an image of a data set: its size, its channels, its range.
 
-    For a data set of drawings (`data.drawing`), what is drawn is cut out, without shadows, specks or a frame around the
-    page, and scaled and centred as in the data set; for others the image is padded to a square and scaled whole. What
-    is transparent counts as white, or behind light ink as black.
+    For a data set of drawings (`data.drawing`), find the drawing on its page, remove the page, and scale, centre and
+    if necessary invert the drawing as in the data set. For others, pad the image to a square and scale it whole; never
+    invert it. Transparent pixels count as white, or behind light ink as black.
 
     Args:
-        path: anything that Pillow reads; of an animation, the first image.
-        data: what to look like.
+        path: a file in one of `FORMATS`; of an animation, the first image.
+        data: the data set to imitate.
 
     Returns:
-        The image, (1, C, H, W) in [−1, 1], and whether it had to be inverted, dark and light.
+        The image, (1, C, H, W) in [−1, 1], and whether the drawing is inverted, dark and light.
 
     Raises:
         DataError: the file is missing, no image, damaged, below 8 or above 10,000 pixels to a side, or blank.
     """
     channels, size, _ = data.image_shape
     pixels = torch.from_numpy(_pixels(path, colour=channels == 3)).movedim(2, 0)  # (C, h, w) in [0, 1]
-    if pixels.max() - pixels.min() < 0.05:
+    if pixels.max() - pixels.min() < BLANK:
         raise DataError(f"{path} is blank: all its pixels are alike; take an image with something on it")
-    inverted = False
-    if channels == 1:
-        like = to_unit_range(data.test.batch(data.test.all()[:100])[0])
-        inverted = bool((pixels.median() > 0.5) != (like.median() > 0))  # a drawing is mostly background
-        pixels = 1 - pixels if inverted else pixels
-    framed = _whole(pixels, size) if data.drawing is None else _centred(pixels, size, data.drawing)
-    return framed.clamp(0, 1)[None] * 2 - 1, inverted
+    if data.drawing is None:
+        return _whole(pixels, size).clamp(0, 1)[None] * 2 - 1, False
+    found = _cut_out(pixels[0].numpy())
+    if found is None:
+        raise DataError(f"{path} is blank: no drawing stands out from its background; take an image with one on it")
+    ink, dark = found
+    framed = _centred(torch.from_numpy(ink), size, data.drawing).clamp(0, 1)[None] * 2 - 1
+    dark_data = bool(to_unit_range(data.test.batch(data.test.all()[:100])[0]).median() > 0)  # it is mostly background
+    return -framed if dark_data else framed, dark != dark_data
 
 
 def _pixels(path: Path, colour: bool) -> np.ndarray:
     """(h, w, C) float32 in [0, 1]."""
     way_out = "name a PNG, JPEG or other image file"
-    if not path.is_file():
+    if not os.path.isfile(path):  # a pipe or a device could block
         raise DataError(f"{path} is no file; {way_out}")
     try:
-        with Image.open(path) as file:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_known()) as file:
             if not LEAST <= min(file.size) <= max(file.size) <= MOST:
                 size = f"{file.width:,} × {file.height:,}"
                 raise DataError(f"{path} is {size} pixels, but must have {LEAST} to {MOST:,} to a side; resize it")
-            image = ImageOps.exif_transpose(file)
-            if image.mode[0] in "IF":  # 16 or 32 bits of grey, which Pillow would cut off at 255
-                grey = np.asarray(image, dtype=np.float32)
-                image = Image.fromarray((grey / (257 if grey.max() > 255 else 1)).clip(0, 255).astype(np.uint8))
-            elif image.has_transparency_data:
-                image = _on_paper(image.convert("RGBA"))
-            array = np.asarray(image.convert("RGB" if colour else "L"), dtype=np.float32) / np.float32(255)
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path} is {'empty' if path.stat().st_size == 0 else 'no image'}; {way_out}") from error
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path} is too large: it must have {LEAST} to {MOST:,} pixels to a side; resize it") from error
+            return _values(path, ImageOps.exif_transpose(file), colour)
     except DataError:
         raise
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); {way_out}") from error
-    return array if colour else array[..., None]
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path} is too large: it must have {LEAST} to {MOST:,} pixels to a side; resize it") from error
+    except Exception as error:  # whatever a decoder happens to raise on a damaged file
+        if foreign := _foreign(path):
+            raise DataError(f"{path} is {foreign}, which cannot be read; convert it to JPEG or PNG") from error
+        if isinstance(error, UnidentifiedImageError):
+            said = "empty" if os.path.getsize(path) == 0 else f"no image of a known format ({', '.join(FORMATS)})"
+            raise DataError(f"{path} is {said}; {way_out}") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+        raise DataError(f"{path} cannot be read ({reason}); {way_out}") from error
+
+
+def _known() -> list[str]:
+    """The formats that this build of Pillow reads."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _foreign(path: Path) -> str:
+    """The name of a common format that is not read, or nothing."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError:
+        return ""
+    if start[4:8] == b"ftyp" and b"avif" not in start and b"avis" not in start:
+        return "HEIC (or a film)"
+    marks = {b"%!": "PostScript", b"\xc5\xd0\xd3\xc6": "PostScript", b"%PDF": "PDF", b"<svg": "SVG", b"<?xml": "SVG"}
+    return next((name for mark, name in marks.items() if start.startswith(mark)), "")
+
+
+def _values(path: Path, image: Image.Image, colour: bool) -> np.ndarray:
+    """The pixels of an open image, (h, w, C) float32 in [0, 1].
+
+    Full scale is 255. Floats and integers of 16 or 32 bits have no fixed one: programs write 12 bits into 16, or floats
+    from 0 to 1. Some write 0 and 1, or 0 to 16, into 8 bits. For all of these full scale is the largest value.
+    """
+    wide = image.mode[0] in "IF"
+    if not wide:
+        if image.has_transparency_data:
+            image = _on_paper(image.convert("RGBA"))
+        image = image.convert("RGB" if colour else "L")
+    array = np.asarray(image, dtype=np.float32)
+    low, high = float(array.min()), float(array.max())
+    if not np.isfinite(array).all() or low < -0.25 * high:  # bicubic resizing goes a little below 0
+        raise DataError(f"{path} has pixels from {low:g} to {high:g}, which must be finite and ≥ 0; save it as PNG")
+    array = (array / (max(high, 1e-30) if wide or high <= 16 else 255)).clip(0, 1)
+    return array if array.ndim == 3 else np.repeat(array[..., None], 3 if colour else 1, axis=2)
 
 
 def _on_paper(image: Image.Image) -> Image.Image:
@@ -100,11 +145,10 @@ def _whole(pixels: Tensor, size: int) -> Tensor:
     return resize(square, [size, size], antialias=True)
 
 
-def _centred(pixels: Tensor, size: int, drawing: Drawing) -> Tensor:
-    """What is drawn, light on dark, scaled and put in the middle: (1, h, w) → (1, size, size)."""
-    drawn = _cut_out(pixels[0].numpy())
+def _centred(drawn: Tensor, size: int, drawing: Drawing) -> Tensor:
+    """Scale a light drawing and put it in the middle, (h, w) → (1, size, size)."""
     scale = drawing.box / max(drawn.shape)
-    ink = resize(torch.from_numpy(drawn)[None], [max(1, round(side * scale)) for side in drawn.shape], antialias=True)
+    ink = resize(drawn[None], [max(1, round(side * scale)) for side in drawn.shape], antialias=True)
     mass = ink[0].clamp(0, 1) if drawing.by_mass else torch.ones(ink.shape[1:])
     corner = []
     for axis, side in enumerate(mass.shape):
@@ -117,33 +161,153 @@ def _centred(pixels: Tensor, size: int, drawing: Drawing) -> Tensor:
     return canvas
 
 
-def _cut_out(image: np.ndarray) -> np.ndarray:
-    """The ink of a light drawing on a dark ground, (h, w) in [0, 1], cropped: without shading, frame and specks."""
+class Ink(NamedTuple):
+    """A picture as dark strokes on a light ground, each (h, w)."""
+
+    image: np.ndarray
+    ground: np.ndarray  # the brightness around each pixel, without strokes
+    contrast: np.ndarray  # of the strokes, in [0, 1]
+
+
+class Stroke(NamedTuple):
+    """A connected stroke, and how much it looks like a drawing."""
+
+    score: float
+    level: float  # of contrast at which it was found
+    seed: tuple[int, ...]  # its pixel of most contrast
+
+
+class Parts(NamedTuple):
+    """The connected parts (n) of a mask."""
+
+    labels: np.ndarray  # (h, w), from 1; 0 is no part
+    areas: np.ndarray  # (n,)
+    boxes: np.ndarray  # (n, 2 axes, 2): start and stop
+    extents: np.ndarray  # (n,), the longer side of the box
+    touching: np.ndarray  # (n,), whether it touches the picture's edge
+
+
+def _cut_out(image: np.ndarray) -> tuple[np.ndarray, bool] | None:
+    """Crop a drawing, (h, w) in [0, 1], and remove its page: its ink is 1. Also return whether the ink was dark.
+
+    Dark and light strokes are found separately. The drawing is the stroke with the best score in any of the two, and
+    the parts around it. A small one is looked at again from nearby.
+    """
+    small = image
     if max(image.shape) > WORKING:
-        small = [max(1, round(side * WORKING / max(image.shape))) for side in image.shape]
-        image = resize(torch.from_numpy(image)[None], small, antialias=True)[0].numpy()
-    # Shadows are what remains when everything that is not as wide as half the image has gone.
-    shadow = ndimage.grey_opening(image, size=max(image.shape) // 2)
-    ink = (image - shadow) / (1 - shadow).clip(0.1)  # of the contrast that there is room for
-    strong = ink > _otsu(ink)
-    ink = (ink / np.quantile(ink[strong], 0.95)).clip(0, 1)
-    parts, number = ndimage.label(ink > INK, np.ones((3, 3)))
-    areas = ndimage.sum_labels(strong, parts, range(1, number + 1))
-    at_the_edge = np.isin(range(1, number + 1), _border(torch.from_numpy(parts)).numpy())
-    if areas[~at_the_edge].max(initial=0) > 0.1 * areas.max():  # or else the drawing itself reaches the edge
-        areas[at_the_edge] = 0
-    kept = np.isin(parts, 1 + np.flatnonzero(areas > 0.05 * areas.max()))
-    ink = ink * ndimage.binary_dilation(kept, np.ones((3, 3)), iterations=2)
+        sides = [max(1, round(side * WORKING / max(image.shape))) for side in image.shape]
+        small = resize(torch.from_numpy(image)[None], sides, antialias=True)[0].numpy()
+    inks = {dark: _ink(small, dark) for dark in (True, False)}
+    stroke, dark = max((_best_stroke(ink), dark) for dark, ink in inks.items())
+    if stroke.score == 0:
+        return None
+    contrast = inks[dark].contrast
+    kept, floor = _drawing(contrast, stroke)
     rows, columns = (np.flatnonzero(kept.any(axis)) for axis in (1, 0))
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    near = 3 * max(len(rows), len(columns))
+    if small is not image and near < WORKING / 2:
+        scale = max(image.shape) / WORKING
+        centre = [(each[0] + each[-1] + 1) / 2 for each in (rows, columns)]
+        window = tuple(slice(max(0, int((c - near / 2) * scale)), int((c + near / 2) * scale)) for c in centre)
+        return _cut_out(image[window])
+    ink = ((contrast - floor) / (np.quantile(contrast[kept], 0.8) - floor)).clip(0, 1)
+    ink = ink * ndimage.binary_dilation(kept, EIGHT, iterations=2)
+    rows, columns = (np.flatnonzero((kept & (ink > INK)).any(axis)) for axis in (1, 0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], dark
 
 
-def _otsu(values: np.ndarray) -> float:
-    """The threshold that parts values into two groups of least variance (Otsu 1979)."""
-    counts, edges = np.histogram(values, bins=128)
-    middles = (edges[1:] + edges[:-1]) / 2
-    below, total = counts.cumsum(), (counts * middles).cumsum()
-    above = counts.sum() - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (total / below - (total[-1] - total) / above) ** 2
-    return float(edges[1:][np.nan_to_num(between).argmax()])
+def _ink(image: np.ndarray, dark: bool) -> Ink:
+    """Separate strokes from the ground by a closing: it removes what is thinner than a quarter of the picture.
+
+    Shadows, tables and pages are wider, and part of the ground. Light multiplies dark ink and its paper alike, so their
+    ratio counts; light ink has no such scale.
+    """
+    if max(image.shape) > 100:
+        image = ndimage.gaussian_filter(image, 0.8)  # noise
+    brightest = image.max()
+    image = image if dark else brightest - image
+    ground = ndimage.grey_closing(image, size=max(3, max(image.shape) // 4))
+    contrast = (ground - image) / (np.maximum(ground, 0.2 * ground.max()) if dark else brightest)
+    usual = np.median(contrast)  # noise lifts the closing
+    return Ink(image, ground, ((contrast - usual) / max(1 - usual, 1e-6)).clip(0))
+
+
+def _parts(mask: np.ndarray) -> Parts:
+    labels, _ = ndimage.label(mask, EIGHT)
+    found = [[(axis.start, axis.stop) for axis in box] for box in ndimage.find_objects(labels)]
+    boxes = np.array(found, dtype=int).reshape(-1, 2, 2)
+    extents = (boxes[..., 1] - boxes[..., 0]).max(1)
+    touching = ((boxes[..., 0] == 0) | (boxes[..., 1] == mask.shape)).any(1)
+    return Parts(labels, np.bincount(labels.ravel())[1:], boxes, extents, touching)
+
+
+def _best_stroke(ink: Ink) -> Stroke:
+    """Search all levels of contrast for the stroke that looks most like a drawing.
+
+    It is large, of high contrast, neither a hairline nor a frame, inside the picture, and isolated.
+    """
+    best = Stroke(0.0, 0.0, (0, 0))
+    for level in LEVELS:
+        parts = _parts(ink.contrast > level)
+        fill = parts.areas / parts.extents**2
+        scores = level * parts.extents * (fill / 0.1).clip(max=1) ** 1.5 * _inside(parts, fill)
+        for part in scores.argsort()[:-5:-1]:
+            if scores[part] <= best.score:
+                break
+            window = tuple(slice(*axis) for axis in parts.boxes[part])
+            own = parts.labels[window] == part + 1
+            score = float(scores[part]) * _isolation(ink, parts.boxes[part], window, own) ** 4
+            if score > best.score:
+                seed = np.argwhere(own)[ink.contrast[window][own].argmax()] + parts.boxes[part, :, 0]
+                best = Stroke(score, level, tuple(seed.tolist()))
+    return best
+
+
+def _inside(parts: Parts, fill: np.ndarray) -> np.ndarray:
+    """Weigh parts by how they touch the picture's edge, (n,).
+
+    Tables, frames and rulings do; of drawings only those that fill a picture cropped to them, or that are cut off.
+    """
+    edge = _border(torch.from_numpy(parts.labels)).numpy()
+    share = np.bincount(edge, minlength=len(fill) + 1)[1:] / len(edge)
+    sides = parts.boxes[..., 1] - parts.boxes[..., 0]
+    cropped = (sides >= 0.9 * np.array(parts.labels.shape)).all(1) & (fill > 0.15)
+    return np.select([~parts.touching, share >= 0.45, cropped], [1.0, 0.0, 1.0], 0.001)
+
+
+def _isolation(ink: Ink, box: np.ndarray, window: tuple[slice, ...], own: np.ndarray) -> float:
+    """Share of ground on that side of a frame around a stroke that has the least of it.
+
+    A gap between light and dark, or the inside of a zero, passes for a stroke of the other brightness, but is not
+    isolated.
+    """
+    margin = 1 + int(0.08 * (box[:, 1] - box[:, 0]).max())
+    (top, left), (bottom, right) = box[:, 0] - margin, box[:, 1] + margin
+    height, width = ink.image.shape
+    rows, columns = slice(max(top, 0), bottom + 1), slice(max(left, 0), right + 1)
+    sides = [ink.image[row, columns] for row in (top, bottom) if 0 <= row < height]
+    sides += [ink.image[rows, column] for column in (left, right) if 0 <= column < width]
+    between = (np.median(ink.image[window][own]) + np.median(ink.ground[window][own])) / 2
+    return min((float((side > between).mean()) for side in sides), default=1.0)
+
+
+def _drawing(contrast: np.ndarray, stroke: Stroke) -> tuple[np.ndarray, float]:
+    """The mask of a drawing, given its main stroke, and the contrast of rulings that cross it, else 0.
+
+    Lower the level until the stroke joins something larger, so that its faint ends belong to it.
+    """
+    parts, floor = _parts(contrast > stroke.level), 0.0
+    main = parts.labels[stroke.seed] - 1
+    for level in (each for each in reversed(LEVELS) if INK * contrast[stroke.seed] < each < stroke.level):
+        lower = _parts(contrast > level)
+        joined = lower.labels[stroke.seed] - 1
+        if lower.extents[joined] > 1.15 * parts.extents[main]:
+            floor = level
+            break
+        parts, main = lower, joined
+    starts, stops = parts.boxes[..., 0], parts.boxes[..., 1]
+    gaps = np.maximum(starts - stops[main], starts[main] - stops).max(1)
+    kept = (gaps < 0.25 * parts.extents[main]) & (parts.areas > 0.05 * parts.areas[main])
+    kept &= (parts.extents <= parts.extents[main]) & ~parts.touching
+    kept[main] = True
+    return np.concatenate([[False], kept])[parts.labels], floor
