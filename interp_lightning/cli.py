@@ -140,6 +140,17 @@ def fail(sentence: str, status: int = 1) -> NoReturn:
     raise SystemExit(status)
 
 
+def reason(error: Exception) -> str:
+    """The sentence for a run that is skipped because of any error, the user's to mend or not.
+
+    Raises:
+        BrokenPipeError: nobody reads the output any more, which is no fault of the run.
+    """
+    if isinstance(error, BrokenPipeError):
+        raise error
+    return explain(error) or f"{' '.join(str(error).split())} ({type(error).__name__}; debug=true shows where)"
+
+
 def explain(error: BaseException) -> str | None:
     """The sentence for something that the user can mend; None for an error of ours."""
     chain = [error]
