@@ -11,8 +11,10 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from interp_lightning import __version__
-from interp_lightning.errors import CheckpointError
+from interp_lightning.errors import CheckpointError, ConfigError
+from interp_lightning.folders import fresh
 from interp_lightning.models.base import COUNTS
+from interp_lightning.plain import plain
 
 GENERATIONS = ("last", "previous", "best")  # what to go on from, the newest first
 PARTS = ("data", "network", "penalty", "optimizer", "schedule", "model")  # of a configuration
@@ -29,23 +31,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         target = Path(path)
-        part = target.with_name(f".{target.name}.part")
         memory = io.BytesIO()
         torch.save(checkpoint, memory)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                file.write(memory.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            if target.stem == GENERATIONS[0]:
-                if self._good and target.is_file():
-                    target.replace(target.with_stem(GENERATIONS[1]))
-                self._good = _good(checkpoint)
-            part.replace(target)
+            with fresh(target.with_name(f".{target.name}.part"), memory.getbuffer(), flush=True) as part:
+                if target.stem == GENERATIONS[0]:
+                    if self._good and target.is_file():
+                        target.replace(target.with_stem(GENERATIONS[1]))
+                    self._good = _good(checkpoint)
+                part.replace(target)
             _flush_folder(target.parent)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise CheckpointError(
                 f"`{target}` cannot be written ({error.strerror}); the checkpoint before it is whole: make room, or "
                 "remove what is in the way, and go on with ckpt_path=last"
@@ -65,20 +62,26 @@ class Best(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume in the folder of a run, which may have been moved; a folder without such a file is a new run's."""
+        """Resume in the folder of a run, which may have been moved; a folder without such a file is a new run's.
+
+        Of the state only the score is used. The paths are this run's own, because Lightning deletes the file that
+        they name once a better one is written.
+        """
         assert self.dirpath is not None
         path = str(Path(self.dirpath) / f"{self.filename}.ckpt")
-        if not Path(path).is_file():
+        if not Path(path).is_file() or not state_dict["best_model_path"]:
             return
-        here: dict[str, Any] = {"dirpath": self.dirpath}
-        if state_dict["best_model_path"]:
-            here |= {"best_model_path": path, "kth_best_model_path": path}
-            here |= {"best_k_models": {path: state_dict["best_model_score"]}}
-        super().load_state_dict(state_dict | here)
+        score = state_dict["best_model_score"]
+        self.best_model_path = path
+        if isinstance(score, torch.Tensor) and score.numel() == 1:
+            self.kth_best_model_path, self.best_model_score, self.kth_value = path, score, score
+            self.best_k_models = {path: score}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint file, verified; nothing in it is executed.
+
+    Its configuration comes as plain values, see `plain`.
 
     Raises:
         CheckpointError: it is missing, truncated, altered, or not of this project.
@@ -88,7 +91,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is no checkpoint: {reason}; name one of a run's checkpoints/*.ckpt")
     try:
         with zipfile.ZipFile(path) as archive:
-            altered = archive.testzip()  # by each entry's CRC-32, which torch.load does not look at
+            # torch.save packs nothing, so that what a file unpacks to is never larger than the file.
+            packed = sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size
+            altered = None if packed else archive.testzip()  # by each entry's CRC-32, which torch.load ignores
+            if packed:
+                raise ValueError("unpacks to more than its size")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whichever a damaged file happens to raise: it is refused all the same
         raise CheckpointError(
@@ -97,12 +104,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     if altered is not None:
         raise CheckpointError(f"{path} has been altered since it was written (checksum of {altered}); use another")
-    ours = isinstance(state, dict) and {"hyper_parameters", "state_dict", "epoch", "guard", *COUNTS} <= state.keys()
-    if not ours or not {"choices", "data_used", *PARTS} <= state["hyper_parameters"].keys():
+    if not isinstance(state, dict) or not _ours(state):
         raise CheckpointError(
             f"{path} is a checkpoint, but not one that interp_lightning {__version__} writes; train again"
         )
-    return state
+    try:
+        return state | {"hyper_parameters": plain(state["hyper_parameters"])}
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}; use another checkpoint") from None
 
 
 def newest_checkpoint(folder: Path, good: bool = False) -> tuple[Path, dict[str, Any], list[str]]:
@@ -143,6 +152,42 @@ def restore_previous(last: Path) -> None:
 def _good(checkpoint: dict[str, Any]) -> bool:
     """Whether a checkpoint was saved while no loss was far above its lowest level."""
     return bool(checkpoint.get("guard", {}).get("calm", True))
+
+
+def _ours(state: dict[str, Any]) -> bool:
+    """Return True for the content of a checkpoint that this project has written, as far as this package reads it."""
+    parts: list[Any] = [state.get(key) for key in ("hyper_parameters", "state_dict", "callbacks", "guard")]
+    if not all(isinstance(part, dict) for part in parts):
+        return False
+    config, weights, callbacks, guard = parts
+    choices = config.get("choices")
+    return (
+        all(map(_is_count, (*map(state.get, ("epoch", *COUNTS)), *map(guard.get, ("skipped", "rollbacks")))))
+        and all(isinstance(config.get(part), dict) for part in PARTS)
+        and "latent_dim" in config
+        and isinstance(config.get("data_used"), str)
+        and isinstance(choices, dict)
+        and all(isinstance(choices.get(key), str) for key in ("model", "penalty", "network", "data"))
+        and all(map(_is_whole, weights.values()))
+        and all(_is_record(each) for key, each in callbacks.items() if str(key).startswith("Recorder"))
+    )
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _is_record(value: object) -> bool:
+    seconds = value.get("seconds") if isinstance(value, dict) else None
+    return isinstance(seconds, (int, float)) and 0 <= seconds < 2**53
+
+
+def _is_whole(value: object) -> bool:
+    """Return False for a tensor that stands for more numbers than the file holds: repeated, sparse or without data."""
+    if not isinstance(value, torch.Tensor):
+        return True
+    dense = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+    return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _flush_folder(folder: Path) -> None:

@@ -152,6 +152,17 @@ def _value(key: str, text: str, default: Any) -> Any:
     return text
 
 
+def reason(error: Exception) -> str:
+    """The sentence for a run that is skipped because of any error, the user's to mend or not.
+
+    Raises:
+        BrokenPipeError: nobody reads the output any more, which is no fault of the run.
+    """
+    if isinstance(error, BrokenPipeError):
+        raise error
+    return explain(error) or f"{' '.join(str(error).split())} ({type(error).__name__}; debug=true shows where)"
+
+
 def explain(error: BaseException) -> str | None:
     """The sentence for something that the user can mend; None for an error of ours."""
     chain = [error]

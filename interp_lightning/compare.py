@@ -1,13 +1,14 @@
 """python -m interp_lightning.compare: trained runs side by side."""
 
+import dataclasses
 import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interp_lightning.cli import Settings, command
-from interp_lightning.errors import ConfigError
-from interp_lightning.folders import find_runs
+from interp_lightning.cli import Settings, command, reason
+from interp_lightning.errors import CheckpointError, CheckpointMissing, ConfigError
+from interp_lightning.folders import find_runs, replace, within
 
 if TYPE_CHECKING:
     import torch
@@ -51,24 +52,52 @@ def work(settings: Settings) -> None:
     from interp_lightning.tables import show
 
     device = prepare(settings["device"], settings["threads"])
-    comparison = collect(runs, settings["data"] or None, settings["across_data"])
-    folder = Path(settings["out"]) if settings["out"] else _common(runs) / "comparison"
+    base = Path(settings["out"]) if settings["out"] else _common(runs)
+    folder = base if settings["out"] else base / "comparison"
+    if not settings["trust"]:
+        within(base, folder)
+    skipped: dict[Path, str] = {}  # what is wrong with a run, by its folder
+    readable = _readable(runs, skipped)
+    if not readable:
+        raise ConfigError(" ".join(["there is nothing to compare:", *list(skipped.values())[:3]]))
+    comparison = collect(readable, settings["data"] or None, settings["across_data"])
     folder.mkdir(parents=True, exist_ok=True)
 
     show(comparison)
-    write_csv(comparison, folder / "comparison.csv")
-    (folder / "comparison.md").write_text(markdown(comparison) + "\n", encoding="utf-8")
     drawn = comparison_figures.trade_off(comparison) | comparison_figures.against_lambda(comparison)
     if settings["pictures"]:
-        drawn |= _pairs(comparison, settings, device)
+        drawn |= _pairs(comparison, settings, device, skipped)
+    notes = [*comparison.notes, *skipped.values()]
+    comparison = dataclasses.replace(comparison, notes=notes)
+    write_csv(comparison, folder / "comparison.csv")
+    replace(folder / "comparison.md", markdown(comparison) + "\n")
     figures.save(drawn, folder)
-    (folder / "report.html").write_text(html(comparison, drawn), encoding="utf-8")
-    for note in comparison.notes:
+    replace(folder / "report.html", html(comparison, drawn))
+    for note in notes:
         log.warning(note)
     log.info(f"Report:  {folder / 'report.html'}\nTables:  {folder / 'comparison.md'}, {folder / 'comparison.csv'}")
+    if skipped:
+        raise ConfigError(f"{len(skipped)} of {len(runs)} runs could not be used, for the reasons above")
 
 
-def _pairs(comparison: "Comparison", settings: Settings, device: "torch.device") -> dict[str, "Figure"]:
+def _readable(runs: list[Path], skipped: dict[Path, str]) -> list[Path]:
+    """The runs whose results can be read or are missing, as those of an interrupted run are; the others are skipped."""
+    from interp_lightning.runs import read_results
+
+    readable = []
+    for run in runs:
+        try:
+            if (run / "results.json").is_symlink() or (run / "results.json").exists():
+                read_results(run)
+            readable.append(run)
+        except Exception as error:  # whatever is wrong with a run is no reason to skip the others
+            skipped[run] = f"Skipped {run}: {reason(error)}"
+    return readable
+
+
+def _pairs(
+    comparison: "Comparison", settings: Settings, device: "torch.device", skipped: dict[Path, str]
+) -> dict[str, "Figure"]:
     """The same pairs of test images by the first run of every group whose model can be loaded."""
     import torch
 
@@ -84,11 +113,19 @@ def _pairs(comparison: "Comparison", settings: Settings, device: "torch.device")
         try:
             run = load_run(source.run, root=settings["data.root"] or None, trust=settings["trust"])
             images = figures.examples(run.datamodule) if images is None else images
-        except ConfigError as error:
+            model = run.model.to(device)
+            with torch.inference_mode():
+                decoded = model.decode(model.encode(images[:1].to(device)))
+            if decoded.shape != images[:1].shape:
+                raise CheckpointError(f"{source.run} makes images of another size than the other runs")
+        except CheckpointMissing as error:
             log.warning(f"No pictures of {group.label}: {error}")
             continue
-        models.append((group.label, run.model.to(device)))
-    if images is None:
+        except Exception as error:
+            skipped[source.run] = f"No pictures of {group.label}: {reason(error)}"
+            continue
+        models.append((group.label, model))
+    if images is None or not models:
         return {}
     x_a, x_b = images.chunk(2)
     return side_by_side(models, torch.cat([x_a[:PAIRS], x_b[:PAIRS]]))

@@ -1,6 +1,7 @@
 """Trained runs side by side: groups of runs that differ by their seed only, and their numbers."""
 
 import csv
+import io
 import math
 import statistics
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from interp_lightning.errors import ResultsError
+from interp_lightning.folders import replace
 from interp_lightning.metrics.catalogue import COLUMNS, IMAGES, PATHS, parse
 from interp_lightning.relevance import Effect, flat, relevant
 from interp_lightning.runs import read_results
@@ -199,10 +201,11 @@ def write_csv(comparison: Comparison, path: Path) -> None:
                 | content["metrics"]
             )
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    replace(path, text.getvalue())
 
 
 def markdown(comparison: Comparison) -> str:

@@ -17,6 +17,10 @@ class CheckpointError(ConfigError):
     """A checkpoint that is missing, damaged or another model's."""
 
 
+class CheckpointMissing(CheckpointError):
+    """A run without a checkpoint of that name, as when it was interrupted early."""
+
+
 class Diverged(ConfigError):
     """Losses or gradients that are NaN or infinite."""
 

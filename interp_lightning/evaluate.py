@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from interp_lightning.cli import CONF, Settings, command, explain
+from interp_lightning.cli import CONF, TRACEBACK, Settings, command, reason
 from interp_lightning.errors import ConfigError
-from interp_lightning.folders import find_runs, has_checkpoints
+from interp_lightning.folders import find_runs, has_checkpoints, within
 from interp_lightning.settings import check_config
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def work(settings: Settings) -> None:
 
     from hydra.utils import instantiate
 
-    from interp_lightning.runs import prepare
+    from interp_lightning.runs import prepare, run_folder
 
     device = prepare(settings["device"], settings["threads"])
     evaluation = instantiate(metrics)
@@ -57,12 +57,12 @@ def work(settings: Settings) -> None:
     for source, folder in _targets([*runs, *files], Path(out) if out else None).items():
         log.info(f"Evaluating {source} …")
         try:
+            if not settings["trust"]:
+                for path in (folder, folder / "figures"):
+                    within(Path(out) if out else run_folder(source), path)
             evaluate(source, folder, evaluation, device, settings["data.root"] or None, settings["trust"])
-        except Exception as error:
-            sentence = explain(error)
-            if sentence is None:
-                raise
-            log.error(f"{sentence}\n")
+        except Exception as error:  # whatever is wrong with a run is no reason to skip the others
+            log.error(f"Skipped {source}: {reason(error)}\n", exc_info=TRACEBACK)
             failed.append(source)
     if failed:
         raise ConfigError(f"{len(failed)} of {len(runs) + len(files)} could not be evaluated, for the reasons above")
@@ -75,7 +75,7 @@ def evaluate(
     import torch
 
     from interp_lightning import figures
-    from interp_lightning.runs import load_run, results_so_far, title, within, write_results
+    from interp_lightning.runs import load_run, results_so_far, title, write_results
     from interp_lightning.tables import report
 
     run = load_run(source, root=root, trust=trust)
@@ -83,8 +83,6 @@ def evaluate(
     for target in (folder, folder / "figures"):
         if not os.access(target, os.W_OK):
             raise ConfigError(f"`{target}` cannot be written to; name a folder of yours by out=…")
-    if folder == source and not trust:
-        within(source, folder / "figures")
     assessment = evaluation(run.model.to(device), run.datamodule)
     results = results_so_far(source) | assessment.results()
     write_results(folder, results)

@@ -1,5 +1,6 @@
 """Pictures of a trained model, as matplotlib figures."""
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from interp_lightning.data.base import ImageData, to_unit_range
 from interp_lightning.evaluation import Assessment, Profile
+from interp_lightning.folders import replace
 from interp_lightning.metrics.catalogue import PATHS, SANITY
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.settings import HOW
@@ -98,11 +100,13 @@ def skipping(picture: str) -> Iterator[None]:
 
 
 def save(drawn: dict[str, Figure], folder: Path) -> None:
-    """Write figures as PNG files."""
+    """Write figures as PNG files; a link in the place of one is replaced and not followed."""
     folder.mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # in a name of a file of the user's
     for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png")
+        file = io.BytesIO()
+        figure.savefig(file, format="png")
+        replace(folder / f"{name}.png", file.getvalue())
 
 
 def interpolations(model: Autoencoder, x: Tensor, title: str, how: str, steps: int = 11) -> Figure:

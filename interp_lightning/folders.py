@@ -9,15 +9,17 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from uuid import uuid4
 
 from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.cli import FIRST
 from interp_lightning.disk import lock
-from interp_lightning.errors import ConfigError
+from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.settings import check, written_out
 
 LOCK = ".lock"  # held by the process that works on a run
+IN_PLACE = {"run.log", LOCK, "multirun.yaml"}  # what others write without replacing it
 BEFORE = {".hydra", "run.log", LOCK, "multirun.yaml", ".submitit"}  # what lies in a folder before anything is done
 TIME = "%Y-%m-%d_%H-%M-%S"  # that names folders
 SUMMARY = "summary.md"  # what became of a sweep's jobs
@@ -36,6 +38,7 @@ def run_dir(outputs: str, name: str, ckpt_path: str | None) -> str:
     """
     runs = Path(written_out("outputs", outputs)) / name
     if ckpt_path == "last" and (run := newest_run(runs)):
+        check_links(run)
         return str(run)
     if rank():
         return _scratch().name
@@ -103,6 +106,7 @@ def sweep_dir(outputs: str, name: str, resume: bool) -> str:
     sweeps = sorted(path.parent for path in runs.glob(f"*/{SUMMARY}"))
     if not sweeps:
         raise ConfigError(f"`sweep.resume` (=true) finds no sweep in {runs}; leave it out to start one")
+    check_links(sweeps[-1])
     new.add(sweeps[-1].absolute())
     return str(sweeps[-1])
 
@@ -134,16 +138,19 @@ def remove_empty() -> None:
 
 
 def claim(folder: Path, ckpt_path: str | None) -> None:
-    """Make sure that a run overwrites no other.
+    """Make sure that a run overwrites no other, and nothing elsewhere if it resumes in a folder.
 
     Raises:
         ConfigError: another run is in the folder.
+        CheckpointError: a link in it leads elsewhere.
     """
     if ckpt_path != "last" and is_run(folder):
         raise ConfigError(
             f"{folder} holds another run, which this one would overwrite; name another folder by hydra.run.dir=…, "
             "leave that out to get a new one, or resume the run by ckpt_path=last"
         )
+    if is_run(folder):
+        check_links(folder)
 
 
 @contextmanager
@@ -164,6 +171,8 @@ def locked(folder: Path) -> Iterator[None]:
 def find_runs(paths: list[str]) -> list[Path]:
     """The runs in some folders, sorted by their names; each is a run itself or holds runs at any depth.
 
+    A folder that cannot be looked into counts as a run, so that the command names it when it cannot use it.
+
     Raises:
         ConfigError: a folder does not exist or has no run in it.
     """
@@ -182,23 +191,91 @@ def find_runs(paths: list[str]) -> list[Path]:
     return runs
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, all or nothing.
 
     Raises:
         ConfigError: it cannot be written; what was there is whole.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        replace(path, content)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise ConfigError(
             f"`{path}` cannot be written ({error.strerror}); make room or make it writable, then go on with "
             "ckpt_path=last, or for a sweep sweep.resume=true"
         ) from error
+
+
+def replace(path: Path, content: str | bytes) -> None:
+    """Replace a file, all or nothing: a link in its place is replaced and not followed.
+
+    Raises:
+        OSError: it cannot be written; what was there is whole.
+    """
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    try:
+        with fresh(path.with_name(f".{uuid4().hex}.part"), data) as part:
+            part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def fresh(path: Path, content: bytes | memoryview, flush: bool = False) -> Iterator[Path]:
+    """Write a file that is to replace another one; it is removed if it does not.
+
+    Args:
+        path: what lies there is removed. If it is a link, its target stays as it is.
+        flush: wait until the content is on the disk.
+    """
+    path.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
+        yield path
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def within(folder: Path, path: Path) -> Path:
+    """Return a path in a folder that someone else may have filled.
+
+    Raises:
+        CheckpointError: a link in the folder leads it elsewhere.
+    """
+    if not _lies_in(folder, path):
+        raise CheckpointError(
+            f"{path} leads out of the run's folder, to {os.path.realpath(path)}; with trust=true it is followed, if "
+            "you know where the run comes from"
+        )
+    return path
+
+
+def check_links(folder: Path) -> None:
+    """Check that a folder to resume in, a run's or a sweep's, has only files of its own.
+
+    Raises:
+        CheckpointError: the run would write through a link in it to somewhere else.
+    """
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            # A file that is written in place can be another file by a second name, or a pipe that nobody reads.
+            own = path.is_file() and path.stat().st_nlink == 1 if path.name in IN_PLACE else True
+            if not own or not _lies_in(folder, path):
+                raise CheckpointError(
+                    f"{path} is a link or no ordinary file, so that the run would write elsewhere; replace it by a "
+                    "copy of what it leads to, or start a run in a folder of its own"
+                )
+
+
+def _lies_in(folder: Path, path: Path) -> bool:
+    """Return True if a path is in a folder once all links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _new_folder(runs: Path) -> str:
@@ -264,12 +341,15 @@ def _by_time(files: Iterable[Path]) -> list[Path]:
 
 def _runs_below(folder: Path, below: bool = False) -> Iterator[Path]:
     """The folder itself if it is a run, or else the runs in it; what lies in a run belongs to it."""
-    if is_run(folder):
+    try:
+        inner = None if is_run(folder) else [path for path in folder.iterdir() if path.is_dir()]
+    except OSError:  # it cannot be looked into
+        inner = None
+    if inner is None:
         yield folder
     elif not (below and folder.is_symlink()):  # a link to a run is followed, but none that could lead round in circles
-        for path in folder.iterdir():
-            if path.is_dir():
-                yield from _runs_below(path, below=True)
+        for path in inner:
+            yield from _runs_below(path, below=True)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

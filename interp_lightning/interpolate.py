@@ -1,13 +1,14 @@
 """python -m interp_lightning.interpolate: one image melting into another."""
 
 import hashlib
+import io
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interp_lightning.cli import Settings, command
 from interp_lightning.errors import ConfigError
-from interp_lightning.folders import find_runs
+from interp_lightning.folders import find_runs, replace, within
 from interp_lightning.rules import check_choice, check_integer
 from interp_lightning.settings import HOW
 
@@ -65,9 +66,12 @@ def work(settings: Settings) -> None:
     import torch
 
     from interp_lightning import figures
-    from interp_lightning.runs import load_run, prepare, title, within
+    from interp_lightning.runs import load_run, prepare, run_folder, title
 
     device = prepare(settings["device"], settings["threads"])
+    folder = Path(settings["out"]) if settings["out"] else run_folder(sources[0]) / "figures"
+    if not settings["out"] and not settings["trust"]:
+        within(run_folder(sources[0]), folder)
     model, data, config = load_run(sources[0], root=settings["data.root"] or None, trust=settings["trust"])
     model.to(device)
 
@@ -76,9 +80,6 @@ def work(settings: Settings) -> None:
     with torch.inference_mode():
         strip = figures.interpolations(model, x, f"{name_a} → {name_b}\n{title(config)}", how, steps)
         frames = model.interpolate(x[:1], x[1:], max(steps, FRAMES), how)[0].cpu()
-    folder = Path(settings["out"]) if settings["out"] else _figures(sources[0])
-    if sources[0].is_dir() and not settings["out"] and not settings["trust"]:
-        within(sources[0], folder)
     stem = f"{_stem(settings['a'])}_to_{_stem(settings['b'])}_{how}{_suffix(settings['ckpt'])}"
     figures.save({stem: strip}, folder)
     save_animation(frames, folder / f"{stem}.gif")
@@ -131,13 +132,16 @@ def find_image(what: str, name: str, data: "ImageData") -> tuple[str, "Tensor"]:
 
 
 def save_animation(frames: "Tensor", path: Path) -> None:
-    """Write images (T, C, H, W) in [−1, 1] as a GIF that goes there and back without end."""
+    """Write images (T, C, H, W) in [−1, 1] as a GIF that goes there and back without end, see `folders.replace`."""
     from torchvision.transforms.v2.functional import resize, to_pil_image
 
     large = resize((frames.float().clamp(-1, 1) + 1) / 2, [FRAME, FRAME], antialias=True).clamp(0, 1)
     there = [to_pil_image(frame) for frame in large]
     turn = [PAUSE] + [MILLISECONDS] * (len(there) - 2)
-    there[0].save(path, save_all=True, append_images=[*there[1:], *there[-2:0:-1]], duration=[*turn, *turn], loop=0)
+    file = io.BytesIO()
+    back = [*there[1:], *there[-2:0:-1]]
+    there[0].save(file, "GIF", save_all=True, append_images=back, duration=[*turn, *turn], loop=0)
+    replace(path, file.getvalue())
 
 
 def _stem(end: str) -> str:
@@ -151,11 +155,6 @@ def _stem(end: str) -> str:
 def _suffix(ckpt: str) -> str:
     """What tells the pictures of a checkpoint file from those of its run."""
     return f"_{Path(ckpt).name.removesuffix('.ckpt')}" if ckpt else ""
-
-
-def _figures(source: Path) -> Path:
-    """The figures of a run, or of the run that a checkpoint belongs to."""
-    return (source if source.is_dir() else source.absolute().parent.parent) / "figures"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -13,36 +13,25 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 import torch
-from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
-from torch.optim import Optimizer
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from interp_lightning import __version__
 from interp_lightning.checkpoints import read_checkpoint
 from interp_lightning.cli import DEVICES
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
-from interp_lightning.errors import CheckpointError, ConfigError, ResultsError
-from interp_lightning.folders import write_whole
+from interp_lightning.errors import CheckpointError, CheckpointMissing, ConfigError, ResultsError
+from interp_lightning.folders import within, write_whole
+from interp_lightning.foreign import PARTS, Limited, build_ours, check_foreign
 from interp_lightning.machine import prepare_cpu
 from interp_lightning.models.base import Autoencoder
-from interp_lightning.networks import Network
-from interp_lightning.penalties.base import Penalty
+from interp_lightning.plain import UNPRINTABLE
 from interp_lightning.relevance import config_hash
 from interp_lightning.rules import check_choice
-from interp_lightning.schedules import Schedule
 from interp_lightning.settings import check
 
-# What each part of a run's configuration may set up, unless the run is trusted.
-PARTS = {
-    "data": ImageData,
-    "network": Network,
-    "penalty": Penalty,
-    "optimizer": Optimizer,
-    "schedule": Schedule,
-    "model": Autoencoder,
-}
-OURS = ("interp_lightning.", "torch.optim.")
+ROOM = 10**8  # numbers in tensors that a model of few weights may make while it is set up
 # What other programs of this package read from results.json.
 RESULTS: dict[str, type] = {"model": str, "penalty": str, "data": str, "seed": int, "config_hash": str}
 RESULTS |= {"budget": dict, "config": dict, "protocol": dict, "metrics": dict, "sanity": dict}
@@ -77,21 +66,23 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
     if Path(folder).is_dir() and not trust:
         within(Path(folder), path)
     state = read_checkpoint(path)
-    config = state["hyper_parameters"]
-    writer = state.get("interp_lightning")
+    config, make = state["hyper_parameters"], build if trust else build_ours
+    writer = UNPRINTABLE.sub("?", str(state.get("interp_lightning")))[:40]
     way_out = "use another checkpoint" if writer == __version__ else f"evaluate it with interp_lightning {writer}"
     try:
         if not trust:
-            _check_targets(config, path)
-        data = _data(config, root)
+            check_foreign(config, path)
+        data = _data(config, root, make)
         data.may_fetch = bool(root) or trust or _stays_here(config["data"].get("root", ""))
-        model = build_model(OmegaConf.create(config), data)
+        weights = sum(value.numel() for value in state["state_dict"].values() if isinstance(value, torch.Tensor))
+        with contextlib.nullcontext() if trust else Limited(ROOM + 8 * weights):
+            model = build_model(OmegaConf.create(config) if trust else config, data, make)
         model.on_load_checkpoint(state)
         model.load_state_dict(state["state_dict"])
     except CheckpointError:
         raise
     except Exception as error:  # whatever code of another version trips over
-        reason = " ".join(str(error.__cause__ or error).split())
+        reason = UNPRINTABLE.sub("?", " ".join(str(error.__cause__ or error).split()))
         raise CheckpointError(
             f"{path} does not fit interp_lightning {__version__} ({reason[:300]}); {way_out}"
         ) from error
@@ -105,28 +96,20 @@ def checkpoint_file(source: Path, name: str = "last") -> Path:
     """The file of a run's checkpoint; a file is its own.
 
     Raises:
-        CheckpointError: the run has none of that name.
+        CheckpointMissing: the run has none of that name.
     """
     path = source / "checkpoints" / f"{name}.ckpt" if source.is_dir() else source
     if source.is_dir() and not path.is_file():
         there = ", ".join(sorted(file.stem for file in path.parent.glob("*.ckpt")))
         way_out = f"it has: {there}" if there else "name the folder of a run that has trained for an epoch"
-        raise CheckpointError(f"{source} holds no checkpoints/{name}.ckpt; {way_out}")
+        raise CheckpointMissing(f"{source} holds no checkpoints/{name}.ckpt; {way_out}")
     return path
 
 
-def within(run: Path, path: Path) -> Path:
-    """Return the path, which is in a run's folder.
-
-    Raises:
-        CheckpointError: a link in the folder leads it elsewhere.
-    """
-    if not path.resolve().is_relative_to(run.resolve()):
-        raise CheckpointError(
-            f"{path} leads out of the run's folder, to {path.resolve()}; with trust=true it is followed, if you know "
-            "where the run comes from"
-        )
-    return path
+def run_folder(source: Path) -> Path:
+    """The folder of a run, or of the one that a checkpoint file is of; of a file elsewhere, the one that it is in."""
+    folder = source.absolute().parent
+    return source if source.is_dir() else folder.parent if folder.name == "checkpoints" else folder
 
 
 def prepare(device: str, threads: int) -> torch.device:
@@ -146,32 +129,38 @@ def prepare(device: str, threads: int) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def build_model(cfg: DictConfig, data: ImageData) -> Autoencoder:
-    """The model that a configuration describes, for the images of a data set."""
-    return build(
-        "model",
-        cfg.model,
-        network=build("network", cfg.network, image_shape=data.image_shape, latent_dim=cfg.latent_dim),
-        penalty=build("penalty", cfg.penalty, _convert_="all"),
-        optimizer=build("optimizer", cfg.optimizer),
-        schedule=build("schedule", cfg.schedule, _convert_="all"),
-        guard=cfg.guard,
-        clip=cfg.clip,
-        seed=cfg.seed,
-    )
-
-
 def build(part: str, settings: Any, **arguments: Any) -> Any:
-    """What a part of the configuration describes.
+    """What a part of the configuration describes; it can run any code, so only for settings that are trusted.
 
     Raises:
         ConfigError: its `_target_` makes something else.
     """
-    built = instantiate(settings, **arguments)
+    built = instantiate(settings, _convert_="all", **arguments)
     base = PARTS[part]
     if not isinstance(built, base) and not (isinstance(built, partial) and _is_class(built.func, base)):
         raise ConfigError(f"`{part}._target_` (={settings['_target_']}) must name a subclass of {base.__name__}")
     return built
+
+
+def build_model(cfg: Any, data: ImageData, make: Callable[..., Any] = build) -> Autoencoder:
+    """The model that a configuration describes, for the images of a data set.
+
+    Args:
+        cfg: the configuration.
+        data: the data set.
+        make: `build`, or `build_ours` for what someone else's checkpoint holds.
+    """
+    return make(
+        "model",
+        cfg["model"],
+        network=make("network", cfg["network"], image_shape=data.image_shape, latent_dim=cfg["latent_dim"]),
+        penalty=make("penalty", cfg["penalty"]),
+        optimizer=make("optimizer", cfg["optimizer"]),
+        schedule=make("schedule", cfg["schedule"]),
+        guard=cfg["guard"],
+        clip=cfg["clip"],
+        seed=cfg["seed"],
+    )
 
 
 def read_results(run: Path) -> dict[str, Any]:
@@ -276,49 +265,22 @@ def git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def _data(config: dict[str, Any], root: str | None) -> ImageData:
+def _data(config: dict[str, Any], root: str | None, make: Callable[..., Any]) -> ImageData:
     """The data set that the run trained on: what it asked for, or the substitute."""
     if _substituted(config):
         return Digits(config["data"]["batch_size"], config["seed"])
     settings = config["data"] | {"fallback": None} | ({"root": root} if root and "root" in config["data"] else {})
-    return build("data", settings, seed=config["seed"])
+    return make("data", settings, seed=config["seed"])
 
 
 def _stays_here(root: str) -> bool:
     """Whether a folder that a run names is below the current one, so that data may be put there."""
-    return not Path(root).is_absolute() and ".." not in Path(root).parts
+    return not Path(root).is_absolute() and ".." not in Path(root).parts and not root.startswith("~")
 
 
 def _substituted(config: dict[str, Any]) -> bool:
     """Whether the data that were asked for were not to be had."""
     return config["data_used"] == config["data"].get("fallback")
-
-
-def _check_targets(config: dict[str, Any], path: Path) -> None:
-    """Refuse a configuration that would call anything but classes of this package and of torch.optim."""
-    if "${" in json.dumps(config):
-        raise CheckpointError(
-            f"{path}: a setting is a reference (${{…}}), which could bring in anything; with trust=true it is "
-            "followed, if you know where the file comes from"
-        )
-    for part, base in PARTS.items():
-        target, *nested = _targets(config[part])
-        known = (
-            not nested and isinstance(target, str) and target.startswith(OURS) and _is_class(get_object(target), base)
-        )
-        if not known:
-            raise CheckpointError(
-                f"{path}: `{part}` would run {[target, *nested][-1]}, which is not this package's; with trust=true it "
-                "is run, if you know where the file comes from"
-            )
-
-
-def _targets(value: Any) -> list[Any]:
-    """All that a configuration would call, from the outside in."""
-    if isinstance(value, dict):
-        own = [value["_target_"]] if "_target_" in value else []
-        return own + [target for key, each in value.items() if key != "_target_" for target in _targets(each)]
-    return [target for each in value for target in _targets(each)] if isinstance(value, list) else []
 
 
 def _is_class(thing: object, base: type) -> bool:

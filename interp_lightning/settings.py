@@ -185,11 +185,7 @@ def check_config(config: dict[str, Any], choices: dict[str, str]) -> None:
     for key in config["trainer"]:
         if key in REFUSED:
             raise ConfigError(f"`trainer.{key}` is not to be set, as {REFUSED[key]}; leave it out")
-    for name, rule in SETTINGS.items():
-        group, _, key = name.rpartition(".")
-        part = config[group] if group else config
-        if key in part and (group not in _groups() or key in _keys(group, part["_target_"])):
-            rule.check(name, part[key])
+    check_values(config)
     if config["compile"] and not any(map(shutil.which, (os.environ.get("CXX", ""), *COMPILERS))):
         raise ConfigError(
             f"`compile` (=true) wants a C++ compiler, and there is none of {', '.join(COMPILERS)} and none in CXX; "
@@ -200,6 +196,17 @@ def check_config(config: dict[str, Any], choices: dict[str, str]) -> None:
         raise CheckpointError(
             f"`ckpt_path` (={path}) names no checkpoint: there is no such file; leave it out to start afresh"
         )
+
+
+def check_values(config: dict[str, Any]) -> None:
+    """Check the values of all settings that a configuration has; raises ConfigError for one that it may not have."""
+    for name, rule in SETTINGS.items():
+        group, _, key = name.rpartition(".")
+        part = config.get(group, {}) if group else config
+        if not isinstance(part, dict):
+            raise ConfigError(f"`{group}` (={part!r}) must have settings of its own")
+        if key in part and (group not in _groups() or key in _keys(group, part["_target_"])):
+            rule.check(name, part[key])
 
 
 def _check_keys(owner: str, prefix: str, part: Any, keys: set[str], all_of_them: bool = False) -> None:

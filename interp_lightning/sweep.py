@@ -6,11 +6,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +21,7 @@ from interp_lightning.disk import regular
 from interp_lightning.engines import SWEEPER
 from interp_lightning.errors import ConfigError
 from interp_lightning.folders import SUMMARY, write_whole
+from interp_lightning.plain import plain
 from interp_lightning.relevance import Effect, changes
 
 JOB = "job.json"
@@ -155,7 +158,8 @@ def _read(folder: Path) -> dict[str, Any]:
     """What a job has put down; of one that has put down nothing, or of a damaged file, that it has not finished."""
     try:
         job = json.loads(regular(folder / JOB).read_text(encoding="utf-8"))
-        if isinstance(job["overrides"], list) and {type(job["status"]), *map(type, job["overrides"])} == {str}:
+        texts = [job["status"], job["error"] or "", *job["overrides"]]
+        if isinstance(job["overrides"], list) and {*map(type, texts)} == {str}:
             return job
         reason = "it is another program's"
     except FileNotFoundError:
@@ -167,12 +171,31 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _check_same(folder: Path, cfg: DictConfig) -> None:
     """Refuse to resume a job in the folder of another one."""
+    # References stay as they are written, because to resolve one acts.
     before, now = (
-        cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-        for config in (OmegaConf.load(regular(folder / ".hydra" / "config.yaml")), cfg)
+        cast(dict[str, Any], plain(OmegaConf.to_container(config, resolve=False)))
+        for config in (_recorded(folder / ".hydra" / "config.yaml"), cfg)
     )
     if different := changes(before, now, Effect.WEIGHTS, Effect.SEED, Effect.SCORES):
         raise ConfigError(
             f"`sweep.resume` (=true) has other settings for {folder} than it was started with: {', '.join(different)}; "
             "set them back, or start another sweep without sweep.resume"
         )
+
+
+def _recorded(path: Path) -> DictConfig:
+    """The configuration that Hydra has recorded in a file, which is data: no aliases, which can multiply without end.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        aliases = any(
+            isinstance(event, yaml.AliasEvent) for event in yaml.parse(regular(path).read_text(encoding="utf-8"))
+        )
+        config = None if aliases else OmegaConf.load(path)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException):
+        config = None
+    if not isinstance(config, DictConfig):
+        raise ConfigError(f"{path} is no configuration of a job; start another sweep without sweep.resume")
+    return config
