@@ -45,7 +45,8 @@ def work(settings: Settings) -> None:
     runs = find_runs(settings["run"])
 
     from interp_lightning import comparison_figures, figures
-    from interp_lightning.comparison import collect, markdown, write_csv
+    from interp_lightning.comparison import collect
+    from interp_lightning.comparison_tables import as_markdown, write_csv
     from interp_lightning.report import html
     from interp_lightning.runs import prepare
     from interp_lightning.tables import show
@@ -57,12 +58,12 @@ def work(settings: Settings) -> None:
 
     show(comparison)
     write_csv(comparison, folder / "comparison.csv")
-    (folder / "comparison.md").write_text(markdown(comparison) + "\n")
+    (folder / "comparison.md").write_text(as_markdown(comparison) + "\n", encoding="utf-8")
     drawn = comparison_figures.trade_off(comparison) | comparison_figures.against_lambda(comparison)
     if settings["pictures"]:
         drawn |= _pairs(comparison, settings, device)
     figures.save(drawn, folder)
-    (folder / "report.html").write_text(html(comparison, drawn))
+    (folder / "report.html").write_text(html(comparison, drawn), encoding="utf-8")
     for note in comparison.notes:
         log.warning(note)
     log.info(f"Report:  {folder / 'report.html'}\nTables:  {folder / 'comparison.md'}, {folder / 'comparison.csv'}")
@@ -78,7 +79,7 @@ def _pairs(comparison: "Comparison", settings: Settings, device: "torch.device")
 
     models, images = [], None
     for group in comparison.groups:
-        source = group.results[0]
+        source = group.counted[0]
         if source.content["data"] != comparison.results[0].content["data"]:
             continue  # the same images are none of its own
         try:

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.cli import FIRST
-from interp_lightning.errors import ConfigError
+from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.settings import check
 
 LOCK = ".lock"  # held by the process that works on a run
@@ -170,22 +170,39 @@ def locked(folder: Path) -> Iterator[None]:
 def find_runs(paths: list[str]) -> list[Path]:
     """The runs in some folders, sorted by their names; each is a run itself or holds runs at any depth.
 
+    One that is reached in several ways, such as by a link, counts once; a link only where the run is not there itself.
+
     Raises:
         ConfigError: a folder does not exist or has no run in it.
     """
-    runs: list[Path] = []
+    runs: dict[tuple[int, int], Path] = {}  # by what tells folders apart on a disk
     for name in paths:
         folder = Path(name)
         if not folder.is_dir():
             hint = "; a checkpoint is named by ckpt=…" if folder.suffix == ".ckpt" else ""
             raise ConfigError(f"{name} is no folder; name a run's, such as outputs/acai_wasserstein/<time>{hint}")
-        found = sorted(_runs_below(folder), key=_natural)
+        found = sorted(_runs_below(folder), key=lambda run: (run.is_symlink(), _natural(run)))
         if not found:
             raise ConfigError(
                 f"{name} holds no run: no results.json and no checkpoints; name the folder above or below"
             )
-        runs += [run for run in found if run not in runs]
-    return runs
+        for run in found:
+            runs.setdefault((run.stat().st_dev, run.stat().st_ino), run)
+    return list(runs.values())
+
+
+def within(run: Path, path: Path) -> Path:
+    """Return the path, which is in a run's folder.
+
+    Raises:
+        CheckpointError: a link in the folder leads it elsewhere.
+    """
+    if not path.resolve().is_relative_to(run.resolve()):
+        raise CheckpointError(
+            f"{path} leads out of the run's folder, to {path.resolve()}; with trust=true it is followed, if you know "
+            "where the run comes from"
+        )
+    return path
 
 
 def write_whole(path: Path, text: str) -> None:

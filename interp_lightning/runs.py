@@ -2,14 +2,12 @@
 
 import contextlib
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from types import NoneType
 from typing import Any, NamedTuple
 
 import torch
@@ -23,15 +21,18 @@ from interp_lightning.cli import DEVICES
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError, ConfigError, ResultsError
-from interp_lightning.folders import write_whole
+from interp_lightning.folders import within
 from interp_lightning.machine import prepare_cpu
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.networks import Network
 from interp_lightning.penalties.base import Penalty
 from interp_lightning.relevance import config_hash
+from interp_lightning.results import read_results
+from interp_lightning.results import write_results as write_results
 from interp_lightning.rules import check_choice
 from interp_lightning.schedules import Schedule
 from interp_lightning.settings import check
+from interp_lightning.text import plain
 
 # What each part of a run's configuration may set up, unless the run is trusted.
 PARTS = {
@@ -43,9 +44,6 @@ PARTS = {
     "model": Autoencoder,
 }
 OURS = ("interp_lightning.", "torch.optim.")
-# What other programs of this package read from results.json.
-RESULTS: dict[str, type] = {"model": str, "penalty": str, "data": str, "seed": int, "config_hash": str}
-RESULTS |= {"budget": dict, "config": dict, "protocol": dict, "metrics": dict, "sanity": dict}
 
 
 class Run(NamedTuple):
@@ -115,20 +113,6 @@ def checkpoint_file(source: Path, name: str = "last") -> Path:
     return path
 
 
-def within(run: Path, path: Path) -> Path:
-    """Return the path, which is in a run's folder.
-
-    Raises:
-        CheckpointError: a link in the folder leads it elsewhere.
-    """
-    if not path.resolve().is_relative_to(run.resolve()):
-        raise CheckpointError(
-            f"{path} leads out of the run's folder, to {path.resolve()}; with trust=true it is followed, if you know "
-            "where the run comes from"
-        )
-    return path
-
-
 def prepare(device: str, threads: int) -> torch.device:
     """Set up torch for a command that does not train, and say where it is to work.
 
@@ -172,36 +156,6 @@ def build(part: str, settings: Any, **arguments: Any) -> Any:
     if not isinstance(built, base) and not (isinstance(built, partial) and _is_class(built.func, base)):
         raise ConfigError(f"`{part}._target_` (={settings['_target_']}) must name a subclass of {base.__name__}")
     return built
-
-
-def read_results(run: Path) -> dict[str, Any]:
-    """A run's results.json.
-
-    Raises:
-        ResultsError: it is missing, damaged or of another version.
-    """
-    path = within(run, run / "results.json")
-    again = f"python -m interp_lightning.evaluate run={run} writes it anew"
-    if not path.is_file():
-        raise ResultsError(f"{run} has no results.json; {again}")
-    try:
-        results = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ResultsError(f"{path} cannot be read ({error}); {again}") from error
-    wrong = [
-        key for key, kind in RESULTS.items() if not isinstance(results, dict) or not isinstance(results.get(key), kind)
-    ]
-    if not wrong:
-        numbers = {"images": "", "seconds": "", **results["budget"], **results["metrics"], **results["sanity"]}
-        wrong = [name for name, value in numbers.items() if type(value) not in (int, float, NoneType)]
-    if wrong:
-        raise ResultsError(f"{path} has no usable {', '.join(wrong)}, as if altered or by another version; {again}")
-    return results
-
-
-def write_results(run: Path, results: dict[str, Any]) -> None:
-    """Write results.json, all or nothing; a number that is not finite becomes null, as JSON has no other word."""
-    write_whole(run / "results.json", json.dumps(_finite_numbers(results), indent=2, allow_nan=False) + "\n")
 
 
 def new_results(config: dict[str, Any], budget: dict[str, Any]) -> dict[str, Any]:
@@ -262,7 +216,7 @@ def title(config: dict[str, Any]) -> str:
     """What a figure says of a run: model, penalty, data."""
     choices = config["choices"]
     substitute = f" (instead of {choices['data']})" if _substituted(config) else ""
-    return f"{choices['model']} × {choices['penalty']} on {config['data_used']}{substitute}"
+    return plain(f"{choices['model']} × {choices['penalty']} on {config['data_used']}{substitute}")
 
 
 def git_commit() -> str | None:
@@ -325,11 +279,3 @@ def _is_class(thing: object, base: type) -> bool:
 
 def _finite(value: Any) -> bool:
     return not isinstance(value, torch.Tensor) or bool(value.isfinite().all())
-
-
-def _finite_numbers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite_numbers(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_finite_numbers(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,10 +6,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from interp_lightning.comparison import Comparison, anchors, cell, head
-from interp_lightning.metrics.catalogue import COLUMNS, IMAGES, PATHS, SANITY, Entry, parse
+from interp_lightning.comparison import Comparison
+from interp_lightning.comparison_tables import shortcomings, tables
+from interp_lightning.metrics.catalogue import IMAGES, PATHS, SANITY, Entry, parse
 from interp_lightning.runs import title
+from interp_lightning.text import terminal
 
 
 def report(results: dict[str, Any], folder: Path) -> None:
@@ -20,9 +23,9 @@ def report(results: dict[str, Any], folder: Path) -> None:
     for name, value in metrics.items():
         entry, kind = parse(name)
         if not kind:
-            table.add_row(entry.title, entry.format(value), entry.meaning)
-    speed = f"{budget['images']:,} images, {results['images_per_second']:,.0f} per second"
-    table.add_row("training", f"{budget['seconds']:,.0f} s", speed)
+            table.add_row(*map(terminal, (entry.title, entry.format(value), entry.meaning)))
+    speed = f"{amount(budget['images'])} images, {amount(results['images_per_second'])} per second"
+    table.add_row("training", f"{amount(budget['seconds'])} s", speed)
     console.print(table)
     for heading, kinds in (("images", IMAGES), ("paths", PATHS)):
         numbers = {kind: _of_kind(metrics | results["sanity"], kind) for kind in kinds}
@@ -34,16 +37,23 @@ def report(results: dict[str, Any], folder: Path) -> None:
                 table.add_row(kinds[kind], *cells, style="dim" if kind in SANITY else "")
         if titles:
             console.print(table)
+    for sentence in shortcomings(folder, results):
+        console.print(terminal(sentence))
     for what, where in (
         ("Pictures", folder / "figures"),
         ("Numbers", folder / "results.json"),
         ("Go on", folder / "checkpoints" / "last.ckpt"),
     ):
         if where.exists():  # trainer.fast_dev_run leaves no checkpoint
-            console.print(f"{what + ':':10}{where}", soft_wrap=True, highlight=False)
+            console.print(terminal(f"{what + ':':10}{where}"), soft_wrap=True)
     if (folder / "tensorboard").is_dir():
         curves = f"tensorboard --logdir {shlex.quote(str(folder.parent))}"
-        console.print(f"{'Curves:':10}{curves}", soft_wrap=True, highlight=False)
+        console.print(terminal(f"{'Curves:':10}{curves}"), soft_wrap=True)
+
+
+def amount(number: float | None) -> str:
+    """A whole number as tables show it; "–" where there is none."""
+    return "–" if number is None else f"{number:,.0f}"
 
 
 def _of_kind(numbers: dict[str, float], kind: str) -> dict[Entry, float]:
@@ -53,7 +63,7 @@ def _of_kind(numbers: dict[str, float], kind: str) -> dict[Entry, float]:
 
 
 def _table(heading: str, *columns: str) -> Table:
-    table = Table(title=heading or None, title_justify="left")
+    table = Table(title=terminal(heading) if heading else None, title_justify="left")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 or not column else "right", no_wrap=index == 0)
     return table
@@ -68,16 +78,12 @@ def _console() -> Console:
 def show(comparison: Comparison) -> None:
     """Print runs side by side, the leading ones of each column in bold."""
     console = _console()
-    for heading, names in COLUMNS.items():
-        columns = comparison.columns(names)
-        if not columns:
-            continue
-        table = _table(heading, "", "runs", *(head(name) for name in columns))
-        for group in comparison.groups:
-            cells = [
-                f"[bold]{cell(group, n)}[/]" if group in comparison.leading(n) else cell(group, n) for n in columns
-            ]
-            table.add_row(group.label.replace(", ", "\n"), str(len(group.results)), *cells)
-        for what, values in anchors(comparison, columns):
-            table.add_row(what, "", *values, style="dim")
+    for content in tables(comparison):
+        table = _table(content.heading, "", "runs", *content.columns)
+        for row in content.rows:
+            cells = [terminal(text, "bold" if best else "") for text, best in zip(row.cells, row.best, strict=True)]
+            title = Text("\n").join(map(terminal, row.title.split(", ")))
+            table.add_row(title, row.runs, *cells, style="dim" if row.sanity else "")
         console.print(table)
+        for sentence in content.said:
+            console.print(terminal(sentence))
