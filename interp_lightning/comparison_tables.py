@@ -180,7 +180,7 @@ def write_csv(comparison: Comparison, path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(map(csv_cell, columns))
         for measured, was_set, fact in zip(metrics, settings, facts, strict=True):
-            row = measured | was_set | fact  # no setting or metric takes the place of a fact
+            row = was_set | measured | fact  # a setting takes the place of no number, and neither that of a fact
             writer.writerow([csv_cell(row.get(column)) for column in columns])
 
 

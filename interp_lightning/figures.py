@@ -36,9 +36,11 @@ def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Se
             top, left = r * (height + gap), c * (width + gap)
             canvas[top : top + height, left : left + width] = images[r, c].float().clamp(-1, 1).movedim(0, 2) / 2 + 0.5
 
-    rows = [literal(row, 40) for row in rows]
+    rows, columns = ([literal(name, 40) for name in each] for each in (rows, columns))
     names = 0.06 * max((len(line) for row in rows for line in row.split("\n")), default=0)  # inches
-    size = (0.55 * count_c + 0.6 + names, 0.55 * count_r + 0.7)
+    inches = 0.55 * count_c + 0.6 + names
+    title = heading(title, inches)
+    size = (inches, 0.55 * count_r + 0.4 + 0.15 * (title.count("\n") + 1))
     figure = Figure(figsize=size, dpi=min(150, MOST_PIXELS / max(size)), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(canvas.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -46,7 +48,7 @@ def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Se
     axes.set_xticks([c * (width + gap) + width / 2 for c in range(len(columns))], columns, fontsize=7)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(heading(title, size[0]), fontsize=9)
+    axes.set_title(title, fontsize=9)
     return figure
 
 

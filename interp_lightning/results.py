@@ -4,7 +4,6 @@ Only what reads or writes results imports this, because pydantic takes a moment.
 """
 
 import json
-import math
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,7 +52,7 @@ def _is_exact(value: int) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, float) and math.isfinite(value)
+    return isinstance(value, float) and abs(value) <= HUGE  # which NaN is not
 
 
 Name = Annotated[str, Field(min_length=1, max_length=MOST_IN_A_NAME), AfterValidator(_name)]
@@ -178,7 +177,7 @@ def _writable(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_writable(each) for each in value]
     if isinstance(value, float):
-        return value if abs(value) <= HUGE else None  # NaN compares as false
+        return value if _is_number(value) else None
     if value is None or (isinstance(value, int) and _is_exact(value)):
         return value
     return shortened(_text(str(value)), MOST_CHARACTERS)
