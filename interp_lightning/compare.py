@@ -46,7 +46,8 @@ def work(settings: Settings) -> None:
     runs = find_runs(settings["run"])
 
     from interp_lightning import comparison_figures, figures
-    from interp_lightning.comparison import collect, markdown, write_csv
+    from interp_lightning.comparison import collect
+    from interp_lightning.comparison_tables import as_markdown, write_csv
     from interp_lightning.report import html
     from interp_lightning.runs import prepare
     from interp_lightning.tables import show
@@ -70,7 +71,7 @@ def work(settings: Settings) -> None:
     notes = [*comparison.notes, *skipped.values()]
     comparison = dataclasses.replace(comparison, notes=notes)
     write_csv(comparison, folder / "comparison.csv")
-    replace(folder / "comparison.md", markdown(comparison) + "\n")
+    replace(folder / "comparison.md", as_markdown(comparison) + "\n")
     figures.save(drawn, folder)
     replace(folder / "report.html", html(comparison, drawn))
     for note in notes:
@@ -82,7 +83,7 @@ def work(settings: Settings) -> None:
 
 def _readable(runs: list[Path], skipped: dict[Path, str]) -> list[Path]:
     """The runs whose results can be read or are missing, as those of an interrupted run are; the others are skipped."""
-    from interp_lightning.runs import read_results
+    from interp_lightning.results import read_results
 
     readable = []
     for run in runs:
@@ -107,7 +108,7 @@ def _pairs(
 
     models, images = [], None
     for group in comparison.groups:
-        source = group.results[0]
+        source = group.counted[0]
         if source.content["data"] != comparison.results[0].content["data"]:
             continue  # the same images are none of its own
         try:

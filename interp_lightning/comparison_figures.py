@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch import Tensor
 
-from interp_lightning.comparison import LAMBDAS, Comparison, Group
-from interp_lightning.figures import image_grid, path_columns
+from interp_lightning.comparison import LAMBDAS, Comparison, Group, lines
+from interp_lightning.figures import image_grid, legend_label, path_columns
 from interp_lightning.metrics.catalogue import parse, title
 from interp_lightning.models.base import Autoencoder
 
@@ -24,54 +26,62 @@ AGAINST_LAMBDA = (
     "lines_smoothness_lerp",
 )
 QUALITY = ("fid_midpoints_lerp", "lines_mean_distance_lerp")  # of interpolation, the first that there is
-MARKERS = "osD^vP*X<>"
+COLOURS, MARKERS, STYLES = 10, "osD^vP*X<>", ("-", "--", ":", "-.")
+LEGEND_LINE = 0.16  # inches
 
 
 def against_lambda(comparison: Comparison) -> dict[str, Figure]:
     """Metrics against each λ that was varied, mean ± standard deviation over seeds; figures by the λ's name."""
     drawn = {}
     for key in LAMBDAS:
-        lines = [line for line in _lines(comparison, key) if len({group.setting(key) for group in line}) > 1]
+        varied = {
+            label: line
+            for label, line in lines(comparison, key).items()
+            if len({group.setting(key) for group in line} - {None}) > 1
+        }
         names = comparison.columns(AGAINST_LAMBDA)
-        if not lines or not names:
+        if not varied or not names:
             continue
         columns = min(3, len(names))
         rows = math.ceil(len(names) / columns)
         figure = Figure(figsize=(3.6 * columns, 2.8 * rows + 0.4), dpi=150, layout="constrained")
         for index, name in enumerate(names):
             axes = figure.add_subplot(rows, columns, index + 1)
-            for number, line in enumerate(lines):
-                if known := [group for group in line if group.values(name)]:
+            for number, line in enumerate(varied.values()):
+                if known := [group for group in line if group.values(name) and group.setting(key) is not None]:
                     _errorbar(axes, known, key, name, number)
-            _lambda_axis(axes, [group.setting(key) or 0.0 for line in lines for group in line])
+            _lambda_axis(axes, [group.setting(key) or 0.0 for line in varied.values() for group in line])
             axes.set_xlabel(f"λ ({key})", fontsize=8)
             _value_axis(axes, "y", name)
-        axes.legend(fontsize=7)
+        _legend(figure, list(varied))
         drawn[f"against_{key.replace('.', '_')}"] = figure
     return drawn
 
 
 def trade_off(comparison: Comparison) -> dict[str, Figure]:
-    """Reconstruction against interpolation quality, a curve for each cell of the grid; empty if either is missing."""
+    """Reconstruction against interpolation quality, a curve for each setting but λ; empty if either is missing."""
     quality = comparison.columns(QUALITY)[:1]
     if not quality or not comparison.columns(["reconstruction_mse"]):
         return {}
     figure = Figure(figsize=(6.4, 4.6), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    for number, line in enumerate(_lines(comparison, *LAMBDAS)):
+    found = lines(comparison, *LAMBDAS)
+    for number, line in enumerate(found.values()):
         x, y = ([group.mean(name) for group in line] for name in ("reconstruction_mse", quality[0]))
         x_spread, y_spread = ([_spread(group, name) for group in line] for name in ("reconstruction_mse", quality[0]))
-        axes.errorbar(x, y, y_spread, x_spread, marker=MARKERS[number % len(MARKERS)], capsize=2, label=line[0].cell)
+        axes.errorbar(x, y, y_spread, x_spread, capsize=2, **_look(number))
         if len(line) > 1:
             for group, at_x, at_y in zip(line, x, y, strict=True):
-                values = [f"{group.setting(key):g}" for key in LAMBDAS if len({g.setting(key) for g in line}) > 1]
-                axes.annotate(
-                    f"λ={', '.join(values)}", (at_x, at_y), xytext=(4, 4), textcoords="offset points", fontsize=7
-                )
+                varied = [group.setting(key) for key in LAMBDAS if len({g.setting(key) for g in line}) > 1]
+                values = ["–" if value is None else f"{value:g}" for value in varied]
+                if math.isfinite(at_x) and math.isfinite(at_y):
+                    axes.annotate(
+                        f"λ={', '.join(values)}", (at_x, at_y), xytext=(4, 4), textcoords="offset points", fontsize=7
+                    )
     _value_axis(axes, "x", "reconstruction_mse")
     _value_axis(axes, "y", quality[0])
-    axes.legend(fontsize=8)
     axes.set_title("Reconstruction against interpolation: lower left is better", fontsize=9)
+    _legend(figure, list(found))
     return {"trade_off": figure}
 
 
@@ -96,19 +106,25 @@ def side_by_side(models: Sequence[tuple[str, Autoencoder]], x: Tensor, steps: in
     return drawn
 
 
-def _lines(comparison: Comparison, *keys: str) -> list[list[Group]]:
-    """Groups that differ by nothing but some λ, sorted by it."""
-    together: dict[str, list[Group]] = {}
-    for group in comparison.groups:
-        rest = {key: value for key, value in group.results[0].settings.items() if key not in keys}
-        together.setdefault(f"{group.cell} {rest}", []).append(group)
-    return [sorted(line, key=lambda group: [group.setting(key) or 0.0 for key in keys]) for line in together.values()]
-
-
 def _errorbar(axes: Axes, line: list[Group], key: str, name: str, number: int) -> None:
     x, y = [group.setting(key) or 0.0 for group in line], [group.mean(name) for group in line]
-    spread, marker = [_spread(group, name) for group in line], MARKERS[number % len(MARKERS)]
-    axes.errorbar(x, y, spread, marker=marker, ms=4, capsize=2, label=line[0].cell)
+    axes.errorbar(x, y, [_spread(group, name) for group in line], ms=4, capsize=2, **_look(number))
+
+
+def _look(number: int) -> dict[str, Any]:
+    """The colour, marker and style of a line of that number; no two of the first 400 are alike."""
+    around, rest = divmod(number, COLOURS)
+    marker = MARKERS[(rest + around) % len(MARKERS)]
+    return {"color": f"C{rest}", "marker": marker, "linestyle": STYLES[around // len(MARKERS) % len(STYLES)]}
+
+
+def _legend(figure: Figure, entries: Sequence[str]) -> None:
+    """Name lines below a figure, which grows by as much."""
+    texts = [legend_label(entry) for entry in entries]
+    handles = [Line2D([], [], label=text, **_look(number)) for number, text in enumerate(texts)]
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + LEGEND_LINE * (1 + sum(text.count("\n") + 1 for text in texts)))
+    figure.legend(handles=handles, loc="outside lower left", fontsize=7, frameon=False)
 
 
 def _spread(group: Group, name: str) -> float:

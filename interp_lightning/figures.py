@@ -2,15 +2,16 @@
 
 import io
 import logging
-import warnings
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import matplotlib
 import torch
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import SymmetricalLogLocator
 from torch import Tensor
 
@@ -20,11 +21,14 @@ from interp_lightning.folders import replace
 from interp_lightning.metrics.catalogue import PATHS, SANITY
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.settings import HOW
+from interp_lightning.text import plain, shortened
 
 log = logging.getLogger(__name__)
 
 ROWS = 10
 NARROWEST = 3.2  # inches that a title requires
+MOST_PIXELS = 2**16 - 1  # to a side, of a figure
+LINES = 3  # at most, of a text within a figure
 
 History = Mapping[str, Sequence[tuple[int, float]]]  # (images seen, value) by TensorBoard name
 
@@ -39,9 +43,12 @@ def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Se
             top, left = r * (height + gap), c * (width + gap)
             canvas[top : top + height, left : left + width] = images[r, c].float().clamp(-1, 1).movedim(0, 2) / 2 + 0.5
 
-    names = 0.06 * max(map(len, rows), default=0)  # inches
+    rows, columns = ([literal(name, 40) for name in each] for each in (rows, columns))
+    names = 0.06 * max((len(line) for row in rows for line in row.split("\n")), default=0)  # inches
     inches = max(NARROWEST, 0.55 * count_c + 0.6 + names)
-    figure = Figure(figsize=(inches, 0.55 * count_r + 0.7), dpi=150, layout="constrained")
+    title = heading(title, inches)
+    size = (inches, 0.55 * count_r + 0.4 + 0.15 * (title.count("\n") + 1))
+    figure = Figure(figsize=size, dpi=min(150, MOST_PIXELS / max(size)), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(canvas.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_yticks([r * (height + gap) + height / 2 for r in range(len(rows))], rows, fontsize=7)
@@ -50,6 +57,32 @@ def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Se
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=9)
     return figure
+
+
+def literal(text: str, width: int) -> str:
+    """Return a text that a figure shows as it is, in lines of that many characters.
+
+    Without it matplotlib takes dollars for mathematics, and warns of characters that its font lacks.
+    """
+    return "\n".join(textwrap.wrap(shortened(plain(text, _font_has), LINES * width), width)).replace("$", r"\$")
+
+
+def legend_label(text: str) -> str:
+    """Return a legend's entry; matplotlib leaves out one that begins with an underscore."""
+    wrapped = literal(text, 60)
+    return f" {wrapped}" if wrapped.startswith("_") else wrapped
+
+
+def heading(text: str, inches: float) -> str:
+    """Return a title of one or several lines for a figure of that width."""
+    return "\n".join(literal(line, max(24, int(11 * inches))) for line in text.split("\n")[:LINES])
+
+
+@cache
+def _font_has(character: str) -> bool:
+    """Whether a character is printable and in a font that figures are drawn with."""
+    fonts = (FontProperties(family=[name]) for name in matplotlib.rcParams["font.family"])
+    return character.isprintable() and any(get_font(findfont(font)).get_char_index(ord(character)) for font in fonts)
 
 
 def examples(data: ImageData) -> Tensor:
@@ -102,7 +135,6 @@ def skipping(picture: str) -> Iterator[None]:
 def save(drawn: dict[str, Figure], folder: Path) -> None:
     """Write figures as PNG files; a link in the place of one is replaced and not followed."""
     folder.mkdir(parents=True, exist_ok=True)
-    warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # in a name of a file of the user's
     for name, figure in drawn.items():
         file = io.BytesIO()
         figure.savefig(file, format="png")
@@ -161,7 +193,7 @@ def latent_scatter(z: Tensor, labels: Tensor, title: str) -> Figure:
     axes.set_xlabel(f"principal component 1 ({share[0]:.0%} of the variance)")
     axes.set_ylabel(f"principal component 2 ({share[1:2].sum():.0%})")
     axes.set_aspect("equal", adjustable="datalim")
-    axes.set_title(f"Codes of the test images\n{title}", fontsize=9)
+    axes.set_title(heading(f"Codes of the test images\n{title}", 6), fontsize=9)
     return figure
 
 
@@ -186,7 +218,7 @@ def path_profile(profiles: Mapping[str, Profile], title: str) -> Figure:
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
-    figure.suptitle(f"Along the paths between test images (means)\n{title}", fontsize=9)
+    figure.suptitle(heading(f"Along the paths between test images (means)\n{title}", 4.2 * len(shown)), fontsize=9)
     return figure
 
 
@@ -198,12 +230,12 @@ def loss_curves(history: History, title: str) -> Figure:
         axes = figure.add_subplot(1, len(players), index + 1)
         terms = [name.split("/")[2] for name in history if name.startswith(f"train/{player}/")]
         for colour, term in enumerate(terms):
-            training = history[f"train/{player}/{term}"]
+            training, label = history[f"train/{player}/{term}"], legend_label(term)
             alone = "." * (len(training) == 1)  # a point by itself makes no line
-            axes.plot(*zip(*training, strict=True), color=f"C{colour}", lw=1, marker=alone, label=term)
+            axes.plot(*zip(*training, strict=True), color=f"C{colour}", lw=1, marker=alone, label=label)
             if validation := history.get(f"val/{player}/{term}"):
                 dots = zip(*validation, strict=True)
-                axes.plot(*dots, color=f"C{colour}", ls="", marker="o", ms=4, label=f"{term} (validation)")
+                axes.plot(*dots, color=f"C{colour}", ls="", marker="o", ms=4, label=f"{label} (validation)")
         # A penalty may be negative and a term 0, which plain logarithms cannot show.
         axes.set_yscale("symlog", linthresh=1e-3)
         axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1e-3, subs=[1, 2, 5]))
@@ -212,5 +244,5 @@ def loss_curves(history: History, title: str) -> Figure:
         axes.set_xlabel("images seen")
         axes.set_title(player, fontsize=9)
         axes.legend(fontsize=7)
-    figure.suptitle(f"Losses, weighted as minimised\n{title}", fontsize=9)
+    figure.suptitle(heading(f"Losses, weighted as minimised\n{title}", 5.5 * len(players)), fontsize=9)
     return figure

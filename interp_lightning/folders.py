@@ -172,23 +172,25 @@ def find_runs(paths: list[str]) -> list[Path]:
     """The runs in some folders, sorted by their names; each is a run itself or holds runs at any depth.
 
     A folder that cannot be looked into counts as a run, so that the command names it when it cannot use it.
+    One that is reached in several ways, such as by a link, counts once; a link only where the run is not there itself.
 
     Raises:
         ConfigError: a folder does not exist or has no run in it.
     """
-    runs: list[Path] = []
+    runs: dict[tuple[int, int], Path] = {}  # by what tells folders apart on a disk
     for name in paths:
         folder = Path(name)
         if not folder.is_dir():
             hint = "; a checkpoint is named by ckpt=…" if folder.suffix == ".ckpt" else ""
             raise ConfigError(f"{name} is no folder; name a run's, such as outputs/acai_wasserstein/<time>{hint}")
-        found = sorted(_runs_below(folder), key=_natural)
+        found = sorted(_runs_below(folder), key=lambda run: (run.is_symlink(), _natural(run)))
         if not found:
             raise ConfigError(
                 f"{name} holds no run: no results.json and no checkpoints; name the folder above or below"
             )
-        runs += [run for run in found if run not in runs]
-    return runs
+        for run in found:
+            runs.setdefault((run.stat().st_dev, run.stat().st_ino), run)
+    return list(runs.values())
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,12 @@ class TensorBoard(TensorBoardLogger):
     def __init__(self, save_dir: str | Path, **kwargs: Any) -> None:
         super().__init__(save_dir, **kwargs)
         inspect.signature(SummaryWriter).bind(**self._kwargs)  # which would complain in the middle of the run
+
+    @property
+    def log_dir(self) -> str:
+        """The folder of the curves. Lightning's replaces `~` and `$NAME` in it, which a run's name may have."""
+        version = self.version if isinstance(self.version, str) else f"version_{self.version}"
+        return os.path.join(self.root_dir, version, self.sub_dir or "")
 
     @property
     @rank_zero_experiment

@@ -1,15 +1,12 @@
 """A run's folder: what is in it, how a model comes out of it, how results get into it."""
 
 import contextlib
-import json
-import math
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from types import NoneType
 from typing import Any, NamedTuple
 
 import torch
@@ -22,19 +19,19 @@ from interp_lightning.cli import DEVICES
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError, CheckpointMissing, ConfigError, ResultsError
-from interp_lightning.folders import within, write_whole
+from interp_lightning.folders import within
 from interp_lightning.foreign import PARTS, Limited, build_ours, check_foreign
 from interp_lightning.machine import prepare_cpu
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.plain import UNPRINTABLE
 from interp_lightning.relevance import config_hash
+from interp_lightning.results import read_results
+from interp_lightning.results import write_results as write_results
 from interp_lightning.rules import check_choice
 from interp_lightning.settings import check
+from interp_lightning.text import plain
 
 ROOM = 10**8  # numbers in tensors that a model of few weights may make while it is set up
-# What other programs of this package read from results.json.
-RESULTS: dict[str, type] = {"model": str, "penalty": str, "data": str, "seed": int, "config_hash": str}
-RESULTS |= {"budget": dict, "config": dict, "protocol": dict, "metrics": dict, "sanity": dict}
 
 
 class Run(NamedTuple):
@@ -163,36 +160,6 @@ def build_model(cfg: Any, data: ImageData, make: Callable[..., Any] = build) -> 
     )
 
 
-def read_results(run: Path) -> dict[str, Any]:
-    """A run's results.json.
-
-    Raises:
-        ResultsError: it is missing, damaged or of another version.
-    """
-    path = within(run, run / "results.json")
-    again = f"python -m interp_lightning.evaluate run={run} writes it anew"
-    if not path.is_file():
-        raise ResultsError(f"{run} has no results.json; {again}")
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ResultsError(f"{path} cannot be read ({error}); {again}") from error
-    wrong = [
-        key for key, kind in RESULTS.items() if not isinstance(results, dict) or not isinstance(results.get(key), kind)
-    ]
-    if not wrong:
-        numbers = {"images": "", "seconds": "", **results["budget"], **results["metrics"], **results["sanity"]}
-        wrong = [name for name, value in numbers.items() if type(value) not in (int, float, NoneType)]
-    if wrong:
-        raise ResultsError(f"{path} has no usable {', '.join(wrong)}, as if altered or by another version; {again}")
-    return results
-
-
-def write_results(run: Path, results: dict[str, Any]) -> None:
-    """Write results.json, all or nothing; a number that is not finite becomes null, as JSON has no other word."""
-    write_whole(run / "results.json", json.dumps(_finite_numbers(results), indent=2, allow_nan=False) + "\n")
-
-
 def new_results(config: dict[str, Any], budget: dict[str, Any]) -> dict[str, Any]:
     """results.json of a run, but for what an evaluation adds."""
     return {
@@ -251,7 +218,7 @@ def title(config: dict[str, Any]) -> str:
     """What a figure says of a run: model, penalty, data."""
     choices = config["choices"]
     substitute = f" (instead of {choices['data']})" if _substituted(config) else ""
-    return f"{choices['model']} × {choices['penalty']} on {config['data_used']}{substitute}"
+    return plain(f"{choices['model']} × {choices['penalty']} on {config['data_used']}{substitute}")
 
 
 def git_commit() -> str | None:
@@ -289,11 +256,3 @@ def _is_class(thing: object, base: type) -> bool:
 
 def _finite(value: Any) -> bool:
     return not isinstance(value, torch.Tensor) or bool(value.isfinite().all())
-
-
-def _finite_numbers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite_numbers(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_finite_numbers(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

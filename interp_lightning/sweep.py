@@ -1,6 +1,8 @@
 """A sweep's jobs: what became of each, in its own folder and in a summary, and which are left to do. Without torch."""
 
 import json
+import logging
+import shlex
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -19,10 +21,13 @@ from rich.table import Table
 from interp_lightning import folders
 from interp_lightning.disk import regular
 from interp_lightning.engines import SWEEPER
-from interp_lightning.errors import ConfigError
+from interp_lightning.errors import ConfigError, ResultsError
 from interp_lightning.folders import SUMMARY, write_whole
 from interp_lightning.plain import plain
 from interp_lightning.relevance import Effect, changes
+from interp_lightning.text import markdown, terminal
+
+log = logging.getLogger(__name__)
 
 JOB = "job.json"
 PLAN = "plan.json"  # all jobs of a sweep, as a list of their own settings
@@ -78,8 +83,14 @@ def put_down(folder: Path, overrides: Sequence[str], status: str, error: str | N
 
 
 def score(folder: Path, objective: str) -> float | None:
-    """The metric of a finished job that a search goes by; None if it has not been measured, or is no finite number."""
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"].get(objective)
+    """The metric of a finished job that a search goes by; None if it has not been measured, or cannot be read."""
+    from interp_lightning.results import read_results
+
+    try:
+        return read_results(folder)["metrics"].get(objective)
+    except ResultsError as error:
+        log.warning(str(error))
+        return None
 
 
 def report(sweep: Path) -> bool:
@@ -90,18 +101,19 @@ def report(sweep: Path) -> bool:
     for column in COLUMNS:
         table.add_column(column, overflow="fold", no_wrap=column in ("job", "status"))
     for row in rows:
-        table.add_row(*row, style="red" if row[2] == FAILED else "")
+        table.add_row(*map(terminal, row), style="red" if row[2] == FAILED else "")
     console = Console()
     console.print(table)
-    console.print(f"Summary:  {sweep / SUMMARY}", soft_wrap=True, highlight=False)
-    console.print(f"Compare:  python -m interp_lightning.compare {sweep}", soft_wrap=True, highlight=False)
+    console.print(terminal(f"Summary:  {sweep / SUMMARY}"), soft_wrap=True)
+    console.print(terminal(f"Compare:  python -m interp_lightning.compare {shlex.quote(str(sweep))}"), soft_wrap=True)
     return finished == len(rows)
 
 
 def _summarise(sweep: Path) -> list[tuple[str, str, str, str]]:
     """Write a sweep's summary from what its jobs have put down, and return its rows."""
     rows = _rows(sweep)
-    lines = [" | ".join(text.replace("|", "\\|") for text in row) for row in (COLUMNS, ("---",) * len(COLUMNS), *rows)]
+    cells = [[markdown(text, quotes=True) for text in row] for row in rows]
+    lines = [" | ".join(row) for row in (COLUMNS, ("---",) * len(COLUMNS), *cells)]
     write_whole(sweep / SUMMARY, "".join(f"| {line} |\n" for line in lines))
     return rows
 

@@ -11,9 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from interp_lightning.comparison import Comparison, anchors, cell, head
-from interp_lightning.metrics.catalogue import COLUMNS, IMAGES, PATHS, SANITY, Entry, parse
+from interp_lightning.comparison import Comparison
+from interp_lightning.comparison_tables import shortcomings, tables
+from interp_lightning.metrics.catalogue import IMAGES, PATHS, SANITY, Entry, parse
 from interp_lightning.runs import title
+from interp_lightning.text import plain, terminal
 
 BORDER, GAP = 1, 3  # columns of a table's left edge, and between two columns
 
@@ -30,16 +32,16 @@ def report(results: dict[str, Any], folder: Path) -> None:
     """Print a run's numbers and where everything is."""
     console = _console()
     metrics, budget = results["metrics"], results["budget"]
-    table = Table(title=title(results["config"]), title_justify="left")
+    table = Table(title=terminal(title(results["config"])), title_justify="left")
     table.add_column("test images", overflow="fold")
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     for name, value in metrics.items():
         entry, kind = parse(name)
         if not kind:
-            table.add_row(entry.title, entry.format(value), entry.meaning)
-    speed = f"{budget['images']:,} images, {results['images_per_second']:,.0f} per second"
-    table.add_row("training", f"{budget['seconds']:,.0f} s", speed)
+            table.add_row(*map(terminal, (entry.title, entry.format(value), entry.meaning)))
+    speed = f"{amount(budget['images'])} images, {amount(results['images_per_second'])} per second"
+    table.add_row("training", f"{amount(budget['seconds'])} s", speed)
     console.print(table)
     for heading, kinds in (("images", IMAGES), ("paths", PATHS)):
         numbers = {kind: _of_kind(metrics | results["sanity"], kind) for kind in kinds}
@@ -51,16 +53,23 @@ def report(results: dict[str, Any], folder: Path) -> None:
         ]
         if titles:
             _print_numbers(console, "", heading, [entry.title for entry in titles], rows)
+    for sentence in shortcomings(folder, results):
+        console.print(terminal(sentence))
     for what, where in (
         ("Pictures", folder / "figures"),
         ("Numbers", folder / "results.json"),
-        ("Go on", folder / "checkpoints" / "last.ckpt"),
+        ("Resume", folder / "checkpoints" / "last.ckpt"),
     ):
         if where.exists():  # trainer.fast_dev_run leaves no checkpoint
-            console.print(f"{what + ':':10}{where}", soft_wrap=True, highlight=False)
+            console.print(terminal(f"{what + ':':10}{where}"), soft_wrap=True)
     if (folder / "tensorboard").is_dir():
         curves = f"tensorboard --logdir {shlex.quote(str(folder.parent))}"
-        console.print(f"{'Curves:':10}{curves}", soft_wrap=True, highlight=False)
+        console.print(terminal(f"{'Curves:':10}{curves}"), soft_wrap=True)
+
+
+def amount(number: float | None) -> str:
+    """A whole number as tables show it; "–" where there is none."""
+    return "–" if number is None else f"{number:,.0f}"
 
 
 def _of_kind(numbers: dict[str, float], kind: str) -> dict[Entry, float]:
@@ -109,13 +118,12 @@ def _console() -> Console:
 def show(comparison: Comparison) -> None:
     """Print runs side by side, the leading ones of each column in bold."""
     console = _console()
-    for heading, names in COLUMNS.items():
-        columns = comparison.columns(names)
-        if not columns:
-            continue
+    for content in tables(comparison):
         rows = []
-        for group in comparison.groups:
-            cells = [Text(cell(group, n), "bold" if group in comparison.leading(n) else "") for n in columns]
-            rows.append(Row(group.label.replace(", ", "\n"), [str(len(group.results)), *cells]))
-        rows += [Row(what, ["", *values], "dim") for what, values in anchors(comparison, columns)]
-        _print_numbers(console, heading, "", ["runs", *(head(name) for name in columns)], rows)
+        for row in content.rows:
+            cells = [terminal(text, "bold" if best else "") for text, best in zip(row.cells, row.best, strict=True)]
+            label = "\n".join(map(plain, row.title.split(", ")))
+            rows.append(Row(label, [row.runs, *cells], "dim" if row.sanity else ""))
+        _print_numbers(console, content.heading, "", ["runs", *content.columns], rows)
+        for sentence in content.said:
+            console.print(terminal(sentence))

@@ -13,12 +13,17 @@ class Entry:
         meaning: in one sentence.
         higher_is_better: which way.
         percent: whether it is a share of 1.
+        requires: the metric by which the same paths, or their midpoints, must beat pixels faded over before this one
+            says something of interpolation: a blurred path is short and even.
+        of_blends: whether pixels faded over have this number, too.
     """
 
     title: str
     meaning: str
     higher_is_better: bool = False
     percent: bool = False
+    requires: str = ""
+    of_blends: bool = True
 
     def format(self, value: float | None) -> str:
         """A number as tables show it; "–" where there is none."""
@@ -36,7 +41,11 @@ METRICS = {
     "latent_w2": Entry("W2²", "squared 2-Wasserstein distance of the codes' Gaussian to N(0, I)"),
     "latent_mmd": Entry("MMD²", "squared maximum mean discrepancy of the codes to N(0, I)"),
     "lines_mean_distance": Entry("distance to lines", "cosine distance of the images to the nearest line"),
-    "lines_smoothness": Entry("unevenness of turning", "largest share of a path's turn in one step, above an even one"),
+    "lines_smoothness": Entry(
+        "unevenness of turning",
+        "largest share of a path's turn in one step, above an even one",
+        requires="lines_mean_distance",
+    ),
     "fid": Entry("FID", "Fréchet distance of features to those of test images"),
     "kid": Entry("KID", "kernel distance of features to those of test images"),
     "precision": Entry("precision", "share of images within the manifold of test images", True, percent=True),
@@ -44,12 +53,20 @@ METRICS = {
     "realism": Entry("realism", "share of images that a classifier is at least 90 % sure of", True, percent=True),
     "entropy": Entry("entropy", "a classifier's doubt about the images, in nats"),
     "evenness": Entry(
-        "max/mean step", "longest step of a path over its mean step, in feature space; 1 is even (evenness)"
+        "max/mean step",
+        "longest step of a path over its mean step, in feature space; 1 is even (evenness)",
+        requires="fid_midpoints",
     ),
-    "detour": Entry("detour", "length of a path over the distance of its ends, in feature space; 1 is straight"),
+    "detour": Entry(
+        "detour",
+        "length of a path over the distance of its ends, in feature space; 1 is straight",
+        requires="fid_midpoints",
+    ),
     "path_length": Entry(
         "path length",
         "perceptual path length, mean squared speed in feature space: small for smooth paths, and for dull ones",
+        requires="fid_midpoints",
+        of_blends=False,
     ),
 }
 
@@ -65,6 +82,10 @@ IMAGES = {
 }
 PATHS = {"lerp": "paths, lerp", "slerp": "paths, slerp", "blend": "paths, pixel by pixel"}
 SANITY = ("midpoints_blend", "real", "noise", "blend")
+# What is worth nothing unless it beats the sanity number of the same metric, by the ends of their names. Real images
+# are no such number: they are the goal.
+FADED = {"midpoints_lerp": "midpoints_blend", "midpoints_slerp": "midpoints_blend", "lerp": "blend", "slerp": "blend"}
+MUST_BEAT = FADED | {"reconstructions": "noise", "prior": "noise"}
 
 # What comparisons of runs show, by the question it answers; data sets have those that make sense for them.
 COLUMNS = {
@@ -104,6 +125,20 @@ def parse(name: str) -> tuple[Entry, str]:
         if name == key or name.startswith(f"{key}_"):
             return entry, name[len(key) + 1 :]
     return Entry(name, "a metric of another version"), ""
+
+
+def must_beat(name: str) -> str | None:
+    """The sanity number that a number must beat; None if there is none, as for the codes."""
+    entry, kind = parse(name)
+    if kind not in MUST_BEAT or (kind in FADED and not entry.of_blends):
+        return None
+    return f"{name.removesuffix(kind)}{MUST_BEAT[kind]}"
+
+
+def conditions(name: str) -> list[str]:
+    """The numbers that must beat their sanity numbers before one may be called the best: another's first, its own."""
+    entry, kind = parse(name)
+    return [*([f"{entry.requires}_{kind}"] if entry.requires else []), *([name] if must_beat(name) else [])]
 
 
 def title(name: str) -> str:

@@ -1,0 +1,66 @@
+"""Text that others wrote, shown as it is: one function for each format. Nothing here imports torch."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from rich.text import Text
+
+# Invisible although Python calls them printable: Unicode's Default_Ignorable_Code_Point, and Braille's blank pattern.
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+MARKDOWN = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])|(?<=[a-z]):(?=//)|(?<=www)\.", re.IGNORECASE)
+CODE = re.compile(r"(`[\w.=/+ -]+`)")
+# A spreadsheet calculates a cell that begins so; where a semicolon separates columns, a cell begins after it.
+FORMULA = re.compile(r"(^|;)(\s*)([=+\-@＝＋－＠])")
+
+
+def plain(text: object, shows: Callable[[str], bool] = str.isprintable) -> str:
+    """Return a text on one line, with an escape such as \\x1b or \\u202e for each character that does not show.
+
+    Args:
+        text: a string, or what has one.
+        shows: whether a character can be shown.
+    """
+    return "".join(each if shows(each) and not INVISIBLE.match(each) else _escape(each) for each in str(text))
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most that many characters, without its middle if it has more."""
+    kept = most - 1
+    return text if len(text) <= most else f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+
+
+def terminal(text: object, style: str = "") -> Text:
+    """For Rich, which takes brackets and colons in strings for markup."""
+    return Text(plain(text), style)
+
+
+def markdown(text: object, quotes: bool = False) -> str:
+    """For a cell of a Markdown table, or a paragraph.
+
+    Special characters become entities, which hold wherever the text stands, also after a backslash.
+
+    Args:
+        text: a string, or what has one.
+        quotes: keep short code spans, in which our own sentences quote settings.
+    """
+    parts = CODE.split(plain(text)) if quotes else [plain(text)]
+    return "".join(part if at % 2 else MARKDOWN.sub(_entity, part) for at, part in enumerate(parts))
+
+
+def csv_cell(value: object) -> Any:
+    """For a cell of a CSV file: numbers as they are, and an apostrophe before a text that would be a formula."""
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        return value
+    return FORMULA.sub(r"\1\2'\3", plain(value))
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def _entity(match: re.Match[str]) -> str:
+    names = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+    return names.get(match[0], f"&#{ord(match[0])};")

@@ -1,0 +1,545 @@
+"""results.json as data from elsewhere: read by one schema, and shown as it is in every format."""
+
+import copy
+import csv
+import html as html_module
+import io
+import json
+import re
+import warnings
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from rich.console import Console
+
+from interp_lightning import comparison_figures, figures, sweep, tables
+from interp_lightning.comparison import Comparison, Result, collect, labels
+from interp_lightning.comparison_figures import side_by_side
+from interp_lightning.comparison_tables import as_markdown, write_csv
+from interp_lightning.errors import ResultsError
+from interp_lightning.folders import find_runs
+from interp_lightning.logger import TensorBoard
+from interp_lightning.report import html
+from interp_lightning.results import read_results, write_results
+from interp_lightning.text import csv_cell, markdown, plain, terminal
+
+METRICS = {"reconstruction_mse": 0.03, "probe_accuracy": 0.96, "latent_w2": 0.2, "fid_midpoints_lerp": 10.0,
+           "realism_midpoints_lerp": 0.3, "evenness_lerp": 1.5, "detour_lerp": 1.1, "path_length_lerp": 3.0,
+           "fid_prior": 14.8, "mine": 1.0}  # fmt: skip
+SANITY = {"fid_midpoints_blend": 15.0, "realism_midpoints_blend": 0.09, "evenness_blend": 2.1, "detour_blend": 1.3,
+          "fid_real": 0.4, "fid_noise": 400.0}  # fmt: skip
+VALID: dict[str, Any] = {
+    "model": "acai", "penalty": "wasserstein", "data": "mnist", "data_asked_for": "mnist", "seed": 0,
+    "budget": {"epochs": 5, "images": 275_000, "seconds": 240.5, "skipped_steps": 0},
+    "images_per_second": 1150.0, "versions": {"torch": "2.14.1"}, "git_commit": "5cdd600", "config_hash": "f" * 64,
+    "config": {
+        "name": None, "outputs": "outputs", "seed": 0, "latent_dim": 32, "guard": "stop",
+        "model": {"_target_": "interp_lightning.models.acai.ACAI", "lam": 0.5},
+        "penalty": {"_target_": "interp_lightning.penalties.wasserstein.Wasserstein", "lam": 0.003, "mean": None},
+        "data": {"batch_size": 64, "fallback": None, "root": "data"}, "network": {"_target_": "a.Fast", "depth": 16},
+        "choices": {"model": "acai", "penalty": "wasserstein", "data": "mnist", "network": "fast"},
+        "data_used": "mnist",
+    },
+    "protocol": {"restarts": 100, "images": 5000, "pairs": 256, "steps": 16, "features": "digits"},
+    "metrics": METRICS, "sanity": SANITY,
+}  # fmt: skip
+
+
+def changed(*changes: tuple[str, Any]) -> dict[str, Any]:
+    """The valid results with other values, by dotted name (a `/` instead of dots in config, whose keys have dots)."""
+    content = copy.deepcopy(VALID)
+    for name, value in changes:
+        part = content
+        *parents, key = name.split(".")
+        for parent in parents:
+            part = part[parent]
+        part[key] = value
+    return content
+
+
+def write(folder: Path, content: Any, text: str | None = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(content) if text is None else text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("results")
+
+
+# The schema
+
+TEXT = st.text("ab1 .=+-@|<>&\"'`*_[](){}$\\/~#!:;,\n\r\t\x00\x1b\u202e\u200b\u3164\ud800é猫😀", max_size=12)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from([-1, 2**53 + 1, 10**400, -(10**400), 1e308])
+    | st.floats() | TEXT,
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(TEXT, each, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
+    for key, each in value.items() if isinstance(value, dict) else ():
+        yield (*path, key)
+        yield from places(each, (*path, key))
+
+
+@settings(max_examples=100)
+@given(
+    place=st.sampled_from(sorted(places(VALID))), how=st.sampled_from(["set", "delete", "add"]), key=TEXT, value=JSON
+)
+@example(place=("git_commit",), how="set", key="", value=["<script>alert(1)</script>"])
+@example(place=("git_commit",), how="delete", key="", value=None)
+@example(place=("budget", "seconds"), how="set", key="", value=None)
+@example(place=("metrics", "reconstruction_mse"), how="set", key="", value=10**400)
+@example(place=("config", "penalty", "lam"), how="set", key="", value=10**400)
+@example(place=("config", "choices"), how="set", key="", value={})
+@example(place=("model",), how="set", key="", value="\ud800")
+def test_altered_results_are_refused_in_a_sentence_or_shown(place, how, key, value, room):
+    content = copy.deepcopy(VALID)
+    part = content
+    for each in place[:-1]:
+        part = part[each]
+    if how == "delete":
+        del part[place[-1]]
+    else:
+        part[place[-1] if how == "set" else key] = value
+    run = write(room / "altered", content)
+    sentence, read = outcome(run)
+    if read is None:
+        assert sentence == plain(sentence)
+        assert str(run) in sentence
+        assert "python -m interp_lightning.evaluate run=" in sentence
+        return
+    assert read["metrics"].keys() == content["metrics"].keys()
+    (room / "again").mkdir(exist_ok=True)
+    write_results(room / "again", read)
+    assert read_results(room / "again") == read
+    show_everywhere(collect([run]), room)
+
+
+def outcome(run: Path) -> tuple[str, dict[str, Any] | None]:
+    """Why a run's results cannot be used, or the results."""
+    try:
+        return "", read_results(run)
+    except ResultsError as error:
+        return str(error), None
+
+
+def show_everywhere(comparison: Comparison, room: Path) -> dict[str, str]:
+    """A comparison in every format, and the report of its first run; by format."""
+    with pytest.MonkeyPatch.context() as patch:
+        console = Console(width=4000, file=io.StringIO(), legacy_windows=False)
+        patch.setattr(tables, "_console", lambda: console)
+        tables.show(comparison)
+        tables.report(comparison.results[0].content, room)
+    write_csv(comparison, room / "comparison.csv")
+    return {
+        "terminal": console.file.getvalue(),
+        "markdown": as_markdown(comparison),
+        "html": html(comparison, {}),
+        "csv": (room / "comparison.csv").read_bytes().decode(),
+    }
+
+
+@settings(max_examples=100)
+@given(config=st.dictionaries(TEXT, JSON, max_size=4), name=TEXT)
+def test_what_is_written_can_be_read(config, name, room):
+    content = changed(("penalty", name or "none"), ("data_asked_for", name or None))
+    content["config"] |= {f"x{key}": each for key, each in config.items()}
+    content["metrics"] |= {"a": float("nan"), "b": float("-inf"), "c": 1e300, "d": 3}
+    write_results(room, content)
+    sentence, read = outcome(room)
+    if read is None:
+        assert "nested at most" in sentence
+    else:
+        assert [read["metrics"][key] for key in "abcd"] == [None, None, None, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"model": "a", "model": "b"}', r"cannot be read \(a key stands twice"),
+        (json.dumps(VALID)[:-1] + ', "new": {"\\ud800": 1}}', r"cannot be read \(a key is no text in Unicode"),
+        (json.dumps(VALID)[:-1] + f', "new": {"9" * 5000}}}', r"cannot be read \(Exceeds the limit"),
+        (json.dumps(VALID)[:-1] + f', "new": {"[" * 30 + "]" * 30}}}', r"has no usable new, .*nested at most 20 deep"),
+        (" " * (16 * 2**20 + 1), r"cannot be read \(it has more than 16 MiB\)"),
+        (json.dumps(changed(("versions", {"torch": "9" * 201}))), r"has no usable torch, .*at most 200 characters"),
+        (json.dumps(changed(("model", "a\x1b[31m"))), r"has no usable model, .*printable characters only"),
+        (json.dumps(changed(("seed", True))), r"has no usable seed, as if altered or by another version; python -m"),
+        (json.dumps(changed(("seed", 2**53 + 1), ("budget.images", -1))), r"has no usable seed, images, as if altered"),
+        (json.dumps(changed(("metrics.fid_prior", 1e101))), r"has no usable fid_prior, as if altered"),
+    ],
+)
+def test_what_no_run_writes_is_refused(text, message, tmp_path):
+    with pytest.raises(ResultsError, match=message):
+        read_results(write(tmp_path, None, text))
+
+
+def test_numbers_that_json_lacks_are_none_and_keys_of_a_newer_version_are_kept(tmp_path):
+    content = changed(("metrics.fid_prior", float("nan")), ("measured", {"batches": 3}), ("budget.batches", 9))
+    read = read_results(write(tmp_path, content))
+    assert read["metrics"]["fid_prior"] is None
+    assert (read["measured"], read["budget"]["batches"]) == ({"batches": 3}, 9)
+
+
+def test_a_search_goes_by_readable_results_only(tmp_path, caplog):
+    assert sweep.score(write(tmp_path, VALID), "fid_prior") == 14.8
+    assert sweep.score(write(tmp_path, changed(("metrics.fid_prior", "low"))), "fid_prior") is None
+    assert "has no usable fid_prior" in caplog.text
+
+
+# Formats
+
+HOSTILE = [
+    "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a|b|", "\\|`x`", "`a", "[x](http://e.com)", "a\\",
+    "![x](http://e.com/y)", "http://e.com www.e.com", "*a* _b_ ~~c~~", "=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)",
+    " =1", "a;=1", "[bold]", "[/x]", "[link=http://e.com]x[/link]", ":smile:", "$a$_$b", r"\frac{1}{2}$x$", "$", "_x",
+    "{{ 7*7 }}", "{% for x in y %}", "&lt;b&gt;", "x" * 190, "猫 😀 é", "<!--", "]]>", "</style>", "a  b", "%s %(x)s",
+]  # fmt: skip
+UNPRINTABLE = ["a\nb", "\t=1", "\r=1", "\x1b[31mred", "a\u202eb", "\u200b=1", "\u3164", "\x00", "\u2028x", "#\n# x"]
+
+
+class Structure(HTMLParser):
+    """The tags of a page with the names of their attributes, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, ...]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, *(name for name, _ in attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def runs_called(texts: list[str], room: Path) -> Comparison:
+    """A run for each text, which stands wherever results.json takes one."""
+    runs = []
+    for number, text in enumerate(texts):
+        name = text if text == plain(text) and text else "plain"
+        content = changed(("model", name), ("penalty", name), ("versions", {name: name}),
+                          ("protocol.features", "".join(texts)),
+                          ("metrics.fid_midpoints_lerp", 10.0 + number))  # fmt: skip
+        content["config"] |= {"guard": f"{text}{number}", f"k{text}": text, f"-{text}": -1.5, "list": [text, number]}
+        content["metrics"][f"m{name}"] = -2.5
+        runs.append(write(room / f"called{number}", content))
+    return collect(runs)
+
+
+def rows_of(table: str) -> Iterator[list[int]]:
+    """The number of cells of each row, table by table."""
+    for block in re.split(r"\n\n+", table):
+        counts = [len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines() if line.startswith("|")]
+        if counts:
+            yield counts
+
+
+@settings(max_examples=15)
+@given(texts=st.lists(TEXT.map(lambda text: text.replace("\ud800", "")), min_size=1, max_size=4))
+@example(texts=[*HOSTILE, *UNPRINTABLE])
+def test_every_format_shows_texts_as_they_are(texts, room):
+    usual = show_everywhere(runs_called(["usual"] * len(texts), room), room)
+    shown = show_everywhere(runs_called(texts, room), room)
+
+    page = Structure(shown["html"])
+    assert page.tags == Structure(usual["html"]).tags
+    rows = list(rows_of(shown["markdown"]))
+    assert rows == list(rows_of(usual["markdown"]))
+    assert all(len(set(counts)) == 1 for counts in rows)
+    prose = re.sub(r"^>", "", shown["markdown"], flags=re.MULTILINE)
+    assert not re.search(r"[<>`\[\]\\$]|https?:|www\.", prose)
+    for text in texts if len(texts) > 1 else []:  # a single run's label has no settings
+        for place in (page.text, html_module.unescape(shown["markdown"]), shown["terminal"]):
+            assert len(text) > 30 or f"guard={plain(text)}".split(",")[0] in place
+    assert "\x1b" not in shown["terminal"]
+
+    table = list(csv.reader(io.StringIO(shown["csv"], newline="")))
+    assert {len(row) for row in table} == {len(table[0])}
+    cells = [cell for row in table for cell in row]
+    assert [float(cell) for cell in cells if is_number(cell)].count(-1.5) >= 1
+    assert "-2.5" in cells
+    for cell in cells:
+        assert is_number(cell) or not re.match(r"\s*[=+\-@]", cell)
+        assert cell.isprintable()
+
+
+def is_number(text: str) -> bool:
+    try:
+        return bool(float(text)) or True
+    except ValueError:
+        return False
+
+
+def test_a_console_shows_names_as_they_are_and_nothing_moves_its_cursor():
+    console = Console(width=80, file=io.StringIO(), force_terminal=True)
+    console.print(terminal("[bold]x[/] [/y] :smile: \x1b[2J\u202e"))
+    assert r"[bold]x[/] [/y] :smile: \x1b[2J\u202e" in console.file.getvalue()
+
+
+def test_numbers_of_a_csv_file_stay_numbers():
+    assert [csv_cell(value) for value in (-1, -2.5, 1e-9, None)] == [-1, -2.5, 1e-9, None]
+    assert [csv_cell(text) for text in ("-1", "a;=1", "\t=1", "＝1")] == ["'-1", "a;'=1", "\\t=1", "'＝1"]
+
+
+def test_a_sweeps_summary_shows_settings_and_errors_as_they_are(tmp_path, capsys):
+    for number, text in enumerate([*HOSTILE, *UNPRINTABLE, "\ud800"]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        job = {"overrides": [f"name={text}"], "status": "failed", "error": f"`penalty.lam` (={text}) must be ≥ 0"}
+        (folder / "job.json").write_text(json.dumps(job))
+    assert not sweep.report(tmp_path)
+    summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    ((first, *others),) = rows_of(summary)
+    assert {first} == set(others) == {5}
+    assert summary.count("`penalty.lam` (=") == len(others) - 1
+    assert not re.search(r"[<>\[\]\\$]|https?:|www\.", summary)
+    assert "[/x]" in capsys.readouterr().out
+
+
+def texts_of(figure: Figure) -> list[str]:
+    """What matplotlib shows in a figure, unless it takes it for mathematics."""
+    found = [text.get_text() for text in figure.findobj(Text)]
+    assert not any("$" in text.replace(r"\$", "") for text in found if "mathdefault" not in text)
+    return [" ".join(text.replace(r"\$", "$").split()) for text in found]
+
+
+class Still(torch.nn.Module):
+    """A model whose paths are its first image."""
+
+    device = torch.device("cpu")
+
+    def interpolate(self, x_a: torch.Tensor, x_b: torch.Tensor, steps: int, how: str) -> torch.Tensor:
+        return x_a[:, None].repeat(1, steps, 1, 1, 1)
+
+
+@settings(max_examples=3)
+@given(texts=st.lists(TEXT.map(lambda text: text.replace("\ud800", "")), min_size=1, max_size=4))
+@example(texts=[*HOSTILE, *UNPRINTABLE])
+@example(texts=["x" * 190])
+def test_figures_show_texts_as_they_are_without_a_warning(texts, room):
+    comparison = runs_called(texts, room)
+    x = torch.zeros(2, 1, 8, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        grid = figures.image_grid(
+            x[None].repeat(len(texts), 1, 1, 1, 1), f"{texts[0]} → b\n{texts[-1]}", texts, texts[:2]
+        )
+        drawn = comparison_figures.trade_off(comparison) | {"grid": grid}
+        drawn |= side_by_side([(group.label, Still()) for group in comparison.groups[:3]], x, 3)
+        for figure in drawn.values():
+            figure.savefig(io.BytesIO(), dpi=40)
+    shown = texts_of(grid)
+    for text in texts:
+        start = " ".join(plain(text, figures._font_has)[:12].split())
+        assert any(found.startswith(start) for found in shown)
+    legend = [entry.get_text() for entry in drawn["trade_off"].legends[0].get_texts()]
+    assert len({*legend}) == len(legend) == len(comparison_figures.lines(comparison, "penalty.lam", "model.lam"))
+    assert not any(entry.startswith("_") for entry in legend)
+
+
+def test_very_many_and_very_long_names_still_fit_in_a_figure():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = figures.image_grid(torch.zeros(900, 1, 1, 1, 1), "x" * 9000 + "\n" * 99, rows=["y" * 9000])
+    assert max(figure.get_size_inches()) * figure.dpi < 2**16
+
+
+@pytest.mark.parametrize("name", ["a$_$b", "$HOME", "~", "${HOME}"])
+def test_curves_are_written_where_the_run_is(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    logger = TensorBoard(name, name=name, version="")
+    logger.log_metrics({"loss": 1.0}, 0)
+    logger.finalize("success")
+    assert list((tmp_path / name / name).glob("events.*"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+# Comparisons
+
+
+def made(room: Path, *runs: dict[str, Any]) -> Comparison:
+    """A comparison of runs that differ from the valid one by settings and numbers, by dotted name."""
+    found = []
+    for number, each in enumerate(runs):
+        content = changed(*each.items(), ("config.seed", each.get("seed", 0)))
+        found.append(write(room / str(number), content))
+    return collect(found)
+
+
+def fid(value: float, seed: int = 0, lam: float = 0.003, **more: Any) -> dict[str, Any]:
+    return {"metrics.fid_midpoints_lerp": value, "seed": seed, "config.penalty.lam": lam} | more
+
+
+def said(comparison: Comparison, room: Path) -> str:
+    """What a reader is told, which is the same in every format (but for line breaks)."""
+    shown = show_everywhere(comparison, room)
+    texts = [sentence for table in tables.tables(comparison) for sentence in table.said]
+    for sentence in texts:
+        assert sentence in shown["terminal"]
+        assert markdown(sentence) in shown["markdown"]
+        assert sentence in Structure(shown["html"]).text
+    return " ".join([*texts, *comparison.notes])
+
+
+def test_a_run_that_is_reached_twice_counts_once(tmp_path, monkeypatch):
+    run = write(tmp_path / "runs" / "2026", VALID)
+    write(tmp_path / "runs" / "2027", VALID)
+    (tmp_path / "runs" / "1latest").symlink_to(run)
+    (tmp_path / "runs" / "latest").symlink_to(run)
+    assert find_runs([str(tmp_path / "runs")]) == [run, tmp_path / "runs" / "2027"]
+    monkeypatch.chdir(tmp_path / "runs")
+    for spellings in (["2026", str(run)], ["2026", "./2026/"], ["2026", "../runs/2026"], ["2026", "latest", "1latest"]):
+        assert find_runs(spellings) == [Path("2026")]
+    assert find_runs(["latest", "2026"]) == [Path("latest")]
+
+
+def test_the_same_seed_again_is_no_spread_over_seeds(tmp_path):
+    comparison = made(tmp_path, fid(4), fid(6), fid(9, lam=1))
+    first, _ = comparison.groups
+    assert first.size == "2 runs, 1 seed"
+    assert first.values("fid_midpoints_lerp") == [6]
+    assert first.deviation("fid_midpoints_lerp") != first.deviation("fid_midpoints_lerp")
+    told = said(comparison, tmp_path)
+    assert "penalty.lam=0.003: 2 runs, 1 seed. Of the runs with seed 0 only the newest counts" in told
+    assert "2 runs, 1 seed" in as_markdown(comparison)
+    assert "(again, not counted)" in html(comparison, {})
+    rows = list(csv.DictReader((tmp_path / "comparison.csv").open()))
+    assert [row["counts"] for row in rows] == ["False", "True", "True"]
+    three = made(tmp_path / "b", fid(4), fid(6, 1), fid(8, 1))
+    assert three.groups[0].values("fid_midpoints_lerp") == [4, 8]
+    assert three.groups[0].size == "3 runs, 2 seeds"
+
+
+def test_interrupted_runs_of_a_group_are_named(tmp_path):
+    told = said(made(tmp_path, fid(4), fid(5, 1, **{"budget.images": 3000})), tmp_path)
+    assert "its runs have seen from 3,000 to 275,000 images" in told
+
+
+def test_one_and_one_point_nought_are_the_same_setting(tmp_path):
+    assert len(made(tmp_path, fid(1, 0, 1), fid(1, 1, 1.0)).groups) == 1
+
+
+KEYS = ["a", "model.lam", "penalty.lam", "penalty.x", "network._target_", "data.batch_size", "n.b"]
+VALUES = [None, True, 1, 1.0, "1", "true", "null", "x" * 50 + "1", "x" * 50 + "2", [1], "a, b", "\n"]
+
+
+@settings(max_examples=20)
+@given(
+    several=st.lists(st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES)), min_size=2, max_size=5),
+    two_data=st.booleans(),
+)
+def test_curves_that_differ_have_different_legends(several, two_data, room):
+    runs = []
+    for number, config in enumerate(several):
+        content = changed(("data", "digits" if two_data and number % 2 else "mnist"))
+        for name, value in config.items():
+            group, _, key = name.rpartition(".")
+            (content["config"].setdefault(group, {}) if group else content["config"])[key] = value
+        runs.append(write(room / f"label{number}", content))
+    comparison = collect(runs, across_data=True)
+    found = [group.label for group in comparison.groups]
+    assert len(set(found)) == len(found)
+    settings_of = {json.dumps([each.content["data"], each.settings], sort_keys=True) for each in comparison.results}
+    assert len(found) == len(settings_of)
+    for name, figure in (
+        comparison_figures.trade_off(comparison) | comparison_figures.against_lambda(comparison)
+    ).items():
+        (legend,) = figure.legends
+        entries = [entry.get_text() for entry in legend.get_texts()]
+        looks = [(line.get_color(), line.get_marker(), line.get_linestyle()) for line in legend.get_lines()]
+        assert len(set(entries)) == len(entries) == len(set(looks)), name
+        lines = [each[0] for axes in figure.axes for each in axes.containers]
+        assert {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines} <= set(looks)
+
+
+def test_classes_are_told_apart_by_the_names_of_their_files():
+    paper = changed(("config.network._target_", "a.Paper"), ("config.choices.network", "acai"))
+    found = labels([Result(Path(), VALID), Result(Path(), paper)])
+    assert found == ["acai × wasserstein, network=fast", "acai × wasserstein, network=acai"]
+    paper["config"]["choices"]["network"] = "fast"
+    assert labels([Result(Path(), VALID), Result(Path(), paper)])[1].endswith(", network._target_=a.Paper")
+
+
+def test_looks_do_not_repeat():
+    assert len({tuple(comparison_figures._look(number).items()) for number in range(400)}) == 400
+
+
+def test_nothing_worse_than_fading_pixels_over_is_marked(tmp_path):
+    comparison = made(tmp_path, *(fid(value, seed, lam) for value, lam in ((16, 1), (30, 2)) for seed in (0, 1)))
+    for name in ("fid_midpoints_lerp", "evenness_lerp", "detour_lerp", "path_length_lerp"):
+        assert comparison.leading(name) == []
+    assert (
+        "No run's midpoints beat fading pixels over (FID 15), so nothing is marked best in midpoint FID, max/mean "
+        "step, detour, path length." in said(comparison, tmp_path)
+    )
+
+
+def test_short_paths_of_worthless_midpoints_are_not_marked(tmp_path):
+    runs = [
+        fid(value, seed, lam, **{"metrics.evenness_lerp": even + 0.01 * seed})
+        for value, lam, even in ((10, 1, 1.9), (30, 2, 1.1), (11, 3, 2.0), (9, 4, 2.5))
+        for seed in (0, 1)
+    ]
+    comparison = made(tmp_path, *runs)
+    assert [group.label[-1] for group in comparison.leading("evenness_lerp")] == ["1"]
+    assert (
+        "penalty.lam=2 has the best number in max/mean step, but is not marked: its midpoints do not beat fading "
+        "pixels over (FID 15)." in said(comparison, tmp_path)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [("fid_prior", 500, 900), ("realism_midpoints_lerp", 0.05, 0.01), ("evenness_lerp", 2.2, 3)],
+)
+def test_each_metric_is_held_against_its_own_sanity_number(name, first, second, tmp_path):
+    runs = [
+        fid(10, seed, lam, **{f"metrics.{name}": value + 0.001 * seed})
+        for lam, value in ((1, first), (2, second))
+        for seed in (0, 1)
+    ]
+    assert made(tmp_path, *runs).leading(name) == []
+
+
+def test_a_lead_within_the_spread_is_none(tmp_path):
+    comparison = made(tmp_path, *(fid(9 + 2 * seed + 0.5 * lam, seed, lam) for lam in (1, 2) for seed in (0, 1)))
+    assert comparison.leading("fid_midpoints_lerp") == []
+    told = said(comparison, tmp_path)
+    assert "All are within the spread over seeds in midpoint FID" in told
+    close = made(tmp_path, *(fid(14.9 + seed / 2 + 9 * lam, seed, lam) for lam in (0, 1) for seed in (0, 1)))
+    assert close.leading("fid_midpoints_lerp") == []  # nor is one over fading pixels over
+
+
+def test_one_seed_is_no_evidence(tmp_path):
+    comparison = made(tmp_path, fid(4, lam=1), fid(9, lam=2))
+    assert not any(any(row.best) for table in tables.tables(comparison) for row in table.rows)
+    told = said(comparison, tmp_path)
+    assert "Each setting has one seed, which tells nothing of the spread over seeds, so nothing is marked best" in told
+    mixed = made(tmp_path / "b", fid(4, lam=1), fid(9, 0, 2), fid(9.5, 1, 2))
+    assert [group.label[-1] for group in mixed.leading("fid_midpoints_lerp")] == ["1"]
+    assert "Settings with one seed are judged by the spread of the others" in said(mixed, tmp_path)
+
+
+def test_unlike_protocols_rank_nothing(tmp_path):
+    runs = [fid(4 + seed / 9, seed, lam, **{"protocol.images": 10 + lam}) for lam in (1, 2) for seed in (0, 1)]
+    comparison = made(tmp_path, *runs)
+    assert comparison.leading("fid_midpoints_lerp") == []
+    assert "Not all runs were measured alike" in said(comparison, tmp_path)
+
+
+def test_a_runs_own_report_says_what_is_worthless(tmp_path):
+    shown = show_everywhere(made(tmp_path, fid(16)), tmp_path)
+    assert "The midpoints do not beat fading pixels over (FID 15)." in shown["terminal"]
