@@ -9,6 +9,8 @@ from typing import Any
 
 from interp_lightning.errors import ConfigError
 
+LARGEST = 2**63 - 1  # integer that torch, numpy and a file's reader take
+
 
 @dataclass(frozen=True)
 class Rule(ABC):
@@ -27,8 +29,10 @@ class Rule(ABC):
     def check(self, name: str, value: Any) -> Any:
         """Return the value, or raise ConfigError with its name, what is allowed and the way out."""
         if not self.accepts(value):
-            shown = "null" if value is None else repr(value)
-            raise ConfigError(f"`{name}` (={shown}) must be {self.allowed}{self.way_out and '; ' + self.way_out}")
+            shorter = "" if fits(value) else " and fit into 64 bits"
+            raise ConfigError(
+                f"`{name}` (={shown(value)}) must be {self.allowed}{shorter}{self.way_out and '; ' + self.way_out}"
+            )
         return value
 
 
@@ -45,8 +49,13 @@ class Number(Rule):
         return f"a finite number{_bounds(self.least, self.most, self.exclusive)}"
 
     def accepts(self, value: Any) -> bool:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        return number and self.least <= value <= self.most and not (self.exclusive and value == self.least)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and fits(value)
+        return (
+            number
+            and math.isfinite(value)
+            and self.least <= value <= self.most
+            and not (self.exclusive and value == self.least)
+        )
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,8 @@ class Integer(Rule):
         return f"an integer{_bounds(self.least, self.most)}"
 
     def accepts(self, value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and self.least <= value <= self.most
+        integer = isinstance(value, int) and not isinstance(value, bool) and fits(value)
+        return integer and self.least <= value <= self.most
 
 
 @dataclass(frozen=True)
@@ -156,7 +166,39 @@ class OrNull(Rule):
         return value is None or self.rule.accepts(value)
 
 
+@dataclass(frozen=True)
+class Record(Rule):
+    """A mapping with the keys of some rules, each value by its own; the first key is required."""
+
+    rules: Mapping[str, Rule]
+
+    @property
+    def allowed(self) -> str:
+        return f"a mapping like that of trainer=ddp, with {', '.join(self.rules)}"
+
+    def accepts(self, value: Any) -> bool:
+        if not isinstance(value, Mapping) or next(iter(self.rules)) not in value:
+            return False
+        return all(key in self.rules and self.rules[key].accepts(each) for key, each in value.items())
+
+
 SWITCH = Choice((True, False))
+
+
+def shown(value: Any) -> str:
+    """Show a value in a sentence as YAML has it, in bounded length."""
+    if value is None:
+        return "null"
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no integer of more than 4,300 digits
+        return "more than can be shown"
+    return text if len(text) <= 300 else f"{text[:60]}… of {len(text):,} characters"
+
+
+def fits(value: Any) -> bool:
+    """Return False for an integer beyond 64 bits, which no number of a computation can hold."""
+    return not isinstance(value, int) or -LARGEST <= value <= LARGEST
 
 
 def check_number(name: str, value: Any, **bounds: Any) -> float:

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from interp_lightning import __version__
 from interp_lightning.checkpoints import read_checkpoint
-from interp_lightning.cli import DEVICES
+from interp_lightning.cli import DEVICES, of_own_code
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError, ConfigError, ResultsError
@@ -42,6 +42,8 @@ PARTS = {
     "schedule": Schedule,
     "model": Autoencoder,
 }
+# What the constructor of each base class sets last: missing if a subclass does not call it.
+SET_UP = {"data": "fallback", "network": "depth", "penalty": "lr", "model": "_recorded"}
 OURS = ("interp_lightning.", "torch.optim.")
 # What other programs of this package read from results.json.
 RESULTS: dict[str, type] = {"model": str, "penalty": str, "data": str, "seed": int, "config_hash": str}
@@ -91,6 +93,8 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
     except CheckpointError:
         raise
     except Exception as error:  # whatever code of another version trips over
+        if sentence := of_own_code(error):
+            raise CheckpointError(f"{path}: {sentence}") from error
         reason = " ".join(str(error.__cause__ or error).split())
         raise CheckpointError(
             f"{path} does not fit interp_lightning {__version__} ({reason[:300]}); {way_out}"
@@ -171,6 +175,10 @@ def build(part: str, settings: Any, **arguments: Any) -> Any:
     base = PARTS[part]
     if not isinstance(built, base) and not (isinstance(built, partial) and _is_class(built.func, base)):
         raise ConfigError(f"`{part}._target_` (={settings['_target_']}) must name a subclass of {base.__name__}")
+    if part in SET_UP and not hasattr(built, SET_UP[part]):
+        raise ConfigError(
+            f"`{settings['_target_']}.__init__` must call super().__init__ with the arguments of {base.__name__}"
+        )
     return built
 
 
