@@ -115,7 +115,7 @@ def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [found for key, each in items for found in ((*place, key), *places(each, (*place, key)))]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_content_of_a_checkpoint_ends_a_run_later(data, altered, capsys):
     """Something is removed or replaced at any place: it is refused, or a batch can be trained on."""
@@ -173,7 +173,9 @@ def altered(trained_file, configure, tmp_path, monkeypatch):
             max_epochs=found.epoch + 2, limit_train_batches=3, accelerator="cpu", logger=False,
             enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
             callbacks=[
-                Recorder(folder), Best(folder, "best", "val/autoencoder/reconstruction"), Saver(folder / "last.ckpt", 5),
+                Recorder(folder),
+                Best(folder, "best", "val/autoencoder/reconstruction"),
+                Saver(folder / "last.ckpt", 5),
             ],
             plugins=[AtomicCheckpointIO(found.state)],
         )  # fmt: skip

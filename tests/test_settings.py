@@ -272,7 +272,9 @@ def test_no_setting_takes_everything(choice, name, configure):
         set_up()
 
 
-@pytest.mark.parametrize("name", [name for _, name in leaves() if "_target_" not in name])
+@pytest.mark.parametrize(
+    "name", [name for _, name in leaves() if "_target_" not in name and name not in ("checkpoint", "sweep")]
+)
 def test_every_setting_is_found_by_its_last_name(name):
     assert f"`{name}`" in did_you_mean(name.rpartition(".")[2])
 
@@ -288,7 +290,7 @@ HOSTILE = st.recursive(
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     place=st.sampled_from(leaves()), value=HOSTILE, beside=st.sampled_from(["", "_partial_", "_convert_", "odd", "5"])
 )
