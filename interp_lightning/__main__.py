@@ -106,7 +106,10 @@ def run(cfg: DictConfig) -> None:
 def complain(error: Exception) -> str | None:
     """Log what went wrong, on the console and in the run's folder; the sentence if it is the user's to mend."""
     sentence = explain(error)
-    log.error(sentence or "This run failed by an error of the program's own.", exc_info=TRACEBACK or sentence is None)
+    said = sentence or "This run failed by an error of the program's own."
+    log.error(said, exc_info=TRACEBACK or sentence is None)
+    if log.disabled:  # by hydra/job_logging=disabled
+        print(said, file=sys.stderr)
     return sentence
 
 
@@ -137,6 +140,15 @@ def end_early(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
     forget_all()
     fail(INTERRUPTED, 128 + number)
+
+
+def check_jobs() -> None:
+    """Raise ConfigError if a sweep had no jobs, of which each would have left a summary."""
+    for folder in folders.new:
+        if (folder / "multirun.yaml").is_file() and not (folder / folders.SUMMARY).is_file():
+            raise ConfigError(
+                "the sweep has no jobs, as a setting has no values, such as seed=range(0,0); give it some"
+            )
 
 
 def forget_all() -> None:
@@ -175,6 +187,7 @@ def _main() -> None:
         check_current_folder()
         check_configs(sys.argv)
         task()
+        check_jobs()
     except KeyboardInterrupt:
         forget_all()
         fail(INTERRUPTED, 130)
@@ -184,7 +197,10 @@ def _main() -> None:
         forget_all()
         if TRACEBACK:
             raise
-        fail(explain(error) or f"{' '.join(str(error).split())} ({type(error).__name__}; debug=true shows where)")
+        reason = " ".join(str(error).split()) or "Hydra does not say why"
+        fail(
+            explain(error) or f"the settings cannot be read: {reason} ({type(error).__name__}; debug=true shows where)"
+        )
     finally:
         finished = [sweep.report(folder) for folder in folders.new if (folder / folders.SUMMARY).is_file()]
         folders.remove_empty()

@@ -9,15 +9,16 @@ import subprocess
 import sys
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning import folders  # noqa: F401, which registers what conf/ asks for
 from interp_lightning.cli import CONF, Settings, command
 from interp_lightning.errors import ConfigError
 from interp_lightning.rules import check_choice, check_integer
+from interp_lightning.settings import check_config
 
 log = logging.getLogger(__name__)
 
@@ -153,8 +154,8 @@ def work(settings: Settings) -> None:
         for model, penalty in cells
         for values in product(*lists.values())
     ]
-    for point in points:
-        configuration(point)  # if there is none, say so now
+    for point in points:  # if one cannot work, say so now
+        _check(point)
     measured = [_measure(point, names) for point in points]
     content = {
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
@@ -173,6 +174,19 @@ def configuration(given: dict[str, Any]) -> DictConfig:
     overrides += [f"trainer.accelerator={given.get('accelerator', 'auto')}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", overrides)
+
+
+def _check(point: dict[str, Any]) -> None:
+    """Raise ConfigError if a cell cannot be trained at its size."""
+    from interp_lightning.data.mnist import MNIST
+    from interp_lightning.rehearsal import check_size
+    from interp_lightning.runs import build_model
+
+    cfg = configuration(point)
+    check_config(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)), {})
+    data = MNIST(cfg.data.batch_size)  # whose images' shape the sides' have
+    check_size(cfg, data)
+    build_model(cfg, data).check(cfg.data.batch_size)
 
 
 def _names(text: str) -> list[str]:

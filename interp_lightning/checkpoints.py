@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,24 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     So a kill or a full disk at any moment leaves the checkpoint before whole. (Lightning's own writes into $TMPDIR and
     copies where that is another file system.) One that was saved while losses were rising replaces no good one.
+
+    Args:
+        tried: the content that this run resumes from, which has been tried; the file is not read again.
     """
 
     _good = True  # the last.ckpt that is there
+
+    def __init__(self, tried: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self._tried = tried
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if self._tried is None:
+            return super().load_checkpoint(path, *args, **kwargs)
+        tried, self._tried = self._tried, None
+        content = dict(tried)
+        tried.clear()  # or it would be kept in memory for as long as the run lasts
+        return content
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         target = Path(path)
@@ -88,6 +104,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         reason = "it is no file" if path.exists() else "there is no such file"
+        reason = "it is a link that leads nowhere" if path.is_symlink() and not path.exists() else reason
         raise CheckpointError(f"{path} is no checkpoint: {reason}; name one of a run's checkpoints/*.ckpt")
     try:
         with zipfile.ZipFile(path) as archive:
@@ -114,12 +131,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: {error}; use another checkpoint") from None
 
 
-def newest_checkpoint(folder: Path, good: bool = False) -> tuple[Path, dict[str, Any], list[str]]:
+def newest_checkpoint(
+    folder: Path, good: bool = False, check: Callable[[Path, dict[str, Any]], None] = lambda path, state: None
+) -> tuple[Path, dict[str, Any], list[str]]:
     """The newest valid checkpoint of a run, its content, and why newer ones were skipped.
 
     Args:
         folder: the run's checkpoints.
         good: skip one that was saved while losses were rising, if there is another.
+        check: raises CheckpointError for content that is not valid.
 
     Raises:
         CheckpointError: the run has none, or none that is valid.
@@ -127,9 +147,10 @@ def newest_checkpoint(folder: Path, good: bool = False) -> tuple[Path, dict[str,
     skipped: list[str] = []
     for name in GENERATIONS:
         path = folder / f"{name}.ckpt"
-        if path.exists():
+        if os.path.lexists(path):  # also a link that leads nowhere
             try:
                 state = read_checkpoint(path)
+                check(path, state)
             except CheckpointError as error:
                 skipped.append(str(error))
                 continue
@@ -137,7 +158,7 @@ def newest_checkpoint(folder: Path, good: bool = False) -> tuple[Path, dict[str,
                 return path, state, skipped
             skipped.append(f"{path} was saved while losses were rising")
     if good:
-        return newest_checkpoint(folder)
+        return newest_checkpoint(folder, check=check)
     reasons = "; ".join(skipped) or f"no run in {folder.parent.parent} has one"
     raise CheckpointError(f"`ckpt_path` (=last) names no checkpoint: {reasons}; leave it out to start afresh")
 

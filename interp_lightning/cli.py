@@ -1,15 +1,18 @@
 """What the command lines share: settings as key=value, and errors in a sentence. Nothing here imports torch."""
 
+import difflib
 import logging
 import os
 import re
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
-from omegaconf.errors import OmegaConfBaseException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf.errors import KeyValidationError, OmegaConfBaseException
 from yaml import YAMLError
 
 from interp_lightning.console import fail, guarded
@@ -26,6 +29,9 @@ TRACEBACK = QUIET not in os.environ and (os.environ.get(FULL_ERROR) == "1" or "d
 CONF = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
 )
+
+# Where code lies that is not the user's; "<" begins what has no file.
+NOT_THEIRS = ("<", f"{Path(__file__).parent}{os.sep}", sysconfig.get_path("stdlib"))
 
 LOST_JOB = ("TerminatedWorkerError", "UncompletedJobError")  # joblib's and submitit's
 
@@ -165,15 +171,15 @@ def reason(error: Exception) -> str:
 
 def explain(error: BaseException) -> str | None:
     """The sentence for something that the user can mend; None for an error of ours."""
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
+    chain = _chain(error)
     for link in chain:
         if isinstance(link, ConfigError):
             return str(link)
         # A GPU's, a CPU's in torch, a CPU's in numpy.
         if type(link).__name__ == "OutOfMemoryError" or "allocate memory" in str(link) or isinstance(link, MemoryError):
             return "out of memory; use a smaller data.batch_size, network.depth or latent_dim"
+    if sentence := of_own_code(error):
+        return sentence
     if isinstance(error, RuntimeError) and ("by peer" in str(error) or type(error).__name__ == "DistNetworkError"):
         return (
             "The process of another device has ended, and this one with it; what ended it is said above, or else it "
@@ -194,34 +200,94 @@ def explain(error: BaseException) -> str | None:
             "the search has found nothing, because no job has finished; the table has each one's error, and if "
             "there is none, hydra.sweeper.n_trials must be ≥ 1"
         )
+    if isinstance(error, RecursionError):
+        names = " → ".join(_files_in_a_circle(error))
+        return f"a configuration file refers to itself{names and f' ({names})'}; remove one of its references"
     if isinstance(error, InstantiationException):
         *_, key = str(error).split("full_key: ")  # "Error in call to target '…':\nTypeError(…)\nfull_key: …"
         return f"`{key.strip()}` cannot be set up: {' '.join(str(error.__cause__ or error).split())}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
-        return f"`{group}` (={choice}) must be one of: {', '.join(error.options)}"
+        near = difflib.get_close_matches(choice, error.options, n=1)
+        hint = f"; did you mean {group}={near[0]}?" if near else ""
+        return f"`{group}` (={choice}) must be one of: {', '.join(error.options)}{hint}"
     if unknown := re.match(r"Could not override '(.+?)'", str(error)):
-        part = "hydra" if unknown[1].startswith("hydra.") else "job"
-        return f"`{unknown[1]}` is no setting of this run; --cfg {part} prints those there are"
+        from interp_lightning.settings import did_you_mean  # which imports this
+
+        ours = not unknown[1].startswith("hydra.")
+        hint = did_you_mean(unknown[1]) if ours else "--cfg hydra prints those there are"
+        return f"`{unknown[1].split('@')[0]}` is no setting of this run; {hint}"
     if str(error).startswith("Config group override must be"):
         return "a group such as model= or trainer= must name one of its choices, not null; --help lists them"
     if type(error).__name__ == "MisconfigurationException":  # Lightning's, in sentences
         return " ".join(str(error).split())
+    if any(isinstance(link, KeyValidationError) for link in chain) or "Incompatible key type" in str(error):
+        return 'a configuration file has a key that is null or no text; put it in quotes, as in "null": 3'
     if isinstance(error, HydraException):
         # What is missing and what there is; not where it was looked for.
         sentence = str(error).split("\nConfig search path")[0].strip()
+        if isinstance(error, OverrideParseException):
+            sentence = f"`{error.override}` cannot be read: {sentence.splitlines()[0]}"
         if isinstance(error.__cause__, OmegaConfBaseException):
             sentence += f": {str(error.__cause__).splitlines()[0]}"
         if "does not support sweep type" in sentence:
             sentence += "; hydra/sweeper=optuna searches in intervals"
         quotes = "; a value with special characters wants quotes within quotes, as in 'name=\"a b\"'"
-        return sentence + quotes * ("LexerNoViableAlt" in sentence or "no viable alternative" in sentence)
+        return sentence + quotes * isinstance(error, OverrideParseException)
     if isinstance(error, OmegaConfBaseException):
         return f"`{error.full_key}`: {str(error).splitlines()[0]}; --cfg job prints the configuration"
     if isinstance(error, UnicodeDecodeError):
         return f"a configuration file is no text in UTF-8: {error}"
+    if "Exceeds the limit" in str(error):  # Python reads no longer ones
+        return "a number in the settings has thousands of digits; it must fit into 64 bits"
     if isinstance(error, YAMLError):
         return f"a configuration file is no valid YAML: {' '.join(str(error).split())}"
     if isinstance(error, OSError) and error.filename:
         return f"`{error.filename}` cannot be written or read ({error.strerror}); name a folder of yours"
     return None
+
+
+def of_own_code(error: BaseException) -> str | None:
+    """The sentence for an error of the user's own class: it raised one, or cannot be imported; None for any other."""
+    for link in _chain(error):
+        ours = True  # what lies above our code is whoever called it
+        place = None
+        for frame, line in traceback.walk_tb(link.__traceback__):
+            file = frame.f_code.co_filename
+            theirs = not file.startswith(NOT_THEIRS) and "-packages" not in file
+            if theirs and not ours:
+                place = frame, line
+            ours = ours and theirs
+        if place:
+            code, line = place[0].f_code, place[1]
+            message = " ".join(str(link).split())[:300]
+            return (
+                f"{place[0].f_globals.get('__name__')}.{code.co_qualname} ({code.co_filename}, line {line}) raised "
+                f"{type(link).__name__}{message and ': '}{message}; this is your own code: correct it there, or "
+                "run with debug=true to see how it was called"
+            )
+    for link in _chain(error):
+        if target := re.search(r"Error locating target '(.+?)'", str(link)):
+            *_, key = str(link).split("full_key: ")
+            reason = " ".join(str(_chain(link)[-1]).split())
+            return (
+                f"`{key.strip()}._target_` (={target[1]}) cannot be imported: {reason}; put the folder of its file on "
+                "PYTHONPATH, as in PYTHONPATH=FOLDER python -m interp_lightning …"
+            )
+    return None
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and what led to it, the latest first."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    return chain
+
+
+def _files_in_a_circle(error: RecursionError) -> list[str]:
+    """The configuration files whose defaults lead to one another, as Hydra came upon them."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    paths = [frame.f_locals.get("path") for frame in frames if frame.f_code.co_name == "_create_defaults_tree_impl"]
+    repeated = dict.fromkeys(path for path in paths if isinstance(path, str) and paths.count(path) > 1)
+    return [*repeated, *list(repeated)[:1]]

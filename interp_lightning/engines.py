@@ -40,6 +40,24 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "hydra/sweeper/sampler/tpe": {"seed": 0},  # so that sweep.resume=true comes upon the same jobs again
 }
 
+# Choice of hydra/job_logging: on stderr and in the run's folder. Others, such as none, are Hydra's.
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "formatters": {"simple": {"format": "%(asctime)s %(levelname)s %(message)s", "datefmt": "%H:%M:%S"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "simple", "stream": "ext://sys.stderr"},
+        "file": {
+            "class": "logging.FileHandler",
+            "formatter": "simple",
+            "filename": "${hydra.runtime.output_dir}/${hydra.job.name}.log",
+            "encoding": "utf-8",
+            "errors": "backslashreplace",
+        },
+    },
+    "root": {"level": "INFO", "handlers": ["console", "file"]},
+    "disable_existing_loggers": False,
+}
+
 LAUNCHER, SWEEPER = "hydra/launcher", "hydra/sweeper"
 
 
@@ -91,6 +109,7 @@ def missing_package(message: str) -> str | None:
     return None
 
 
+ConfigStore.instance().store("stderr", LOGGING, "hydra/job_logging", "hydra.job_logging")
 # Configurations ask: ${jobs_at_once:…}.
 for resolver in (jobs_at_once, batch_of_jobs, trials_at_once, direction):
     OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)

@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from interp_lightning.callbacks.critics import Critics
 from interp_lightning.callbacks.progress import Progress
 from interp_lightning.callbacks.recorder import Recorder
 from interp_lightning.callbacks.saver import Saver, seconds
-from interp_lightning.checkpoints import AtomicCheckpointIO, Best, newest_checkpoint, read_checkpoint
+from interp_lightning.checkpoints import AtomicCheckpointIO, Best
 from interp_lightning.cli import FIRST, INTERRUPTED
 from interp_lightning.console import fail
 from interp_lightning.data.base import ImageData, mean_image_error
@@ -42,7 +42,9 @@ from interp_lightning.machine import (
     prepare_cpu,
 )
 from interp_lightning.models.base import Autoencoder
+from interp_lightning.rehearsal import check_size, rehearse
 from interp_lightning.relevance import Effect, changes, flat
+from interp_lightning.resuming import Checkpoint, find_checkpoint
 from interp_lightning.runs import budget, build, build_model, new_results, title, write_results
 from interp_lightning.tables import report
 
@@ -73,13 +75,15 @@ def run(cfg: DictConfig) -> None:
     L.seed_everything(cfg.seed, verbose=False)
 
     data: ImageData = build("data", cfg.data, seed=cfg.seed)
+    check_size(cfg, data)
     model = build_model(cfg, data)
     model.check(data.batch_size)
+    rehearse(cfg, data)
     if cfg.compile:
         compile_networks(model)
     optimizer = try_optimizer(model)
     evaluation: Evaluation = instantiate(cfg.metrics)
-    checkpoint = find_checkpoint(cfg.ckpt_path, folder, config)
+    checkpoint = find_checkpoint(cfg.ckpt_path, folder, config, partial(build_model, cfg, data))
     recorder = Recorder(folder / "figures")
     trainer = build_trainer(cfg, data, folder, recorder, checkpoint)
     if cfg.cuda_graphs:
@@ -184,7 +188,7 @@ def try_optimizer(model: Autoencoder) -> torch.optim.Optimizer:
     return optimizer
 
 
-def check_budget(trainer: L.Trainer, data: ImageData, max_time: str | None, checkpoint: "Checkpoint | None") -> None:
+def check_budget(trainer: L.Trainer, data: ImageData, max_time: str | None, checkpoint: Checkpoint | None) -> None:
     """Raise ConfigError if no batches or no time are left to train, or no batches to validate with."""
     for name, batches in (("train", len(data.train_dataloader())), ("val", len(data.val_dataloader()))):
         limit = getattr(trainer, f"limit_{name}_batches")
@@ -243,7 +247,7 @@ def build_trainer(
     data: ImageData,
     folder: Path,
     recorder: Recorder,
-    checkpoint: "Checkpoint | None",
+    checkpoint: Checkpoint | None,
 ) -> L.Trainer:
     """Lightning's Trainer, with everything in the run's folder."""
     checkpoints = folder / "checkpoints"
@@ -267,7 +271,7 @@ def build_trainer(
         default_root_dir=folder,
         logger=logger,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO(), *cluster_environment()],
+        plugins=[AtomicCheckpointIO(checkpoint.state if checkpoint else None), *cluster_environment()],
     )
     # Its handler of SIGTERM waits for the other devices, which may never come; Saver has one of its own.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
@@ -296,43 +300,3 @@ def begin_with(last: Path, start: Path) -> None:
     part = last.with_name(f".{last.name}.part")
     shutil.copyfile(start, part)
     part.replace(last)
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint that this run can go on from."""
-
-    path: Path
-    batches_seen: int
-    epoch: int  # that it was written in, from 0
-    elapsed: float  # seconds of training
-    config: dict[str, Any]  # that it was trained with
-
-
-def find_checkpoint(ckpt_path: str | None, folder: Path, config: dict[str, Any]) -> Checkpoint | None:
-    """The checkpoint to go on from, verified to be readable and of the same model; None to start afresh."""
-    if ckpt_path is None:
-        return None
-    if ckpt_path == "last":
-        path, state, skipped = newest_checkpoint(folder / "checkpoints")
-        for reason in skipped:
-            log.warning(f"Skipped: {reason}")
-    else:
-        path = Path(ckpt_path)
-        state = read_checkpoint(path)
-    theirs = state["hyper_parameters"]
-    for key in ("model", "penalty", "network"):
-        if theirs["choices"][key] != config["choices"][key]:
-            raise CheckpointError(
-                f"`ckpt_path` (={path}) holds {key}={theirs['choices'][key]}, but this run has "
-                f"{key}={config['choices'][key]}; choose the same or start afresh without ckpt_path"
-            )
-    for key, mine in {"latent_dim": config["latent_dim"], **config["network"]}.items():
-        other = theirs["latent_dim"] if key == "latent_dim" else theirs["network"].get(key)
-        if other != mine:
-            raise CheckpointError(
-                f"`ckpt_path` (={path}) holds a model with {key}={other}, but this run has {key}={mine}; set it back "
-                "or start afresh without ckpt_path"
-            )
-    elapsed = sum(each["elapsed"] for key, each in state["callbacks"].items() if key.startswith("Saver"))
-    return Checkpoint(path, state["batches_seen"], state["epoch"], elapsed, theirs)

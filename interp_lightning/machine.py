@@ -2,8 +2,11 @@
 
 import ctypes
 import logging
+import math
 import os
 import platform
+from contextlib import suppress
+from pathlib import Path
 
 import lightning as L
 import torch
@@ -50,6 +53,18 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, GIB)
         libc.mallopt(M_TRIM_THRESHOLD, GIB)
+
+
+def free_memory() -> float:
+    """Bytes that this process can still take, of the machine's and of its control group's; infinite if not known."""
+    free = math.inf
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+    with suppress(OSError, ValueError):  # no file, or "max", which sets no limit
+        group = Path("/sys/fs/cgroup")
+        free = min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    return free
 
 
 def check_devices(settings: DictConfig) -> None:

@@ -13,6 +13,7 @@ SHOWN = 200  # characters of a value in a sentence
 LONGEST_NAME, LONGEST_PATH = 255, 2_000  # bytes; room is left for what a run makes in a folder
 PRINTABLE = f"use printable characters, at most {LONGEST_NAME} bytes between two /"
 JOINERS = "\u200c\u200d"  # of letters and of emojis, which Python does not call printable
+LARGEST = 2**63 - 1  # integer that torch, numpy and a file's reader take
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,10 @@ class Rule(ABC):
     def check(self, name: str, value: Any) -> Any:
         """Return the value, or raise ConfigError with its name, what is allowed and the way out."""
         if not self.accepts(value):
-            shown = "null" if value is None else _short(repr(value))
-            raise ConfigError(f"`{name}` (={shown}) must be {self.allowed}{self.way_out and '; ' + self.way_out}")
+            shorter = "" if fits(value) else " and fit into 64 bits"
+            raise ConfigError(
+                f"`{name}` (={shown(value)}) must be {self.allowed}{shorter}{self.way_out and '; ' + self.way_out}"
+            )
         return value
 
 
@@ -50,8 +53,13 @@ class Number(Rule):
         return f"a finite number{_bounds(self.least, self.most, self.exclusive)}"
 
     def accepts(self, value: Any) -> bool:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        return number and self.least <= value <= self.most and not (self.exclusive and value == self.least)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and fits(value)
+        return (
+            number
+            and math.isfinite(value)
+            and self.least <= value <= self.most
+            and not (self.exclusive and value == self.least)
+        )
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,8 @@ class Integer(Rule):
         return f"an integer{_bounds(self.least, self.most)}"
 
     def accepts(self, value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and self.least <= value <= self.most
+        integer = isinstance(value, int) and not isinstance(value, bool) and fits(value)
+        return integer and self.least <= value <= self.most
 
 
 @dataclass(frozen=True)
@@ -186,7 +195,39 @@ class OrNull(Rule):
         return value is None or self.rule.accepts(value)
 
 
+@dataclass(frozen=True)
+class Record(Rule):
+    """A mapping with the keys of some rules, each value by its own; the first key is required."""
+
+    rules: Mapping[str, Rule]
+
+    @property
+    def allowed(self) -> str:
+        return f"a mapping like that of trainer=ddp, with {', '.join(self.rules)}"
+
+    def accepts(self, value: Any) -> bool:
+        if not isinstance(value, Mapping) or next(iter(self.rules)) not in value:
+            return False
+        return all(key in self.rules and self.rules[key].accepts(each) for key, each in value.items())
+
+
 SWITCH = Choice((True, False))
+
+
+def shown(value: Any) -> str:
+    """Show a value in a sentence as YAML has it, in bounded length."""
+    if value is None:
+        return "null"
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no integer of more than 4,300 digits
+        return "more than can be shown"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}…{text[-SHOWN // 2 :]}"
+
+
+def fits(value: Any) -> bool:
+    """Return False for an integer beyond 64 bits, which no number of a computation can hold."""
+    return not isinstance(value, int) or -LARGEST <= value <= LARGEST
 
 
 def check_number(name: str, value: Any, **bounds: Any) -> float:
@@ -202,10 +243,6 @@ def check_integer(name: str, value: Any, **bounds: Any) -> int:
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     """Return `value`, or raise ConfigError unless it is one of `choices`."""
     return Choice(choices).check(name, value)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}…{text[-SHOWN // 2 :]}"
 
 
 def _bounds(least: float, most: float, exclusive: bool = False) -> str:

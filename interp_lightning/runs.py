@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from interp_lightning import __version__
 from interp_lightning.checkpoints import read_checkpoint
-from interp_lightning.cli import DEVICES
+from interp_lightning.cli import DEVICES, of_own_code
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError, CheckpointMissing, ConfigError, ResultsError
@@ -32,6 +32,8 @@ from interp_lightning.settings import check
 from interp_lightning.text import plain
 
 ROOM = 10**8  # numbers in tensors that a model of few weights may make while it is set up
+# What the constructor of each base class sets last: missing if a subclass does not call it.
+SET_UP = {"data": "fallback", "network": "depth", "penalty": "lr", "model": "_recorded"}
 
 
 class Run(NamedTuple):
@@ -79,6 +81,8 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
     except CheckpointError:
         raise
     except Exception as error:  # whatever code of another version trips over
+        if sentence := of_own_code(error):
+            raise CheckpointError(f"{path}: {sentence}") from error
         reason = UNPRINTABLE.sub("?", " ".join(str(error.__cause__ or error).split()))
         raise CheckpointError(
             f"{path} does not fit interp_lightning {__version__} ({reason[:300]}); {way_out}"
@@ -136,6 +140,10 @@ def build(part: str, settings: Any, **arguments: Any) -> Any:
     base = PARTS[part]
     if not isinstance(built, base) and not (isinstance(built, partial) and _is_class(built.func, base)):
         raise ConfigError(f"`{part}._target_` (={settings['_target_']}) must name a subclass of {base.__name__}")
+    if part in SET_UP and not hasattr(built, SET_UP[part]):
+        raise ConfigError(
+            f"`{settings['_target_']}.__init__` must call super().__init__ with the arguments of {base.__name__}"
+        )
     return built
 
 

@@ -96,6 +96,8 @@ def test_what_makes_it_fast_is_there_but_for_one(without, monkeypatch):
         ({"without": "all,tricks"}, r"`without` \(='tricks'\) must be one of: all, folding, "),
         ({"precision": "8"}, r"`precision` \(='8'\) must be one of: 32-true, bf16-mixed"),
         ({"batch": "60000", "sides": "ours"}, r"the side `ours` .* has ended: `data.batch_size` \(=60000\) must be"),
+        ({"network": "acai", "latent_dim": "16,33"}, r"`latent_dim` \(=33\) must be a multiple of 16"),
+        ({"latent_dim": "1000000000"}, r"out of memory; use a smaller"),
         ({"rounds": 0}, r"`rounds` \(=0\) must be an integer ≥ 1"),
         (
             {"pythae": sys.executable, "cells": "ae×mmd", "sides": "pythae"},

@@ -14,7 +14,6 @@ from interp_lightning.data.digits import Digits
 from interp_lightning.errors import ConfigError
 from interp_lightning.experiment import build_model
 from interp_lightning.models.base import Autoencoder
-from interp_lightning.penalties.base import Penalty
 from interp_lightning.penalties.gan import GAN
 from interp_lightning.penalties.mmd import MMD
 from interp_lightning.penalties.none import NoPenalty
@@ -183,15 +182,6 @@ def test_interpolate_decodes_a_path(images):
         assert paths.shape == (3, 5, *IMAGE_SHAPE)
         torch.testing.assert_close(paths[:, 0], model.decode(model.encode(images[:3])))
         torch.testing.assert_close(paths[:, -1], model.decode(model.encode(images[3:6])))
-
-
-def test_a_penalty_must_return_one_number():
-    class PerSample(Penalty):
-        def forward(self, z: Tensor, prior: Tensor) -> Tensor:
-            return z.square().sum(1)
-
-    with pytest.raises(ConfigError, match=r"PerSample must return one number.*not \(8,\)"):
-        small_model(AE, penalty=PerSample(1.0))
 
 
 @pytest.mark.parametrize("option", [{"lam": -0.1}, {"lam": float("nan")}, {"gamma": 1.1}, {"gamma": -1}])

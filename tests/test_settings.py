@@ -1,26 +1,37 @@
 """Every setting is checked before long work starts: one sentence, no traceback, no folder of a run that never was."""
 
+import math
 import subprocess
 import sys
+from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import choices
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from interp_lightning.callbacks.recorder import Recorder
-from interp_lightning.cli import CONF
+from interp_lightning.cli import CONF, explain
 from interp_lightning.errors import ConfigError
-from interp_lightning.experiment import build_trainer
+from interp_lightning.experiment import build_trainer, try_optimizer
+from interp_lightning.rehearsal import check_size
 from interp_lightning.rules import SWITCH, Choice, Each, Either, Integer, Number, OrNull, Rule, Table, Text
 from interp_lightning.runs import build, build_model
-from interp_lightning.settings import SETTINGS
+from interp_lightning.settings import SETTINGS, check_config, did_you_mean
 
 FILES = {
     "broken.yaml": "penalty: {lam: 1\n",
     "typo.yaml": "# @package _global_\ndefaults:\n  - override /penalty: mmd\npenalty:\n  lamb: 1\n",
     "group.yaml": "# @package _global_\npennalty:\n  lam: 1\n",
     "override.yaml": "# @package _global_\ndefaults:\n  - override /penalti: mmd\n",
+    "circle.yaml": "defaults: [circle]\n",
+    "null_key.yaml": "# @package _global_\nmodel:\n  null: 3\n",
+    "anchor.yaml": "# @package _global_\nmodel: &it\n  lam: *it\n",
     "value.yaml": "# @package _global_\nmodel:\n  gamma: often\n",
 }
 
@@ -35,6 +46,7 @@ def _files(tmp_path) -> None:
     (tmp_path / "file").write_text("not a checkpoint")
 
 
+HUGE = "1" + 400 * "0"
 REFUSED = [
     ("model=vqvae", "`model` (=vqvae) must be one of: acai, ae"),
     ("penalty=kl", "`penalty` (=kl) must be one of: gan, mmd, none, wasserstein"),
@@ -127,7 +139,7 @@ REFUSED = [
     ("trainer.devices=-1", "`trainer.devices` (=-1) must be an integer ≥ 1, or auto, on a CPU"),
     ("trainer.limit_train_batches=0.001", "`trainer.limit_train_batches` (=0.001) leaves none of 39 batches; use"),
     ("trainer.limit_val_batches=1e-9", "`trainer.limit_val_batches` (=1e-09) leaves none of 1 batches; use"),
-    ("trainer.strategy=horovod", "`trainer` cannot be set up: You selected an invalid strategy name"),
+    ("trainer.strategy=horovod", "`trainer.strategy` (='horovod') must be one of: auto"),
     ("trainer.precision=12", "`trainer.precision` (=12) must be one of: 32-true, bf16-mixed"),
     ("+trainer.frobnicate=1", "unexpected keyword argument 'frobnicate'"),
     ("sweep.resume=true", "`sweep.resume` (=true) is for sweeps; add -m, or go on with a run by ckpt_path=last"),
@@ -142,11 +154,43 @@ REFUSED = [
     ("+trainer.callbacks=[]", "`trainer.callbacks` is not to be set, as the run brings its own; leave it out"),
     ("trainer.limit_train_batches=1.5", "`trainer` cannot be set up: You have passed invalid value 1.5"),
     ("schedule=wae +schedule.factors.7=0.1", "; add one by +schedule.factors={10: 0.5}"),
+    ("hydra/job_logging=disabled penalty.lam=-1", "`penalty.lam` (=-1) must be a finite number"),
+    ("hydra/job_logging=none penalty.lam=-1", "`penalty.lam` (=-1) must be a finite number"),
+    ("+trainer._partial_=true", "`trainer._partial_` (=True) is not to be set; remove it"),
+    ("+logger._partial_=true", "`logger._partial_` (=True) is not to be set; remove it"),
+    ("+model._recursive_=false", "`model._recursive_` is not to be set, as the program sets Hydra's special keys"),
+    ("+optimizer._args_=[1]", "`optimizer._args_` is not to be set, as the program sets Hydra's special keys"),
+    ("optimizer._partial_=false", "`optimizer._partial_` (=False) must be true, as the model brings the parameters"),
+    ("trainer.strategy=ddp_spawn", "`trainer.strategy` (='ddp_spawn') must be one of: auto or a mapping like that of"),
+    ("trainer=ddp trainer.strategy.find_unused_parameters=false", "must be one of: auto or a mapping like that of"),
+    ("+trainer.min_epochs=3", "`trainer.min_epochs` is not to be set, as trainer.max_epochs is the budget"),
+    ("seed=" + HUGE, "`seed` (=1000"),
+    ("penalty.lam=" + HUGE, "of 401 characters) must fit into 64 bits; use a smaller number"),
+    ("+optimizer.eps=" + HUGE, "`optimizer.eps` (=1000"),
+    ("trainer.max_epochs=" + HUGE[:30], "must fit into 64 bits"),
+    ("seed=" + 20 * HUGE, "a number in the settings has thousands of digits"),
+    ("-m seed=range(0,0)", "the sweep has no jobs, as a setting has no values"),
+    ("-m seed=glob(zzz)", "the sweep has no jobs, as a setting has no values"),
+    ("-m seed=choice()", "empty choice is not legal"),
+    ("ckpt_path=outputs/lam=0.1/last.ckpt", "wants quotes within quotes"),
+    ("--config-dir my_conf experiment=circle", "refers to itself (experiment/circle → experiment/circle); remove"),
+    ("--config-dir my_conf experiment=null_key", "has a key that is null or no text; put it in quotes"),
+    ("--config-dir my_conf experiment=anchor", "a configuration file refers to itself; remove"),
+    ("hydra.verbose=3", "the settings cannot be read: "),
+    ("lr=1", "did you mean `optimizer.lr` or `penalty.lr` of penalty=gan?"),
+    ("lam=1", "did you mean `penalty.lam` or `model.lam` of model=acai?"),
+    ("epochs=1", "did you mean `trainer.max_epochs` or"),
+    ("gpus=1", "did you mean `trainer=gpu`?"),
+    ("device=cpu", "did you mean `trainer.devices`?"),
+    ("dataset=mnist", "did you mean `data=…`?"),
+    ("learning_rate=1", "did you mean `optimizer.lr`"),
+    ("modle=ae", "did you mean `model=…`?"),
+    ("model=acia", "`model` (=acia) must be one of: acai, ae; did you mean model=acai?"),
     ("debug=maybe", "`debug` (='maybe') must be one of: true, false"),
 ]
 
 
-@pytest.mark.parametrize(("command", "sentence"), REFUSED, ids=[command for command, _ in REFUSED])
+@pytest.mark.parametrize(("command", "sentence"), REFUSED, ids=[command[:60] for command, _ in REFUSED])
 def test_bad_invocations_end_in_a_sentence(command, sentence, invoke, tmp_path):
     status, output = invoke(*command.split(), "data=digits", "trainer.accelerator=cpu")
     assert status == 1
@@ -226,6 +270,65 @@ def test_no_setting_takes_everything(choice, name, configure):
 
     with pytest.raises(Exception, match=name.split(".")[0]):
         set_up()
+
+
+@pytest.mark.parametrize(
+    "name", [name for _, name in leaves() if "_target_" not in name and name not in ("checkpoint", "sweep")]
+)
+def test_every_setting_is_found_by_its_last_name(name):
+    assert f"`{name}`" in did_you_mean(name.rpartition(".")[2])
+
+
+HOSTILE = st.recursive(
+    st.sampled_from([None, True, -1, 0, 10**400, -(10**400), 2**63, 2**62, 1.5, math.inf, -math.inf, math.nan, 5e-324])
+    | st.sampled_from([1e308, "", "odd", "_target_", "${seed}", "1<<2000", "a/../b", "\ud800", b"odd", "\n", "null"]),
+    lambda each: (
+        st.lists(each, max_size=2)
+        | st.dictionaries(st.sampled_from(["_target_", "_partial_", "_args_", "lam", 5, "null"]), each, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    place=st.sampled_from(leaves()), value=HOSTILE, beside=st.sampled_from(["", "_partial_", "_convert_", "odd", "5"])
+)
+def test_any_value_of_any_setting_is_refused_in_a_line_or_can_be_set_up(place, value, beside, composed):
+    """Also beside each setting, as a key that there is not."""
+    choice, name = place
+    config = deepcopy(composed(choice))
+    group, _, key = name.rpartition(".")
+    (config[group] if group else config)[beside or key] = value
+    raised = error_of(config)
+    assert raised is None or explain(raised) is not None, repr(raised)
+    assert raised is None or explain(raised).count("\n") <= str(value).count("\n")
+
+
+def error_of(config: dict[str, Any]) -> Exception | None:
+    """What goes wrong when a configuration is checked, and all of it set up."""
+    try:
+        check_config(config, {})
+        cfg = OmegaConf.create(config)
+        data = build("data", cfg.data, seed=cfg.seed)
+        check_size(cfg, data)
+        model = build_model(cfg, data)
+        model.check(data.batch_size)
+        try_optimizer(model)
+        build_trainer(cfg, data, Path("nowhere"), Recorder(Path("nowhere")), None)
+    except Exception as error:
+        return error
+    return None
+
+
+@pytest.fixture
+def composed(configure) -> Callable[[str], dict[str, Any]]:
+    """The configuration of each choice, once."""
+    return cache(
+        lambda choice: OmegaConf.to_container(
+            configure("data=digits", "trainer=cpu", "network.depth=2", *([choice] if choice else [])), resolve=True
+        )
+    )
 
 
 def test_all_rules_are_of_settings_that_there_are():

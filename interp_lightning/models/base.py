@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from interp_lightning import __version__, recording
 from interp_lightning.distributed import everywhere, gather, shard
-from interp_lightning.errors import ConfigError
 from interp_lightning.guard import Guard, Turn, skips_by_itself
 from interp_lightning.interpolation import path
 from interp_lightning.networks import Network
@@ -25,6 +25,7 @@ from interp_lightning.recording import Recorded
 from interp_lightning.schedules import Constant, Schedule
 from interp_lightning.settings import check
 
+LAZY_CODES = 64  # that lazy layers see first
 TRAINING, EVALUATION = 0, 1  # streams of random numbers
 COUNTS = ("batches_seen", "images_seen", "epochs_seen")  # that checkpoints hold
 
@@ -201,9 +202,9 @@ class Autoencoder(L.LightningModule, ABC):
 
     def configure_optimizers(self) -> list[Optimizer]:
         own = {id(parameter) for parameter in (*self.encoder.parameters(), *self.decoder.parameters())}
-        penalty = list(self.penalty.parameters())
-        own_or_penalty = own | {id(parameter) for parameter in penalty}
-        critic = [parameter for parameter in self.parameters() if id(parameter) not in own_or_penalty]
+        penalty = [parameter for parameter in self.penalty.parameters() if parameter.requires_grad]
+        own_or_penalty = own | {id(parameter) for parameter in self.penalty.parameters()}
+        critic = [each for each in self.parameters() if id(each) not in own_or_penalty and each.requires_grad]
 
         groups: list[dict[str, Any]] = [{"params": critic}] if critic else []
         if penalty:
@@ -335,16 +336,14 @@ class Autoencoder(L.LightningModule, ABC):
         return gather(z) if self.devices > 1 else z, p.prior.to(z)
 
     def _materialise_penalty(self) -> None:
-        """Let the penalty's layers see the size of a code, before any optimizer asks for their parameters."""
-        codes = self.draw_prior(2 * self.latent_dim, torch.Generator().manual_seed(0))
+        """Let the penalty's lazy layers see the size of a code, before any optimizer asks for their parameters."""
+        if not any(map(is_lazy, self.penalty.parameters())):
+            return
+        codes = self.draw_prior(LAZY_CODES, torch.Generator().manual_seed(0))
         self.penalty.eval()
         with torch.no_grad():
-            value = self.penalty(codes, codes)
+            self.penalty(codes, codes)
         self.penalty.train()
-        if value.shape != ():
-            raise ConfigError(
-                f"{type(self.penalty).__name__} must return one number, a tensor of shape (), not {tuple(value.shape)}"
-            )
 
 
 def _settings(optimizer: Optimizer) -> list[dict[str, Any]]:
