@@ -92,9 +92,8 @@ def run(cfg: DictConfig) -> None:
 
     data = load_data(data)
     trainer.fit_loop.max_epochs = 1 if cfg.trainer.fast_dev_run else cfg.trainer.max_epochs or data.epochs
-    trainer.fit_loop.epoch_loop.max_steps = (
-        -1
-    )  # trainer.fast_dev_run limits the steps, of which each player has its own
+    # trainer.fast_dev_run would limit the steps, of which each player takes its own.
+    trainer.fit_loop.epoch_loop.max_steps = -1
     check_budget(trainer, data, cfg.trainer.max_time, checkpoint)
     model.guard.mean_image_error = mean_image_error(data.train)
     evaluation.judge(data)  # if it is not to be had, now is the time to say so
