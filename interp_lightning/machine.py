@@ -59,7 +59,7 @@ def free_memory() -> float:
     """Bytes that this process can still take, of the machine's and of its control group's; infinite if not known."""
     free = math.inf
     with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
     with suppress(OSError, ValueError):  # no file, or "max", which sets no limit
         group = Path("/sys/fs/cgroup")

@@ -120,7 +120,7 @@ def _wrong_content(state: dict[str, Any]) -> str | None:
         return f"its `{wrong}` is not what Lightning {L.__version__} writes"
     fit = state["loops"]["fit_loop"]
     batches, epochs = fit["epoch_loop.batch_progress"], fit["epoch_progress"]
-    if batches["total"]["ready"] != state["batches_seen"] or epochs["current"]["processed"] != state["epoch"]:
+    if batches["total"]["ready"] != state["batches_seen"] or epochs["current"]["processed"] != state["epochs_seen"]:
         return "its counters of batches and epochs contradict one another"
     for loader in fit["state_dict"].get("combined_loader", []):
         if not isinstance(loader["over"], bool) or not _counts(loader["next_batch"]):
@@ -133,7 +133,7 @@ def _wrong_content(state: dict[str, Any]) -> str | None:
     guard = state["guard"]
     if not _counts(guard["skipped"]) or not _counts(guard["rollbacks"]) or not _plain(guard):
         return "its `guard` is not what a run writes"
-    if not all(len(level) == 3 and all(type(each) is float for each in level) for level in guard["levels"].values()):
+    if not all(len(level) == 2 and all(type(each) is float for each in level) for level in guard["levels"].values()):
         return "its `guard.levels` are not what a run writes"
     for name, callback in state["callbacks"].items():
         if wrong := _wrong_callback(name, callback):
