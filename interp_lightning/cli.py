@@ -227,7 +227,7 @@ def explain(error: BaseException) -> str | None:
         # What is missing and what there is; not where it was looked for.
         sentence = str(error).split("\nConfig search path")[0].strip()
         if isinstance(error, OverrideParseException):
-            sentence = f"`{error.override}` cannot be read: {sentence.splitlines()[0]}"
+            sentence = f"`{error.override}` cannot be read: {' '.join(sentence.split())}"
         if isinstance(error.__cause__, OmegaConfBaseException):
             sentence += f": {str(error.__cause__).splitlines()[0]}"
         if "does not support sweep type" in sentence:

@@ -41,8 +41,9 @@ class Plan(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         folders.new.add(folder.absolute())
-        write_whole(folder / PLAN, json.dumps(_planned(config), indent=2) + "\n")
-        _summarise(folder)
+        if jobs := _planned(config):
+            write_whole(folder / PLAN, json.dumps(jobs, indent=2) + "\n")
+            _summarise(folder)
 
 
 def begin(folder: Path, cfg: DictConfig, overrides: Sequence[str]) -> bool:

@@ -459,7 +459,7 @@ def test_variables_without_their_launcher_make_no_difference(variables, ignored,
 
 # Widths
 
-NUMBERS = st.floats(allow_subnormal=False) | st.floats(1e-6, 1e6)
+NUMBERS = st.floats(allow_subnormal=False) | st.floats(1e-6, 1e6, allow_subnormal=False)
 
 
 @given(
@@ -468,7 +468,7 @@ NUMBERS = st.floats(allow_subnormal=False) | st.floats(1e-6, 1e6)
     ),
     width=st.integers(1, 250),
     total=st.integers(1, 10**9),
-    share=st.floats(0, 1),
+    share=st.floats(0, 1, allow_subnormal=False),
 )
 @example({"penalty": 8519.1234, "reconstruction": 0.0381234}, 80, 300_000, 0.5)
 @example({}, 40, 1, 1.0)

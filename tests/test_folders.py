@@ -202,7 +202,7 @@ def test_pictures_of_other_images_and_checkpoints_are_other_files(trained, tmp_p
     for number, name in enumerate(("x", "y")):
         (tmp_path / name).mkdir()
         picture = Image.new("L", (28, 28))
-        picture.paste(255, (8 + number, 4, 14 + 5 * number, 24))
+        picture.paste(255, (12, 4, 14 + number, 24))
         picture.save(tmp_path / name / "1.png")
     run = Path(shutil.copytree(trained["ae"], tmp_path / "run"))
     shutil.rmtree(run / "figures")

@@ -207,7 +207,7 @@ def test_a_file_that_unpacks_to_more_than_it_is_is_refused(state, target):
         read_checkpoint(target)
 
 
-@pytest.mark.parametrize(("part", "key", "value"), [("network", "depth", 2_000), (None, "latent_dim", 100_000)])
+@pytest.mark.parametrize(("part", "key", "value"), [("network", "depth", 2_000), (None, "latent_dim", 1_000_000)])
 def test_a_model_far_larger_than_its_weights_is_not_made(part, key, value, state, target):
     config = copies.deepcopy(state["hyper_parameters"])
     (config[part] if part else config)[key] = value

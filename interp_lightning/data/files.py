@@ -23,6 +23,7 @@ BLANK = 0.05  # the least contrast of a picture with something on it
 WORKING = 800  # pixels to a side that are enough to find a drawing
 LEVELS = tuple(0.06 * 1.37**step for step in range(9))  # of contrast: 0.06 is faint pencil, 0.75 is black ink
 INK = 0.2  # share of the drawing's contrast from which a pixel belongs to the drawing
+MOST_PLACES = 12  # in which a drawing touches the edge of a picture cropped to it; rulings do in more
 EIGHT = np.ones((3, 3))  # pixels that touch at a corner are connected
 
 
@@ -266,12 +267,14 @@ def _best_stroke(ink: Ink) -> Stroke:
 def _inside(parts: Parts, fill: np.ndarray) -> np.ndarray:
     """Weigh parts by how they touch the picture's edge, (n,).
 
-    Tables, frames and rulings do; of drawings only those that fill a picture cropped to them, or that are cut off.
+    Tables, frames and rulings do; of drawings only those that fill a picture cropped to them, in few places, or that are
+    cut off.
     """
     edge = _border(torch.from_numpy(parts.labels)).numpy()
     share = np.bincount(edge, minlength=len(fill) + 1)[1:] / len(edge)
     sides = parts.boxes[..., 1] - parts.boxes[..., 0]
-    cropped = (sides >= 0.9 * np.array(parts.labels.shape)).all(1) & (fill > 0.15)
+    places = np.bincount(edge[edge != np.roll(edge, 1)], minlength=len(fill) + 1)[1:]
+    cropped = (sides >= 0.9 * np.array(parts.labels.shape)).all(1) & (fill > 0.15) & (places <= MOST_PLACES)
     return np.select([~parts.touching, share >= 0.45, cropped], [1.0, 0.0, 1.0], 0.001)
 
 
