@@ -267,8 +267,8 @@ def _best_stroke(ink: Ink) -> Stroke:
 def _inside(parts: Parts, fill: np.ndarray) -> np.ndarray:
     """Weigh parts by how they touch the picture's edge, (n,).
 
-    Tables, frames and rulings do; of drawings only those that fill a picture cropped to them, in few places, or that are
-    cut off.
+    Tables, frames and rulings do; of drawings only those that are cut off, or that fill a picture cropped to them and
+    touch its edge in few places.
     """
     edge = _border(torch.from_numpy(parts.labels)).numpy()
     share = np.bincount(edge, minlength=len(fill) + 1)[1:] / len(edge)
