@@ -20,9 +20,11 @@ from interp_lightning.settings import check, written_out
 
 LOCK = ".lock"  # held by the process that works on a run
 IN_PLACE = {"run.log", LOCK, "multirun.yaml"}  # what others write without replacing it
-BEFORE = {".hydra", "run.log", LOCK, "multirun.yaml", ".submitit"}  # what lies in a folder before anything is done
 TIME = "%Y-%m-%d_%H-%M-%S"  # that names folders
+PLAN = "plan.json"  # all jobs of a sweep, as a list of their own settings
 SUMMARY = "summary.md"  # what became of a sweep's jobs
+# What lies in a folder before anything is done.
+BEFORE = {".hydra", "run.log", LOCK, "multirun.yaml", ".submitit", PLAN, SUMMARY}
 
 new: set[Path] = set()  # the folders of runs and sweeps that this process has chosen, absolute
 made: list[Path] = []  # the folders that this process has made for them, outermost first, absolute

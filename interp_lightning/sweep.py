@@ -22,7 +22,7 @@ from interp_lightning import folders
 from interp_lightning.disk import regular
 from interp_lightning.engines import SWEEPER
 from interp_lightning.errors import ConfigError, ResultsError
-from interp_lightning.folders import SUMMARY, write_whole
+from interp_lightning.folders import PLAN, SUMMARY, write_whole
 from interp_lightning.plain import plain
 from interp_lightning.relevance import Effect, changes
 from interp_lightning.text import markdown, terminal
@@ -30,7 +30,6 @@ from interp_lightning.text import markdown, terminal
 log = logging.getLogger(__name__)
 
 JOB = "job.json"
-PLAN = "plan.json"  # all jobs of a sweep, as a list of their own settings
 NOT_STARTED, UNFINISHED, FINISHED, FAILED = "not started", "unfinished", "finished", "failed"
 COLUMNS = ("job", "settings", "status", "error")
 

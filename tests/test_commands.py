@@ -221,8 +221,8 @@ def test_between_ones_own_images(trained, tmp_path, caplog):
     Image.fromarray(255 - digit).resize((300, 300)).convert("RGB").save(tmp_path / "mine.jpg")
     call(interpolate, f"run={trained['acai']}", f"a={tmp_path}/mine.jpg", "b=1", f"out={tmp_path}")
     assert "dark on light where digits is light on dark" in caplog.text
-    assert (tmp_path / "mine_jpg_to_1_lerp.png").is_file()
-    assert (tmp_path / "mine_jpg_to_1_lerp.gif").is_file()
+    assert len(list(tmp_path.glob("mine-????????_to_1_lerp.png"))) == 1
+    assert len(list(tmp_path.glob("mine-????????_to_1_lerp.gif"))) == 1
 
 
 def as_saved(image: np.ndarray, how: str, path: Path) -> Path:
@@ -330,7 +330,7 @@ def test_light_ink_on_nothing_is_seen_too(tmp_path):
     as_saved(image, "transparent", tmp_path / "dark.png")
     light, dark = (read_image(tmp_path / name, LikeMNIST(64)) for name in ("light.png", "dark.png"))
     assert (light[1], dark[1]) == (False, True)
-    torch.testing.assert_close(light[0], dark[0])
+    assert (light[0] - dark[0]).square().mean() < 0.01
 
 
 def test_images_that_are_no_drawings_are_taken_whole(tmp_path):
@@ -348,7 +348,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     ("make", "message"),
     [
         (lambda path: path.touch(), r"is empty; name a PNG"),
-        (lambda path: path.write_text("no image"), r"is no image; name a PNG"),
+        (lambda path: path.write_text("no image"), r"is no image of a known format \(.*\); name a PNG"),
         (lambda path: path.mkdir(), r"is no file; name a PNG"),
         (
             lambda path: Image.new("L", (1, 1)).save(path),

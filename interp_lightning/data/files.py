@@ -275,7 +275,7 @@ def _inside(parts: Parts, fill: np.ndarray) -> np.ndarray:
     sides = parts.boxes[..., 1] - parts.boxes[..., 0]
     places = np.bincount(edge[edge != np.roll(edge, 1)], minlength=len(fill) + 1)[1:]
     cropped = (sides >= 0.9 * np.array(parts.labels.shape)).all(1) & (fill > 0.15) & (places <= MOST_PLACES)
-    return np.select([~parts.touching, share >= 0.45, cropped], [1.0, 0.0, 1.0], 0.001)
+    return np.select([~parts.touching, share >= 0.45, cropped], [1.0, 0.0, 0.3], 0.001)
 
 
 def _isolation(ink: Ink, box: np.ndarray, window: tuple[slice, ...], own: np.ndarray) -> float:
