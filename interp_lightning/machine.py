@@ -62,8 +62,10 @@ def free_memory() -> float:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
     with suppress(OSError, ValueError):  # no file, or "max", which sets no limit
-        group = Path("/sys/fs/cgroup")
-        free = min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+        most, used = (
+            int(Path("/sys/fs/cgroup", name).read_text(encoding="utf-8")) for name in ("memory.max", "memory.current")
+        )
+        free = min(free, most - used)
     return free
 
 

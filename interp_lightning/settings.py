@@ -279,6 +279,8 @@ def _check_special(group: str, part: dict[str, Any]) -> None:
             raise ConfigError(f"`{group}.{shown(key)}` is no setting, as its name is no text; remove it")
         if key.startswith("_") and key.endswith("_") and key not in ("_target_", "_partial_"):
             raise ConfigError(f"`{group}.{key}` is not to be set, as the program sets Hydra's special keys; remove it")
+        if isinstance(part[key], dict) and not isinstance(part[key].get("_partial_", False), bool):
+            raise ConfigError(f"`{group}.{key}._partial_` (={shown(part[key]['_partial_'])}) must be true or false")
     partial = group == "optimizer"  # which gets its parameters from the model
     if part.get("_partial_", False) is not partial:
         way_out = "must be true, as the model brings the parameters" if partial else "is not to be set; remove it"
