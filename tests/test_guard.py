@@ -12,6 +12,8 @@ from interp_lightning.errors import ConfigError, Diverged
 from interp_lightning.penalties.gan import GAN
 from interp_lightning.penalties.wasserstein import Wasserstein
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.fixture(autouse=True, params=[False, True], ids=["", "as on a GPU"])
 def _runs_ahead(request, monkeypatch):

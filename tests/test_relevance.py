@@ -17,6 +17,8 @@ from interp_lightning.errors import ConfigError
 from interp_lightning.relevance import EFFECTS, Effect, changes, config_hash, effect, flat
 from interp_lightning.runs import results_so_far
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 QUICK = [*TINY, "model=ae", "penalty=none", "schedule=constant", "metrics.features=null", "metrics.restarts=1"]
 
 

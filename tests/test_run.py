@@ -28,6 +28,7 @@ def history(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.mark.parametrize(("model", "penalty"), CELLS)
+@pytest.mark.usefixtures("no_pictures")
 def test_every_cell_trains_and_its_reconstruction_improves(model, penalty, launch):
     folder = launch(
         f"model={model}", f"penalty={penalty}", "network.depth=16", "trainer.max_epochs=4", "optimizer.lr=2e-3"
@@ -44,6 +45,7 @@ def test_every_cell_trains_and_its_reconstruction_improves(model, penalty, launc
 
 @pytest.mark.parametrize("network", choices("network"))
 @pytest.mark.parametrize("data", ["digits", "lines"])
+@pytest.mark.usefixtures("no_pictures")
 def test_every_network_and_data_set(network, data, launch):
     folder = launch(
         f"network={network}", f"data={data}", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"
@@ -79,6 +81,7 @@ def test_what_a_run_leaves(launch):
     assert events.Scalars("val/autoencoder/reconstruction")[-1].step < 2 * (1257 // 64)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_run_is_repeatable_and_its_seed_matters(launch):
     first, same, other = (launch(f"seed={seed}", folder=folder) for folder, seed in (("a", 1), ("b", 1), ("c", 2)))
     weights = [checkpoint(folder)["state_dict"] for folder in (first, same, other)]
@@ -87,6 +90,7 @@ def test_a_run_is_repeatable_and_its_seed_matters(launch):
 
 
 @pytest.mark.parametrize("penalty", ["gan", "wasserstein"])
+@pytest.mark.usefixtures("no_pictures")
 def test_a_continued_run_ends_as_the_uninterrupted_one(penalty, launch, tmp_path):
     # A cosine would depend on the number of epochs, which the broken run does not share.
     options = [f"penalty={penalty}", "schedule=constant"]
@@ -105,6 +109,7 @@ def test_a_continued_run_ends_as_the_uninterrupted_one(penalty, launch, tmp_path
     assert (elsewhere / "results.json").is_file()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_last_is_the_newest_and_best_the_best(launch):
     # The learning rate grows until it is sixty times too large.
     folder = launch("model=ae", "schedule.final=60", "trainer.max_epochs=3")
@@ -115,6 +120,7 @@ def test_last_is_the_newest_and_best_the_best(launch):
 
 
 @pytest.mark.parametrize("option", ["trainer.limit_val_batches=0", "trainer.check_val_every_n_epoch=2"])
+@pytest.mark.usefixtures("no_pictures")
 def test_without_a_validation_every_epoch_a_run_can_be_continued(option, launch):
     folder = launch(option, "trainer.max_epochs=2", "schedule=constant")
     assert checkpoint(folder)["batches_seen"] == 2 * (1257 // 64)
@@ -122,6 +128,7 @@ def test_without_a_validation_every_epoch_a_run_can_be_continued(option, launch)
     assert checkpoint(folder)["batches_seen"] == 4 * (1257 // 64)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_bf16_mixed_on_the_cpu(launch):
     for penalty in ("gan", "wasserstein"):
         folder = launch(f"penalty={penalty}", "trainer.precision=bf16-mixed", folder=penalty)
@@ -153,6 +160,7 @@ def test_without_mnist_and_fallback_nothing_is_trained(override, launch, tmp_pat
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
+@pytest.mark.usefixtures("no_pictures")
 def test_every_experiment_runs_on_other_data_too(experiment, launch):
     folder = launch(f"experiment={experiment}", "trainer.limit_train_batches=1", "network.depth=2")
     assert json.loads((folder / "results.json").read_text())["data"] == "digits"
@@ -208,6 +216,7 @@ def test_bad_settings_are_refused_before_training(overrides, message, configure,
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_checkpoints_of_other_models_and_damaged_ones_are_refused(launch, tmp_path):
     folder = launch("model=acai", "penalty=gan", "trainer.limit_train_batches=1", folder="first")
     path = folder / "checkpoints" / "last.ckpt"
