@@ -190,7 +190,8 @@ def _ours(state: dict[str, Any]) -> bool:
         and isinstance(choices, dict)
         and all(isinstance(choices.get(key), str) for key in ("model", "penalty", "network", "data"))
         and all(map(_is_whole, weights.values()))
-        and all(_is_record(each) for key, each in callbacks.items() if str(key).startswith("Recorder"))
+        and all(isinstance(key, str) for key in callbacks)
+        and all(_is_record(each) for key, each in callbacks.items() if key.startswith("Recorder"))
     )
 
 

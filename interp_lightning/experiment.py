@@ -101,6 +101,8 @@ def run(cfg: DictConfig) -> None:
         evaluation.check(cfg.sweep.objective, data)
     config["data_used"] = data.name
     changed = changed_settings(checkpoint.config, config) if checkpoint and cfg.ckpt_path == "last" else []
+    if checkpoint and changes(checkpoint.config, config, Effect.WEIGHTS):
+        checkpoint.state["guard"]["levels"] = {}  # of losses with other weights, or of other data
     model.save_hyperparameters(config, logger=False)
     if trainer.is_global_zero:
         log.info(

@@ -82,7 +82,8 @@ def launched() -> bool:
 
 def _srun_rank() -> int:
     """Return this process's number among the tasks of srun, 0 outside of one."""
-    return max(_number("SLURM_PROCID"), 0) if _number("SLURM_NTASKS") > 1 else 0
+    several = _number("SLURM_NTASKS") > 1 and os.environ.get("SLURM_STEP_NUM_TASKS") == os.environ["SLURM_NTASKS"]
+    return max(_number("SLURM_PROCID"), 0) if several else 0
 
 
 def _number(variable: str) -> int:
@@ -146,6 +147,9 @@ def claim(folder: Path, ckpt_path: str | None) -> None:
         ConfigError: another run is in the folder.
         CheckpointError: a link in it leads elsewhere.
     """
+    around = next((each for each in folder.parents if has_checkpoints(each) and (each / ".hydra").is_dir()), None)
+    if around is not None:
+        raise ConfigError(f"{folder} lies in the run {around}; name a folder outside of it by hydra.run.dir=…")
     if ckpt_path != "last" and is_run(folder):
         raise ConfigError(
             f"{folder} holds another run, which this one would overwrite; name another folder by hydra.run.dir=…, "

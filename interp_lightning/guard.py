@@ -16,10 +16,8 @@ log = logging.getLogger(__name__)
 
 MODES = ("stop", "skip", "rollback")
 ROLLBACKS = 5  # in one run, after which it stops
-WAY_OUT = (
-    "the run's checkpoints are from before: resume by ckpt_path=last with a smaller optimizer.lr or λ, or with "
-    "guard=rollback, which halves the learning rates by itself"
-)
+WAY_OUT = "the run's checkpoints are from before: resume by ckpt_path=last with a smaller optimizer.lr or λ"
+OR_ROLLBACK = ", or with guard=rollback, which halves the learning rates by itself"
 
 RECONSTRUCTION = "reconstruction"
 RECENT = 0.1  # weight of a new loss in its moving average, which so is one of about ten batches
@@ -129,7 +127,9 @@ class Guard:
     def answer(self, reason: str) -> None:
         """Answer a divergence that all devices know of: raise Diverged, or ask for a checkpoint to be restored."""
         if self.mode != "rollback" or self.rollbacks == ROLLBACKS:
-            raise Diverged(f"training has diverged: {reason}; {WAY_OUT}")
+            after = f", after {ROLLBACKS} rollbacks" if self.mode == "rollback" else ""
+            way_out = WAY_OUT + OR_ROLLBACK * (self.mode != "rollback")
+            raise Diverged(f"training has diverged{after}: {reason}; {way_out}")
         self.reason, self.due = reason, True
 
     def rolled_back(self, state: dict[str, Any]) -> None:

@@ -40,7 +40,8 @@ class Plan(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         folders.new.add(folder.absolute())
-        if jobs := _planned(config):
+        jobs = _planned(config)
+        if jobs and not folders.is_run(folder):
             write_whole(folder / PLAN, json.dumps(jobs, indent=2) + "\n")
             _summarise(folder)
 

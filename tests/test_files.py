@@ -245,3 +245,19 @@ def test_values_that_are_no_brightness(bad, tmp_path):
     Image.fromarray(values).save(tmp_path / "values.tif")
     with pytest.raises(DataError, match=r"values\.tif has pixels from .* which must be finite and ≥ 0; save it as PNG"):
         read_image(tmp_path / "values.tif", digits())
+
+
+BLANK = {
+    "light falling off": lambda: falling(np.full((500, 400), PAPER, dtype=np.float32), 0.5),
+    "vignette": lambda: vignette(np.full((500, 400), PAPER, dtype=np.float32)),
+    "noise": lambda: noisy(np.full((500, 400), PAPER, dtype=np.float32), 10),
+    "ruled": lambda: ruled(np.full((500, 500), PAPER, dtype=np.float32), down=False),
+    "black": lambda: np.zeros((50, 50), dtype=np.float32),
+}
+
+
+@pytest.mark.parametrize("kind", BLANK)
+def test_a_page_without_a_drawing_is_blank(kind, tmp_path):
+    Image.fromarray(BLANK[kind]().clip(0, 255).astype(np.uint8)).save(tmp_path / "page.png")
+    with pytest.raises(DataError, match=r"page.png is blank: "):
+        read_image(tmp_path / "page.png", digits())

@@ -98,6 +98,7 @@ def test_last_is_a_run_that_was_renamed_or_whose_project_was_copied(invoke, tmp_
         {"LOCAL_RANK": "2"},
         {"RANK": "1", "WORLD_SIZE": "1"},
         {"RANK": "nine", "SLURM_PROCID": "-1"},
+        {"SLURM_NTASKS": "2", "SLURM_PROCID": "1"},
         {"RANK": "3", "LOCAL_RANK": "3", "SLURM_PROCID": "7", "JSM_NAMESPACE_RANK": "4"},
     ],
     ids=str,

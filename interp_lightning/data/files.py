@@ -23,6 +23,7 @@ BLANK = 0.05  # the least contrast of a picture with something on it
 WORKING = 800  # pixels to a side that are enough to find a drawing
 LEVELS = tuple(0.06 * 1.37**step for step in range(9))  # of contrast: 0.06 is faint pencil, 0.75 is black ink
 INK = 0.2  # share of the drawing's contrast from which a pixel belongs to the drawing
+LEAST_SCORE = 0.05  # of a drawing: ten to two hundred, 0.1 if it is cut off, less of shadows, noise and lines
 MOST_PLACES = 12  # in which a drawing touches the edge of a picture cropped to it; rulings do in more
 EIGHT = np.ones((3, 3))  # pixels that touch at a corner are connected
 
@@ -200,7 +201,7 @@ def _cut_out(image: np.ndarray) -> tuple[np.ndarray, bool] | None:
         small = resize(torch.from_numpy(image)[None], sides, antialias=True)[0].numpy()
     inks = {dark: _ink(small, dark) for dark in (True, False)}
     stroke, dark = max((_best_stroke(ink), dark) for dark, ink in inks.items())
-    if stroke.score == 0:
+    if stroke.score < LEAST_SCORE:
         return None
     contrast = inks[dark].contrast
     kept, floor = _drawing(contrast, stroke)
@@ -228,7 +229,7 @@ def _ink(image: np.ndarray, dark: bool) -> Ink:
     brightest = image.max()
     image = image if dark else brightest - image
     ground = ndimage.grey_closing(image, size=max(3, max(image.shape) // 4))
-    contrast = (ground - image) / (np.maximum(ground, 0.2 * ground.max()) if dark else brightest)
+    contrast = (ground - image) / (np.maximum(ground, max(0.2 * ground.max(), 1e-6)) if dark else brightest)
     usual = np.median(contrast)  # noise lifts the closing
     return Ink(image, ground, ((contrast - usual) / max(1 - usual, 1e-6)).clip(0))
 
