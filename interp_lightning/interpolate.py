@@ -81,6 +81,8 @@ def work(settings: Settings) -> None:
         strip = figures.interpolations(model, x, f"{name_a} → {name_b}\n{title(config)}", how, steps)
         frames = model.interpolate(x[:1], x[1:], max(steps, FRAMES), how)[0].cpu()
     stem = f"{_stem(settings['a'])}_to_{_stem(settings['b'])}_{how}{_suffix(settings['ckpt'])}"
+    if settings["out"]:  # where pictures of other runs may lie
+        stem += f"-{_digest(str(sources[0].resolve()).encode(errors='surrogateescape'))}"
     figures.save({stem: strip}, folder)
     save_animation(frames, folder / f"{stem}.gif")
     log.info(f"{name_a} → {name_b}: {folder / stem}.png and .gif")
@@ -149,7 +151,11 @@ def _stem(end: str) -> str:
     path = Path(end)
     if not path.is_file():
         return end.replace(":", "")
-    return f"{path.stem.replace('.', '_')}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+    return f"{path.stem.replace('.', '_')}-{_digest(path.read_bytes())}"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def _suffix(ckpt: str) -> str:

@@ -172,9 +172,10 @@ def test_between_test_images(a, b, names, trained, tmp_path, caplog):
     caplog.set_level("INFO")
     call(interpolate, f"run={trained['acai']}", f"a={a}", f"b={b}", f"out={tmp_path}", "steps=5", "how=slerp")
     stem = f"{a}_to_{b}_slerp".replace(":", "")
-    with Image.open(tmp_path / f"{stem}.png") as strip:
+    ((drawn,), (animated,)) = (tmp_path.glob(f"{stem}-????????.{kind}") for kind in ("png", "gif"))
+    with Image.open(drawn) as strip:
         assert strip.width > 4 * strip.height / 3
-    with Image.open(tmp_path / f"{stem}.gif") as animation:
+    with Image.open(animated) as animation:
         frames = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(animation)]
     assert len(frames) >= 60  # there and back
     assert np.array_equal(frames[1], frames[-1])
@@ -221,8 +222,8 @@ def test_between_ones_own_images(trained, tmp_path, caplog):
     Image.fromarray(255 - digit).resize((300, 300)).convert("RGB").save(tmp_path / "mine.jpg")
     call(interpolate, f"run={trained['acai']}", f"a={tmp_path}/mine.jpg", "b=1", f"out={tmp_path}")
     assert "dark on light where digits is light on dark" in caplog.text
-    assert len(list(tmp_path.glob("mine-????????_to_1_lerp.png"))) == 1
-    assert len(list(tmp_path.glob("mine-????????_to_1_lerp.gif"))) == 1
+    assert len(list(tmp_path.glob("mine-????????_to_1_lerp-????????.png"))) == 1
+    assert len(list(tmp_path.glob("mine-????????_to_1_lerp-????????.gif"))) == 1
 
 
 def as_saved(image: np.ndarray, how: str, path: Path) -> Path:

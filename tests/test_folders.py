@@ -216,3 +216,8 @@ def test_pictures_of_other_images_and_checkpoints_are_other_files(trained, tmp_p
                 )
             )
     assert len(list((run / "figures").glob("*.png"))) == len(list((run / "figures").glob("*.gif"))) == 6
+    for source in (run, trained["acai"]):
+        interpolate.work(
+            read_settings([f"run={source}", "a=0", "b=1", f"out={tmp_path}/out"], interpolate.DEFAULTS | COMMON)
+        )
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
