@@ -10,6 +10,7 @@ import torch
 from conftest import CELLS, choices
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from interp_lightning import guard
 from interp_lightning.cli import explain
 from interp_lightning.errors import CheckpointError, DataError
 
@@ -110,7 +111,8 @@ def test_a_continued_run_ends_as_the_uninterrupted_one(penalty, launch, tmp_path
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_last_is_the_newest_and_best_the_best(launch):
+def test_last_is_the_newest_and_best_the_best(launch, monkeypatch):
+    monkeypatch.setattr(guard, "EXPLODED", math.inf)
     # The learning rate grows until it is sixty times too large.
     folder = launch("model=ae", "schedule.final=60", "trainer.max_epochs=3")
     errors = [value for _, value in history(folder)["val/autoencoder/reconstruction"]]

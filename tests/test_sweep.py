@@ -71,7 +71,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped(batch, invoke, tmp_path):
     assert status == 0, output
     assert [job["status"] for job in jobs(tmp_path).values()] == ["finished"] * 3
     assert (sweep / "0" / "results.json").stat().st_mtime_ns == first.st_mtime_ns
-    assert f"Going on after {3 + batch} batches" in output
+    assert f"Resuming after {3 + batch} batches" in output
     assert "3 of 3 jobs have finished" in output
 
     straight = json.loads((sweep / "2" / "results.json").read_text())

@@ -235,6 +235,7 @@ class Autoencoder(L.LightningModule, ABC):
         self._recorded = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.watch()
         checkpoint |= {name: getattr(self, name) for name in COUNTS}
         checkpoint["guard"] = self.guard.state()
         checkpoint["interp_lightning"] = __version__
