@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from interp_lightning import __version__
 from interp_lightning.errors import CheckpointError, ConfigError
-from interp_lightning.folders import fresh
+from interp_lightning.folders import fresh, replace
 from interp_lightning.models.base import COUNTS
 from interp_lightning.plain import plain
 
@@ -164,10 +164,10 @@ def newest_checkpoint(
 
 
 def restore_previous(last: Path) -> None:
-    """Replace a last.ckpt that was saved while losses were rising by the good one before it, if there is one."""
+    """Replace a last.ckpt that was saved while losses were rising by the newest good one, if there is one."""
     path, _, _ = newest_checkpoint(last.parent, good=True)
-    if path.stem == GENERATIONS[1]:
-        path.replace(last)
+    if path != last:
+        replace(last, path.read_bytes())
 
 
 def _good(checkpoint: dict[str, Any]) -> bool:

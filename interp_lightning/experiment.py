@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import signal
 import threading
 import warnings
@@ -32,6 +31,7 @@ from interp_lightning.data.digits import Digits
 from interp_lightning.engines import LAUNCHER, SWEEPER
 from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound
 from interp_lightning.evaluation import Evaluation
+from interp_lightning.folders import replace
 from interp_lightning.folding import compile_networks
 from interp_lightning.machine import (
     check_devices,
@@ -114,7 +114,9 @@ def run(cfg: DictConfig) -> None:
         if changed:
             log.warning(f"Resuming with other settings than before: {', '.join(changed)}")
         if checkpoint is not None and cfg.ckpt_path != "last":
-            begin_with(folder / "checkpoints" / "last.ckpt", checkpoint.path)
+            # So that the new run has one from before, whatever happens.
+            (folder / "checkpoints").mkdir(exist_ok=True)
+            replace(folder / "checkpoints" / "last.ckpt", checkpoint.path.read_bytes())
     with ending_together(trainer):
         trainer.fit(
             model, datamodule=data, ckpt_path=None if checkpoint is None else str(checkpoint.path), weights_only=True
@@ -293,11 +295,3 @@ def build_trainer(
             "of devices that share it"
         )
     return trainer
-
-
-def begin_with(last: Path, start: Path) -> None:
-    """Let a new run have the checkpoint that it starts from as its own, so that there is one from before."""
-    last.parent.mkdir(parents=True, exist_ok=True)
-    part = last.with_name(f".{last.name}.part")
-    shutil.copyfile(start, part)
-    part.replace(last)
