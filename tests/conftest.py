@@ -73,6 +73,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _denormal_numbers() -> None:
+    """Undo what runs in this process have set: Hypothesis wants the numbers that it draws to exist."""
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TorchvisionMNIST, "mirrors", ["file:///nowhere/"])
 

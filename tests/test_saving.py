@@ -193,7 +193,7 @@ def feed(guard: Guard, values: list[float], player: str = "autoencoder", name: s
 @given(
     level=st.floats(1e-3, 0.1, allow_subnormal=False),
     noise=st.floats(0, 0.3, allow_subnormal=False),
-    spike=st.floats(1, 100),
+    spike=st.floats(1, 100, allow_subnormal=False),
     calm=st.integers(100, 400),
     seed=st.integers(0, 99),
 )
