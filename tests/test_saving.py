@@ -72,7 +72,7 @@ def empty_validation(monkeypatch) -> None:
 ENDS = ("end", "out of time", "SIGTERM", "SIGINT")
 
 
-@settings(max_examples=14, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     every=st.sampled_from([1, 2, 10]),
     validated=st.sampled_from(["0", "1", "1.0", "empty"]),

@@ -290,7 +290,7 @@ HOSTILE = st.recursive(
 )
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     place=st.sampled_from(leaves()), value=HOSTILE, beside=st.sampled_from(["", "_partial_", "_convert_", "odd", "5"])
 )
