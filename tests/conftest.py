@@ -17,15 +17,17 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
 from interp_lightning import __main__ as program
-from interp_lightning import cli, figures
-from interp_lightning.cli import CONF
-from interp_lightning.experiment import run
+from interp_lightning.commands import settings as command_settings
+from interp_lightning.commands import train
+from interp_lightning.config.check import check_config
+from interp_lightning.config.files import CONF
+from interp_lightning.display import figures
 from interp_lightning.models.acai import ACAI
 from interp_lightning.models.ae import AE
 from interp_lightning.models.base import Autoencoder
-from interp_lightning.networks import FastNetwork
+from interp_lightning.networks.fast import FastNetwork
 from interp_lightning.penalties.base import Penalty
-from interp_lightning.settings import check_config
+from interp_lightning.training.run import run
 
 # No timing stands in a test, and a red build is red again.
 settings.register_profile("steady", deadline=None, derandomize=True)
@@ -136,7 +138,7 @@ def invoke(tmp_path: Path) -> Callable[..., tuple[int, str]]:
                 os.dup2(output, 2)
                 sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
                 sys.argv = ["interp_lightning", *arguments]
-                cli.TRACEBACK = program.TRACEBACK = "debug=true" in arguments
+                command_settings.TRACEBACK = train.TRACEBACK = "debug=true" in arguments
                 before()
                 status = _exit_status(program.main)
                 sys.stdout.flush()

@@ -39,7 +39,7 @@ class Recording(TorchDispatchMode):
 
 
 def record(work: Callable[[], T]) -> tuple[Callable[[], None], T]:
-    """In place of `interp_lightning.recording.record`."""
+    """In place of `interp_lightning.steps.cuda_graphs.record`."""
     with Recording() as recording:
         result = work()
     with torch.no_grad():

@@ -10,11 +10,15 @@ import recorder
 import torch
 from hydra.errors import InstantiationException, MissingConfigException
 
-from interp_lightning import benchmark, benchmark_sides, machine, recording
-from interp_lightning.cli import COMMON, explain
+from benchmarks import sides as benchmark_sides
+from benchmarks import steps as benchmark
+from interp_lightning.commands.explain import explain
+from interp_lightning.commands.settings import COMMON
 from interp_lightning.data.base import InMemory
 from interp_lightning.errors import ConfigError
-from interp_lightning.folding import Folding
+from interp_lightning.networks.folding import Folding
+from interp_lightning.steps import cuda_graphs
+from interp_lightning.system import machine
 
 SMALL = {"network": "fast", "depth": "2", "latent_dim": "2", "batch": "4", "rounds": 2, "batches": 1, "device": "cpu"}
 SMALL |= {"sides": "ours,plain,bare"}
@@ -119,15 +123,15 @@ def test_an_unknown_cell():
 
 def test_the_bare_loop_on_a_gpu_is_recorded(monkeypatch):
     """As far as a CPU can tell: the same work, on other images each time."""
-    monkeypatch.setattr(recording, "record", recorder.record)
-    monkeypatch.setattr(recording, "aside", lambda work: work())
+    monkeypatch.setattr(cuda_graphs, "record", recorder.record)
+    monkeypatch.setattr(cuda_graphs, "aside", lambda work: work())
     weight, seen = torch.ones(1), []
 
     def step(items: torch.Tensor) -> None:
         weight.mul_(items.sum())
 
     recorded = benchmark_sides._recorded(step, torch.tensor([1, 1]))
-    assert weight == 2**recording.WARM_UP
+    assert weight == 2**cuda_graphs.WARM_UP
     for items in ([1, 2], [2, 3]):
         recorded(torch.tensor(items))
         seen.append(weight.item())

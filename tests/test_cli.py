@@ -14,8 +14,8 @@ import pytest
 import torch
 from conftest import TINY
 
-from interp_lightning.checkpoints import read_checkpoint
-from interp_lightning.folders import run_dir, sweep_dir
+from interp_lightning.config.resolvers import run_dir, sweep_dir
+from interp_lightning.runs.checkpoints import read_checkpoint
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -45,7 +45,7 @@ def runs(cwd: Path) -> list[Path]:
 )
 def test_help_and_configuration_do_not_import_torch(arguments, expected, tmp_path):
     code = (
-        "import sys\nfrom interp_lightning.__main__ import main\n"
+        "import sys\nfrom interp_lightning.commands.train import main\n"
         f"sys.argv[1:] = {arguments!r}\n"
         "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules and 'lightning' not in sys.modules"
     )

@@ -16,15 +16,15 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from interp_lightning import compare, evaluate, interpolate
-from interp_lightning.cli import COMMON, read_settings
-from interp_lightning.comparison import collect
+from interp_lightning.commands import compare, evaluate, interpolate
+from interp_lightning.commands.settings import COMMON, read_settings
+from interp_lightning.comparison.groups import collect
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.files import read_image
 from interp_lightning.data.lines import Lines
 from interp_lightning.data.mnist import MNIST
 from interp_lightning.errors import ConfigError, DataError, ResultsError
-from interp_lightning.folders import find_runs
+from interp_lightning.runs.folders import find_runs
 
 QUICK = ["metrics.restarts=3", "metrics.images=100", "metrics.pairs=8", "metrics.steps=4"]
 Call = Callable[..., None]
@@ -76,7 +76,7 @@ def test_settings_that_are_none(argument, message):
 @pytest.mark.parametrize("module", ["evaluate", "interpolate", "compare"])
 def test_help_names_every_setting_and_does_not_import_torch(module):
     code = (
-        f"import sys\nfrom interp_lightning import {module} as m\nfrom interp_lightning.cli import command\n"
+        f"import sys\nfrom interp_lightning import {module} as m\nfrom interp_lightning.commands.settings import command\n"
         "sys.argv[1:] = ['--help']\ntry:\n    command(m.USAGE, m.DEFAULTS, m.work)\n"
         "finally:\n    assert 'torch' not in sys.modules"
     )

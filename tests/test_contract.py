@@ -20,13 +20,15 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import to_pil_image
 
-from interp_lightning import compare, evaluate, figures, interpolate
-from interp_lightning.callbacks.recorder import Recorder
-from interp_lightning.cli import COMMON, read_settings
-from interp_lightning.data.base import EvaluationLoader, ImageData, InMemory, OnDisk, TrainingLoader, to_unit_range
+from interp_lightning.commands import compare, evaluate, interpolate
+from interp_lightning.commands.settings import COMMON, read_settings
+from interp_lightning.data.base import EvaluationLoader, ImageData, InMemory, OnDisk, TrainingLoader
 from interp_lightning.data.contract import LOOKS, spread
+from interp_lightning.display import figures
 from interp_lightning.errors import ConfigError, DataError
-from interp_lightning.evaluation import Evaluation
+from interp_lightning.evaluation.protocol import Evaluation
+from interp_lightning.functional.images import to_unit_range
+from interp_lightning.training.callbacks.history import Recorder
 
 SPLITS = ("training", "validation", "test")
 SHAPE, CLASSES = (3, 8, 8), 4
@@ -540,7 +542,7 @@ def test_a_search_by_what_is_skipped_is_refused(objective, data, reason):
 
 
 def test_few_training_images_skip_what_compares_with_them(trained, caplog):
-    from interp_lightning.runs import load_run
+    from interp_lightning.runs.load import load_run
 
     found = Evaluation(restarts=1, pairs=4, steps=3, features="digits")(
         load_run(trained["ae"]).model, Small((40, 2, 100), batch_size=2)

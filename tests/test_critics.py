@@ -7,9 +7,9 @@ import pytest
 import torch
 from conftest import small_model
 
-from interp_lightning.callbacks.critics import Critics
 from interp_lightning.penalties.gan import GAN
 from interp_lightning.penalties.none import NoPenalty
+from interp_lightning.training.callbacks.critics import Critics
 
 RUN = ["trainer.max_epochs=4", "metrics.features=null"]
 

@@ -25,22 +25,16 @@ from hypothesis import strategies as st
 from torch.utils.data import Dataset
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
-from interp_lightning.checkpoints import read_checkpoint
 from interp_lightning.data import mnist
-from interp_lightning.data.base import (
-    EvaluationLoader,
-    ImageData,
-    InMemory,
-    OnDisk,
-    Source,
-    TrainingLoader,
-    to_unit_range,
-)
+from interp_lightning.data.base import EvaluationLoader, ImageData, InMemory, OnDisk, Source, TrainingLoader
 from interp_lightning.data.digits import Digits
-from interp_lightning.data.lines import Lines, render_lines
+from interp_lightning.data.lines import Lines
 from interp_lightning.data.mnist import MNIST
-from interp_lightning.distributed import shard
 from interp_lightning.errors import ConfigError, DataError, DataNotFound
+from interp_lightning.functional.images import to_unit_range
+from interp_lightning.functional.lines import render_lines
+from interp_lightning.runs.checkpoints import read_checkpoint
+from interp_lightning.steps.distributed import shard
 
 # Lines
 

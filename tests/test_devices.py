@@ -16,12 +16,11 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.multiprocessing import start_processes
 
-from interp_lightning import machine
 from interp_lightning.data.base import Batch
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import ConfigError
-from interp_lightning.machine import check_devices, check_processes, check_recording
-from interp_lightning.runs import build_model
+from interp_lightning.runs.build import build_model
+from interp_lightning.training.devices import check_devices, check_processes, check_recording
 
 EPOCHS, BATCHES = 2, 10
 QUEUE = "penalty.queue=100"  # no multiple of the batch: what falls out of it depends on the order of the codes
@@ -162,7 +161,7 @@ def test_nodes_that_nobody_starts():
 
 
 def test_more_processes_than_cores(monkeypatch):
-    monkeypatch.setattr(machine, "cores", lambda: 2)
+    monkeypatch.setattr("interp_lightning.training.devices.cores", lambda: 2)
     trainer = L.Trainer(accelerator="cpu", devices=3, logger=False, enable_checkpointing=False)
     with pytest.raises(ConfigError, match=r"`trainer.devices` \(=3\) must be ≤ 2, the number of cores"):
         check_processes(trainer)

@@ -12,11 +12,12 @@ from conftest import TINY
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from interp_lightning import engines, sweep
+from interp_lightning.config import launchers
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.lines import Lines
 from interp_lightning.errors import ConfigError
-from interp_lightning.evaluation import Evaluation
+from interp_lightning.evaluation.protocol import Evaluation
+from interp_lightning.runs import sweeps
 
 SWEEP = ["-m", *TINY, "model=ae", "metrics.features=null", "metrics.restarts=1", "trainer.limit_train_batches=4"]
 SEARCH = [*SWEEP, "hydra/sweeper=optuna", "sweep.objective=reconstruction_mse"]
@@ -139,8 +140,8 @@ def test_jobs_of_joblibs_can_read_from_a_disk(invoke, monkeypatch, tmp_path):
     ("settings", "sentence"),
     [
         (
-            "hydra/sweeper=optuna sweep.objective=fun penalty.lam=interval(0,1)",
-            "`sweep.objective` (='fun') must be one of",
+            "hydra/sweeper=optuna sweeps.objective=fun penalty.lam=interval(0,1)",
+            "`sweeps.objective` (='fun') must be one of",
         ),
         ("penalty.lam=interval(0,1)", "hydra/sweeper=optuna searches in intervals"),
         (
@@ -200,21 +201,21 @@ def test_a_job_that_a_cluster_starts_again_goes_on(configure, tmp_path):
     (folder / "checkpoints").mkdir(parents=True)
     (folder / ".hydra").mkdir()
     OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
-    assert sweep.begin(folder, cfg, [])
+    assert sweeps.begin(folder, cfg, [])
     assert cfg.ckpt_path is None
     (folder / "checkpoints" / "last.ckpt").touch()
-    assert sweep.begin(folder, cfg, [])
+    assert sweeps.begin(folder, cfg, [])
     assert cfg.ckpt_path == "last"
-    sweep.put_down(folder, [], sweep.FINISHED)
-    assert not sweep.begin(folder, cfg, [])
+    sweeps.put_down(folder, [], sweeps.FINISHED)
+    assert not sweeps.begin(folder, cfg, [])
 
 
-@pytest.mark.parametrize(("choice", "package"), engines.PACKAGES.items())
+@pytest.mark.parametrize(("choice", "package"), launchers.PACKAGES.items())
 def test_what_is_not_installed_is_named(choice, package, invoke):
     kind = package.rsplit("-", 1)[1]
 
     def before() -> None:
-        engines.set_up()
+        launchers.set_up()
         ConfigStore.instance().repo["hydra"][kind].pop(f"{choice}.yaml", None)
 
     status, output = invoke(*SWEEP, f"hydra/{kind}={choice}", "penalty.lam=1,2", before=before)
@@ -231,7 +232,7 @@ def test_what_is_not_installed_is_named(choice, package, invoke):
     ],
 )
 def test_an_objective_that_is_not_measured(objective, features, data, wants):
-    with pytest.raises(ConfigError, match=rf"`sweep.objective` \(={objective}\) is not measured .*{wants}"):
+    with pytest.raises(ConfigError, match=rf"`sweeps.objective` \(={objective}\) is not measured .*{wants}"):
         Evaluation(features=features).check(objective, data)
 
 
@@ -250,16 +251,16 @@ def test_an_objective_that_is_measured(objective, features, data):
 
 @pytest.mark.parametrize(("objective", "way"), [("fid_prior", "minimize"), ("realism_midpoints_lerp", "maximize")])
 def test_a_search_knows_which_way_is_better(objective, way):
-    assert engines.direction(objective) == way
+    assert launchers.direction(objective) == way
 
 
 def test_jobs_share_the_cores_out(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert [engines.jobs_at_once(threads) for threads in (1, 2, 3, 8, 9)] == [8, 4, 2, 1, 1]
+    assert [launchers.jobs_at_once(threads) for threads in (1, 2, 3, 8, 9)] == [8, 4, 2, 1, 1]
     for launcher, batch, trials in (("basic", None, 1), ("joblib", None, 4), ("submitit_local", 4, 4)):
-        choices = OmegaConf.create({engines.LAUNCHER: launcher})
-        assert engines.batch_of_jobs(choices, 2) == batch
-        assert engines.trials_at_once(choices, 2) == trials
+        choices = OmegaConf.create({launchers.LAUNCHER: launcher})
+        assert launchers.batch_of_jobs(choices, 2) == batch
+        assert launchers.trials_at_once(choices, 2) == trials
 
 
 def test_sigterm_ends_a_sweep_and_its_processes(invoke, kills):

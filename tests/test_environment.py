@@ -28,13 +28,15 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from interp_lightning import __main__ as program
-from interp_lightning import cli, compare, evaluate, folders, interpolate, tables
-from interp_lightning.callbacks.progress import Line
-from interp_lightning.disk import lock, regular
+from interp_lightning.commands import compare, evaluate, interpolate, settings
+from interp_lightning.commands import train as program
+from interp_lightning.config.check import write_out_paths, written_out
+from interp_lightning.display import tables
 from interp_lightning.errors import ConfigError
-from interp_lightning.experiment import run as train
-from interp_lightning.settings import write_out_paths, written_out
+from interp_lightning.runs import folders
+from interp_lightning.system.disk import lock, regular
+from interp_lightning.training.callbacks.progress import Line
+from interp_lightning.training.run import run as train
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGE = REPOSITORY / "interp_lightning"
@@ -74,9 +76,9 @@ def start(tmp_path) -> Callable[..., tuple[int, str, str]]:
                 signal.alarm(120)  # a command that hangs fails its test
                 for number, state in enumerate(streams):
                     _open(number, state, encoding)
-                cli.logging.root.handlers.clear()
+                settings.logging.root.handlers.clear()
                 sys.argv = ["interp_lightning", *arguments]
-                cli.TRACEBACK = program.TRACEBACK = False
+                settings.TRACEBACK = program.TRACEBACK = False
                 before()
                 status = _exit_status(work)
             finally:
@@ -123,7 +125,7 @@ def _exit_status(work: Callable[[], None]) -> int:
 
 
 def command(module: object) -> Callable[[], None]:
-    return lambda: cli.command(module.USAGE, module.DEFAULTS, module.work)
+    return lambda: settings.command(module.USAGE, module.DEFAULTS, module.work)
 
 
 def complete(run: Path) -> bool:
@@ -143,7 +145,7 @@ STATES = [
 def test_no_way_of_printing_fails_a_command(streams, encoding, start, tmp_path):
     """In every state that the standard streams can be in: each may be open, closed or on a full device."""
 
-    def work(settings: cli.Settings) -> None:
+    def work(settings: settings.Settings) -> None:
         for stream in (sys.stdout, sys.stderr):
             print("a × b → λ \udc80", file=stream)
             rich = Console(file=stream)
@@ -152,12 +154,14 @@ def test_no_way_of_printing_fails_a_command(streams, encoding, start, tmp_path):
             bar.update(5)
             bar.close()
             Line.write("≤", file=stream)
-        cli.logging.getLogger("it").warning("in a log: ≥")
+        settings.logging.getLogger("it").warning("in a log: ≥")
         assert os.fstat(0).st_rdev == os.stat(os.devnull).st_rdev or streams[0] == FILE
         print("x" * 100_000, flush=True)
         (tmp_path / "done").touch()
 
-    status, output, errors = start(lambda: cli.command("", {"run": []}, work), "x", streams=streams, encoding=encoding)
+    status, output, errors = start(
+        lambda: settings.command("", {"run": []}, work), "x", streams=streams, encoding=encoding
+    )
     assert (tmp_path / "done").exists(), errors
     assert status == (streams[1] == FULL), errors
     assert "Traceback" not in output + errors
@@ -206,7 +210,7 @@ def test_streams_and_encodings_cost_no_result(streams, encoding, start, run, tmp
 
 def test_files_are_not_given_the_number_of_a_closed_stream(start, tmp_path):
     def work() -> None:
-        with cli.guarded():
+        with settings.guarded():
             with open("mine", "w", encoding="utf-8") as file:
                 print("printed")
                 os.write(1, b"written")
@@ -288,11 +292,11 @@ def test_a_name_is_the_folder_s_or_refused(name):
 )
 def test_a_home_folder_is_written_out_as_a_shell_does(argument, monkeypatch):
     monkeypatch.setenv("HOME", "/somewhere/me")
-    assert cli.expand_home(argument) == argument.replace("~root", os.path.expanduser("~root")).replace(
+    assert settings.expand_home(argument) == argument.replace("~root", os.path.expanduser("~root")).replace(
         "~", "/somewhere/me"
     )
-    assert cli.expand_home("~penalty.lam") == "~penalty.lam"  # which deletes it, for Hydra
-    assert cli.expand_home("name=a~b") == "name=a~b"
+    assert settings.expand_home("~penalty.lam") == "~penalty.lam"  # which deletes it, for Hydra
+    assert settings.expand_home("name=a~b") == "name=a~b"
 
 
 def test_home_folders_of_a_file_and_of_nobody(monkeypatch, start, tmp_path):

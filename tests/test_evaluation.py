@@ -8,12 +8,14 @@ import torch.nn.functional as F
 from conftest import small_model
 from torch import Tensor
 
-from interp_lightning import evaluation
-from interp_lightning.data.base import InMemory, Source, to_unit_range
+from interp_lightning.data.base import InMemory, Source
 from interp_lightning.data.digits import Digits
-from interp_lightning.data.lines import Lines, render_lines
+from interp_lightning.data.lines import Lines
 from interp_lightning.errors import CheckpointError
-from interp_lightning.evaluation import Evaluation, encode_all
+from interp_lightning.evaluation import protocol
+from interp_lightning.evaluation.protocol import Evaluation, encode_all
+from interp_lightning.functional.images import to_unit_range
+from interp_lightning.functional.lines import render_lines
 from interp_lightning.metrics.catalogue import METRICS, parse
 from interp_lightning.metrics.clustering import clustering_accuracy
 from interp_lightning.metrics.features import digit_network
@@ -22,7 +24,7 @@ from interp_lightning.metrics.paths import confident, evenness
 from interp_lightning.metrics.probe import linear_probe
 from interp_lightning.models.ae import AE
 from interp_lightning.penalties.none import NoPenalty
-from interp_lightning.runs import load_run
+from interp_lightning.runs.load import load_run
 
 SMALL = Evaluation(restarts=3, images=200, pairs=6, steps=5)
 EVERY_IMAGE = {"fid", "kid", "precision", "recall", "realism", "entropy"}
@@ -105,7 +107,7 @@ def test_measured_twice_the_numbers_are_the_same(model, assessment):
 
 
 def test_the_size_of_batches_does_not_matter(model, assessment, monkeypatch):
-    monkeypatch.setattr(evaluation, "BATCH", 37)
+    monkeypatch.setattr(protocol, "BATCH", 37)
     monkeypatch.setattr("interp_lightning.data.base.EVAL_BATCH", 41)
     again = SMALL(model, Digits(batch_size=64))
     assert again.metrics == pytest.approx(assessment.metrics, rel=1e-4, abs=1e-4)

@@ -14,12 +14,13 @@ import pytest
 from conftest import TINY
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from interp_lightning.callbacks.recorder import Recorder
-from interp_lightning.checkpoints import read_checkpoint
 from interp_lightning.errors import ConfigError
-from interp_lightning.evaluation import Evaluation
-from interp_lightning.folders import locked, write_whole
-from interp_lightning.logger import TensorBoard
+from interp_lightning.evaluation.protocol import Evaluation
+from interp_lightning.runs.checkpoints import read_checkpoint
+from interp_lightning.runs.folders import locked
+from interp_lightning.system.disk import write_whole
+from interp_lightning.training.callbacks.history import Recorder
+from interp_lightning.training.logger import TensorBoard
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -8,11 +8,11 @@ import torch
 from torch_fidelity import feature_extractor_inceptionv3
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from interp_lightning.data.base import to_unit_range
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.lines import Lines
 from interp_lightning.data.mnist import MNIST
 from interp_lightning.errors import ConfigError, DataError
+from interp_lightning.functional.images import to_unit_range
 from interp_lightning.metrics import features
 from interp_lightning.metrics.features import NETWORKS, SHA256, WEIGHTS, DigitNetwork, digit_network, no_digits
 from interp_lightning.metrics.paths import confident

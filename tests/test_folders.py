@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from interp_lightning import __main__ as program
-from interp_lightning import evaluate, folders, interpolate
-from interp_lightning.cli import COMMON, read_settings
+from interp_lightning.commands import evaluate, interpolate
+from interp_lightning.commands import train as program
+from interp_lightning.commands.settings import COMMON, read_settings
 from interp_lightning.errors import ConfigError
+from interp_lightning.runs import folders
 
 QUICK = [*TINY, "model=ae", "penalty=none", "trainer.limit_train_batches=2", "metrics.features=null"]
 
@@ -126,7 +127,7 @@ def test_a_refused_run_removes_only_what_it_has_made(inside, wrong, invoke, tmp_
 
 
 def test_an_interrupted_sweep_knows_the_jobs_that_never_started(invoke, tmp_path):
-    from interp_lightning.callbacks.recorder import Recorder
+    from interp_lightning.training.callbacks.history import Recorder
 
     def before() -> None:
         Recorder.on_train_batch_end = lambda *_: os.kill(os.getpid(), 2)

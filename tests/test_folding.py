@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from interp_lightning import folding
-from interp_lightning.folding import Folding
-from interp_lightning.networks import ACAINetwork, FastNetwork, Network
+from interp_lightning.networks import folding
+from interp_lightning.networks.acai import ACAINetwork
+from interp_lightning.networks.base import Network
+from interp_lightning.networks.fast import FastNetwork
+from interp_lightning.networks.folding import Folding
 
 
 def same(plain: nn.Module, folded: nn.Module, x: Tensor) -> None:

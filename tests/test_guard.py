@@ -6,23 +6,24 @@ import math
 import pytest
 import torch
 
-from interp_lightning import experiment, recording
-from interp_lightning.checkpoints import read_checkpoint
 from interp_lightning.errors import ConfigError, Diverged
+from interp_lightning.functional import devices
 from interp_lightning.penalties.gan import GAN
 from interp_lightning.penalties.wasserstein import Wasserstein
+from interp_lightning.runs.checkpoints import read_checkpoint
+from interp_lightning.training import run
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture(autouse=True)
 def _no_rehearsal(monkeypatch):
-    monkeypatch.setattr(experiment, "rehearse", lambda cfg, data: None)  # which would meet the broken numbers first
+    monkeypatch.setattr(run, "rehearse", lambda cfg, data: None)  # which would meet the broken numbers first
 
 
 @pytest.fixture(autouse=True, params=[False, True], ids=["", "as on a GPU"])
 def _runs_ahead(request, monkeypatch):
-    monkeypatch.setattr(recording, "runs_ahead", lambda device: request.param)
+    monkeypatch.setattr(devices, "runs_ahead", lambda device: request.param)
 
 
 @pytest.fixture

@@ -18,12 +18,15 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from test_commands import QUICK, call
 
-from interp_lightning import compare, evaluate, interpolate, sweep
-from interp_lightning.checkpoints import Best, read_checkpoint
+from interp_lightning.commands import compare, evaluate, interpolate
+from interp_lightning.config.resolvers import run_dir
 from interp_lightning.errors import CheckpointError, ConfigError
-from interp_lightning.folders import check_links, run_dir, write_whole
-from interp_lightning.plain import entries, plain
-from interp_lightning.runs import load_run
+from interp_lightning.runs import sweeps
+from interp_lightning.runs.checkpoints import Best, read_checkpoint
+from interp_lightning.runs.folders import check_links
+from interp_lightning.runs.load import load_run
+from interp_lightning.system.disk import write_whole
+from interp_lightning.system.plain import entries, plain
 
 # Configurations
 
@@ -32,10 +35,10 @@ TARGETS = (
     "torch.utils.collect_env.run",
     "os.system",
     "builtins.exec",
-    "interp_lightning.foreign.re.sys.modules",
-    "interp_lightning.runs.torch.utils.collect_env.run",
-    "interp_lightning.runs.instantiate",
-    "interp_lightning.experiment.run",
+    "interp_lightning.runs.foreign.re.sys.modules",
+    "interp_lightning.runs.load.torch.utils.collect_env.run",
+    "interp_lightning.runs.load.instantiate",
+    "interp_lightning.training.run.run",
     "torch.optim.lr_scheduler.LambdaLR",
 )
 TRAPS = st.sampled_from(TARGETS).flatmap(
@@ -107,7 +110,10 @@ def test_whatever_lies_in_a_configuration_is_refused_and_not_called(state, place
 
 def test_an_ordinary_configuration_is_not_refused(state, target):
     config = copies.deepcopy(state["hyper_parameters"])
-    config["schedule"] = {"_target_": "interp_lightning.schedules.PiecewiseConstant", "factors": {30: 0.5, 50: 0.2}}
+    config["schedule"] = {
+        "_target_": "interp_lightning.steps.schedules.PiecewiseConstant",
+        "factors": {30: 0.5, 50: 0.2},
+    }
     config["optimizer"] = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1, "momentum": 0.9}
     config["penalty"] |= {"mean": (0.5,) * 32}
     config["threads"] = 1_000  # another machine's
@@ -125,15 +131,15 @@ def test_an_ordinary_configuration_is_not_refused(state, target):
         ("penalty", "interp_lightning.penalties.Penalty"),
         ("penalty", "interp_lightning.models.base.Penalty"),  # another module's
         ("network", "interp_lightning.penalties.none.NoPenalty"),  # of another base
-        ("data", "interp_lightning.runs.Digits"),
-        ("data", "interp_lightning.runs.torch.hub.load"),
+        ("data", "interp_lightning.runs.load.Digits"),
+        ("data", "interp_lightning.runs.load.torch.hub.load"),
         ("optimizer", "torch.optim.Optimizer"),
         ("optimizer", "torch.optim.lr_scheduler.LambdaLR"),
         ("optimizer", "torch.optim.adam.torch.hub.load"),
         ("optimizer", "torch.optim._multi_tensor.Adam"),
         ("schedule", "interp_lightning..schedules.Cosine"),
-        ("schedule", "interp_lightning.schedules.Cosine.__init__"),
-        ("schedule", "interp_lightning.schedules"),
+        ("schedule", "interp_lightning.steps.schedules.Cosine.__init__"),
+        ("schedule", "interp_lightning.steps.schedules"),
         ("model", "interp_lightning.models.acai.ACAI "),
         ("model", None),
     ],
@@ -303,7 +309,7 @@ def test_no_file_is_written_into_a_folder_elsewhere(folder, trained, tmp_path):
 
 
 def test_nothing_prepared_at_the_name_of_a_temporary_file_is_followed(state, tmp_path):
-    from interp_lightning.checkpoints import AtomicCheckpointIO
+    from interp_lightning.runs.checkpoints import AtomicCheckpointIO
 
     victim = tmp_path / "victim"
     victim.write_text("precious")
@@ -372,13 +378,13 @@ def test_a_recorded_configuration_is_not_resolved(recorded, tmp_path, monkeypatc
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text(recorded)
     with pytest.raises(ConfigError, match=r"lam=1 \(was|is no configuration of a job"):
-        sweep._check_same(tmp_path, OmegaConf.create({"lam": 1}))
+        sweeps._check_same(tmp_path, OmegaConf.create({"lam": 1}))
     assert [path.name for path in tmp_path.iterdir()] == [".hydra"]
 
 
 def test_a_job_with_an_odd_error_has_not_finished(tmp_path):
     (tmp_path / "job.json").write_text(json.dumps({"overrides": [], "status": "finished", "error": 5}))
-    assert sweep._read(tmp_path)["status"] == sweep.UNFINISHED
+    assert sweeps._read(tmp_path)["status"] == sweeps.UNFINISHED
 
 
 # Several runs, one of them bad

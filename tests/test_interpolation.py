@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp_lightning.errors import ConfigError
-from interp_lightning.interpolation import lerp, mix, path, slerp
+from interp_lightning.paths.base import lerp, mix, path, slerp
 
 
 def pair(seed: int, d: int = 5) -> tuple[torch.Tensor, torch.Tensor]:

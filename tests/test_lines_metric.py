@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp_lightning.data.lines import render_lines
 from interp_lightning.errors import ConfigError
+from interp_lightning.functional.lines import render_lines
 from interp_lightning.metrics.lines import TEMPLATES, LineEvaluation, line_evaluation, line_templates, path_smoothness
 
 # Eight pairs and the values of the published evaluation code for them: mean distance, smoothness.

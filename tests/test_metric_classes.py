@@ -11,12 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from interp_lightning.metrics.clustering import ClusteringAccuracy, clustering_accuracy
-from interp_lightning.metrics.generation import (
-    GenerationQuality,
-    frechet_distance,
-    kernel_distance,
-    precision_recall,
-)
+from interp_lightning.metrics.generation import GenerationQuality, frechet_distance, kernel_distance, precision_recall
 from interp_lightning.metrics.latent import LatentMatch, latent_mmd, latent_w2
 from interp_lightning.metrics.lines import LineEvaluation, line_evaluation
 from interp_lightning.metrics.paths import (

@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import ConfigError
-from interp_lightning.experiment import build_model
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.penalties.gan import GAN
 from interp_lightning.penalties.mmd import MMD
 from interp_lightning.penalties.none import NoPenalty
 from interp_lightning.penalties.wasserstein import Wasserstein
+from interp_lightning.training.run import build_model
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from interp_lightning.errors import ConfigError
-from interp_lightning.networks import ACAINetwork, FastNetwork
+from interp_lightning.networks.acai import ACAINetwork
+from interp_lightning.networks.fast import FastNetwork
 
 
 @pytest.mark.parametrize(

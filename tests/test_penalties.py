@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from interp_lightning import recording
 from interp_lightning.errors import ConfigError
+from interp_lightning.functional import devices
 from interp_lightning.penalties.gan import GAN
 from interp_lightning.penalties.mmd import MMD
 from interp_lightning.penalties.none import NoPenalty
@@ -162,7 +162,7 @@ def test_products_see_small_values_and_not_rounding():
 def test_w2_is_the_same_without_an_svd(queue, monkeypatch):
     values, gradients = [], []
     for ahead in (False, True):
-        monkeypatch.setattr(recording, "runs_ahead", lambda device, ahead=ahead: ahead)
+        monkeypatch.setattr(devices, "runs_ahead", lambda device, ahead=ahead: ahead)
         penalty = Wasserstein(1.0, *gaussian(4, 0), queue=queue)
         for seed in range(4):
             z = codes(12, 4, seed).requires_grad_()

@@ -16,13 +16,15 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
-from interp_lightning import recording
-from interp_lightning.cli import CONF, explain
+from interp_lightning.commands.explain import explain
+from interp_lightning.config.files import CONF
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import ConfigError, Diverged
-from interp_lightning.guard import Turn
+from interp_lightning.functional import devices
 from interp_lightning.models.base import Autoencoder
-from interp_lightning.runs import build_model
+from interp_lightning.runs.build import build_model
+from interp_lightning.steps import cuda_graphs
+from interp_lightning.steps.guard import Turn
 
 BATCH, BATCHES = 8, 10
 SETTINGS = {"gan": ["penalty.lr=0.001"], "wasserstein": ["penalty.queue=20"]}  # where the defaults would show less
@@ -31,13 +33,13 @@ SETTINGS = {"gan": ["penalty.lr=0.001"], "wasserstein": ["penalty.queue=20"]}  #
 @pytest.fixture
 def ahead(monkeypatch) -> None:
     """Treat this CPU as a device that the host does not wait for."""
-    monkeypatch.setattr(recording, "runs_ahead", lambda device: True)
+    monkeypatch.setattr(devices, "runs_ahead", lambda device: True)
 
 
 @pytest.fixture
 def emulated(ahead, monkeypatch) -> None:
-    monkeypatch.setattr(recording, "record", recorder.record)
-    monkeypatch.setattr(recording, "aside", lambda work: work())
+    monkeypatch.setattr(cuda_graphs, "record", recorder.record)
+    monkeypatch.setattr(cuda_graphs, "aside", lambda work: work())
 
 
 def model_of(kind: str, penalty: str, guard: str = "stop") -> Autoencoder:
@@ -110,7 +112,7 @@ def test_no_training_step_waits(kind, penalty, ahead):
 def test_it_would_be_noticed(monkeypatch):
     with pytest.raises(AssertionError, match="the host waits for _local_scalar_dense"):
         train(model_of("ae", "none"), Unwatched())
-    monkeypatch.setattr(recording, "runs_ahead", lambda device: True)
+    monkeypatch.setattr(devices, "runs_ahead", lambda device: True)
     monkeypatch.setattr("interp_lightning.penalties.wasserstein.nuclear_norm", lambda a: torch.linalg.svdvals(a).sum())
     with pytest.raises(AssertionError, match="the host waits for _linalg_svd"):
         train(model_of("ae", "wasserstein"), Unwatched())
@@ -134,7 +136,7 @@ def test_recorded_steps_repeat_nothing_that_was_frozen(emulated):
     model.cuda_graphs = True
     seen = Seen()
     train(model, seen, every=1)
-    replayed = range(recording.WARM_UP, BATCHES)
+    replayed = range(cuda_graphs.WARM_UP, BATCHES)
     for name, values in seen.values.items():
         assert len({values[i] for i in replayed}) == len(replayed), name
 
@@ -212,7 +214,7 @@ def test_a_first_step_that_a_fused_sgd_leaves_out(ahead):
 
 @pytest.mark.parametrize("rate", [1, 1.0])
 def test_learning_rates_may_be_integers(rate, emulated, monkeypatch):
-    monkeypatch.setattr("interp_lightning.guard.EXPLODED", math.inf)
+    monkeypatch.setattr("interp_lightning.steps.guard.EXPLODED", math.inf)
     model = model_of("ae", "none", guard="skip")
     model.cuda_graphs = True
     model.optimizer = lambda groups: torch.optim.Adam(groups, lr=rate, fused=True)
@@ -245,7 +247,7 @@ def test_what_cannot_be_recorded_is_named(emulated, monkeypatch):
     def refuse(work: Callable[[], Any]) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    monkeypatch.setattr(recording, "record", refuse)
+    monkeypatch.setattr(cuda_graphs, "record", refuse)
     model = model_of("ae", "none")
     model.cuda_graphs = True
     with pytest.raises(ConfigError, match=r"`cuda_graphs` \(=true\).*when stream is capturing; .*cuda_graphs=false"):
@@ -259,7 +261,7 @@ def test_a_batch_of_another_size_is_not_replayed(emulated):
         done.append(len(x))
         return [Turn("autoencoder", (), x.sum()[None])]
 
-    recorded = recording.Recorded(step, lambda generator: None, lambda: counted.append(1))
+    recorded = cuda_graphs.Recorded(step, lambda generator: None, lambda: counted.append(1))
     sizes = [8, 8, 8, 8, 8, 5, 8]
     sums = [recorded(torch.full((n,), float(i)))[0].numbers.item() for i, n in enumerate(sizes)]
     assert sums == [i * n for i, n in enumerate(sizes)]

@@ -9,14 +9,13 @@ from conftest import TINY
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from interp_lightning.cli import of_own_code
 from interp_lightning.data.digits import Digits
-from interp_lightning.errors import ConfigError
+from interp_lightning.errors import ConfigError, of_own_code
 from interp_lightning.models.ae import AE
-from interp_lightning.networks import FastNetwork
+from interp_lightning.networks.fast import FastNetwork
 from interp_lightning.penalties.base import Penalty
-from interp_lightning.rehearsal import check_size, rehearse
-from interp_lightning.runs import build, build_model
+from interp_lightning.runs.build import build, build_model
+from interp_lightning.training.rehearsal import check_size, rehearse
 
 
 class Own(Penalty):

@@ -9,13 +9,13 @@ from conftest import TINY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp_lightning import evaluate
-from interp_lightning.callbacks.recorder import Recorder
-from interp_lightning.checkpoints import read_checkpoint
-from interp_lightning.cli import COMMON, read_settings
+from interp_lightning.commands import evaluate
+from interp_lightning.commands.settings import COMMON, read_settings
 from interp_lightning.errors import ConfigError
-from interp_lightning.relevance import EFFECTS, Effect, changes, config_hash, effect, flat
-from interp_lightning.runs import results_so_far
+from interp_lightning.runs.checkpoints import read_checkpoint
+from interp_lightning.runs.record import results_so_far
+from interp_lightning.runs.relevance import EFFECTS, Effect, changes, config_hash, effect, flat
+from interp_lightning.training.callbacks.history import Recorder
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

@@ -20,16 +20,18 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from rich.console import Console
 
-from interp_lightning import comparison_figures, figures, sweep, tables
-from interp_lightning.comparison import Comparison, Result, collect, labels
-from interp_lightning.comparison_figures import side_by_side
-from interp_lightning.comparison_tables import as_markdown, write_csv
+from interp_lightning.comparison import figures as comparison_figures
+from interp_lightning.comparison.figures import side_by_side
+from interp_lightning.comparison.groups import Comparison, Result, collect, labels
+from interp_lightning.comparison.report import html
+from interp_lightning.comparison.tables import as_markdown, write_csv
+from interp_lightning.display import figures, tables
 from interp_lightning.errors import ResultsError
-from interp_lightning.folders import find_runs
-from interp_lightning.logger import TensorBoard
-from interp_lightning.report import html
-from interp_lightning.results import read_results, write_results
-from interp_lightning.text import csv_cell, markdown, plain, terminal
+from interp_lightning.runs import sweeps
+from interp_lightning.runs.folders import find_runs
+from interp_lightning.runs.results import read_results, write_results
+from interp_lightning.system.text import csv_cell, markdown, plain, terminal
+from interp_lightning.training.logger import TensorBoard
 
 METRICS = {"reconstruction_mse": 0.03, "probe_accuracy": 0.96, "latent_w2": 0.2, "fid_midpoints_lerp": 10.0,
            "realism_midpoints_lerp": 0.3, "evenness_lerp": 1.5, "detour_lerp": 1.1, "path_length_lerp": 3.0,
@@ -118,7 +120,7 @@ def test_altered_results_are_refused_in_a_sentence_or_shown(place, how, key, val
     if read is None:
         assert sentence == plain(sentence)
         assert str(run) in sentence
-        assert "python -m interp_lightning.evaluate run=" in sentence
+        assert "python -m interp_lightning.commands.evaluate run=" in sentence
         return
     assert read["metrics"].keys() == content["metrics"].keys()
     (room / "again").mkdir(exist_ok=True)
@@ -193,8 +195,8 @@ def test_numbers_that_json_lacks_are_none_and_keys_of_a_newer_version_are_kept(t
 
 
 def test_a_search_goes_by_readable_results_only(tmp_path, caplog):
-    assert sweep.score(write(tmp_path, VALID), "fid_prior") == 14.8
-    assert sweep.score(write(tmp_path, changed(("metrics.fid_prior", "low"))), "fid_prior") is None
+    assert sweeps.score(write(tmp_path, VALID), "fid_prior") == 14.8
+    assert sweeps.score(write(tmp_path, changed(("metrics.fid_prior", "low"))), "fid_prior") is None
     assert "has no usable fid_prior" in caplog.text
 
 
@@ -300,7 +302,7 @@ def test_a_sweeps_summary_shows_settings_and_errors_as_they_are(tmp_path, capsys
         folder.mkdir()
         job = {"overrides": [f"name={text}"], "status": "failed", "error": f"`penalty.lam` (={text}) must be ≥ 0"}
         (folder / "job.json").write_text(json.dumps(job))
-    assert not sweep.report(tmp_path)
+    assert not sweeps.report(tmp_path)
     summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
     ((first, *others),) = rows_of(summary)
     assert {first} == set(others) == {5}

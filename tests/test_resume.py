@@ -15,10 +15,10 @@ import pytest
 import torch
 from conftest import CELLS
 
-from interp_lightning import checkpoints
-from interp_lightning.callbacks.recorder import Recorder
-from interp_lightning.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
 from interp_lightning.errors import CheckpointError, ConfigError, Diverged
+from interp_lightning.runs import checkpoints
+from interp_lightning.runs.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
+from interp_lightning.training.callbacks.history import Recorder
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

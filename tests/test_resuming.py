@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from interp_lightning.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError
-from interp_lightning.experiment import run
-from interp_lightning.resuming import check_content, find_checkpoint
-from interp_lightning.runs import build_model
+from interp_lightning.runs.build import build_model
+from interp_lightning.runs.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
+from interp_lightning.training.resume import check_content, find_checkpoint
+from interp_lightning.training.run import run
 
 RUN = ["model=ae", "penalty=gan", "penalty.width=4", "penalty.depth=1", "metrics.features=null", "metrics.restarts=1"]
 RUN += ["trainer.limit_train_batches=2", "network.depth=2", "latent_dim=4"]
@@ -151,9 +151,9 @@ def altered(trained_file, configure, tmp_path, monkeypatch):
     """A checkpoint's content, what finds it when it has been altered, and what trains on from there."""
     import lightning as L
 
-    from interp_lightning.callbacks.recorder import Recorder
-    from interp_lightning.callbacks.saver import Saver
-    from interp_lightning.checkpoints import Best
+    from interp_lightning.runs.checkpoints import Best
+    from interp_lightning.training.callbacks.history import Recorder
+    from interp_lightning.training.callbacks.saver import Saver
 
     logging.getLogger("interp_lightning").setLevel(logging.ERROR)
     cfg = configure(*TINY, *RUN)

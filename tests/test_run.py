@@ -10,9 +10,9 @@ import torch
 from conftest import CELLS, choices
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from interp_lightning import guard
-from interp_lightning.cli import explain
+from interp_lightning.commands.explain import explain
 from interp_lightning.errors import CheckpointError, DataError
+from interp_lightning.steps import guard
 
 FIGURES = ["interpolation_lerp", "interpolation_slerp", "latent_scatter", "loss_curves", "path_profile",
            "prior_samples", "reconstructions"]  # fmt: skip

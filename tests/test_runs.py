@@ -10,8 +10,8 @@ from conftest import IMAGE_SHAPE
 
 import interp_lightning
 from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound, ResultsError
-from interp_lightning.folders import find_runs
-from interp_lightning.runs import load_run, prepare, read_results, write_results
+from interp_lightning.runs.folders import find_runs
+from interp_lightning.runs.load import load_run, prepare, read_results, write_results
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_nan_weights_are_refused(copy):
     [
         {"hyper_parameters__penalty___target_": "os.system"},
         {"hyper_parameters__penalty___target_": "torch.hub.load"},
-        {"hyper_parameters__penalty___target_": "interp_lightning.experiment.run"},
+        {"hyper_parameters__penalty___target_": "interp_lightning.training.run.run"},
         {"hyper_parameters__penalty__mean": {"_target_": "pathlib.Path.touch", "self": "trap"}},
         {"hyper_parameters__penalty__mean": [{"_target_": "pathlib.Path", "_args_": ["trap"]}]},
         {"hyper_parameters__optimizer___target_": "builtins.open"},

@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from interp_lightning.callbacks.recorder import Recorder
-from interp_lightning.callbacks.saver import Saver, seconds
-from interp_lightning.checkpoints import AtomicCheckpointIO, read_checkpoint
 from interp_lightning.data.base import InMemory, mean_image_error
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import ConfigError, Diverged
-from interp_lightning.evaluation import Evaluation
-from interp_lightning.guard import Guard, Turn
+from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.models.acai import ACAI
-from interp_lightning.runs import load_run, results_so_far
+from interp_lightning.runs.checkpoints import AtomicCheckpointIO, read_checkpoint
+from interp_lightning.runs.load import load_run
+from interp_lightning.runs.record import results_so_far
+from interp_lightning.steps.guard import Guard, Turn
+from interp_lightning.training.callbacks.history import Recorder
+from interp_lightning.training.callbacks.saver import Saver, seconds
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

@@ -15,14 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from interp_lightning.callbacks.recorder import Recorder
-from interp_lightning.cli import CONF, explain
+from interp_lightning.commands.explain import explain
+from interp_lightning.config.check import SETTINGS, check_config, did_you_mean
+from interp_lightning.config.files import CONF
 from interp_lightning.errors import ConfigError
-from interp_lightning.experiment import build_trainer, try_optimizer
-from interp_lightning.rehearsal import check_size
-from interp_lightning.rules import SWITCH, Choice, Each, Either, Integer, Number, OrNull, Rule, Table, Text
-from interp_lightning.runs import build, build_model
-from interp_lightning.settings import SETTINGS, check_config, did_you_mean
+from interp_lightning.parameters import SWITCH, Choice, Each, Either, Integer, Number, OrNull, Rule, Table, Text
+from interp_lightning.runs.build import build, build_model
+from interp_lightning.training.callbacks.history import Recorder
+from interp_lightning.training.rehearsal import check_size
+from interp_lightning.training.run import build_trainer, try_optimizer
 
 FILES = {
     "broken.yaml": "penalty: {lam: 1\n",
@@ -207,7 +208,7 @@ def test_options_may_stand_between_settings(invoke):
         assert line in output
 
 
-@pytest.mark.parametrize("program", ["interp_lightning", "interp_lightning.compare"])
+@pytest.mark.parametrize("program", ["interp_lightning", "interp_lightning.commands.compare"])
 def test_output_that_nobody_reads(program, tmp_path):
     shell = f"{sys.executable} -m {program} --help | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(

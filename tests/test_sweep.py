@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
-from interp_lightning.callbacks.recorder import Recorder
-from interp_lightning.checkpoints import read_checkpoint
+from interp_lightning.runs.checkpoints import read_checkpoint
+from interp_lightning.training.callbacks.history import Recorder
 
 SWEEP = ["-m", *TINY, "metrics.features=null", "metrics.restarts=1", "trainer.limit_train_batches=4"]
 

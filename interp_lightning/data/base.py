@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 from torchmetrics import Metric
 
+from interp_lightning.config.check import check
 from interp_lightning.data.contract import UNLABELLED, Contract, described, spread, theirs
-from interp_lightning.distributed import shard
 from interp_lightning.errors import ConfigError, DataError
-from interp_lightning.rules import Choice, Integer, Text
-from interp_lightning.settings import check
+from interp_lightning.functional.images import to_unit_range
+from interp_lightning.parameters import Choice, Integer, Text
+from interp_lightning.steps.distributed import shard
 
 EVAL_BATCH = 500
 SPLITS = ("training", "validation", "test")
@@ -396,11 +397,6 @@ class ImageData(L.LightningDataModule, ABC):
 
     def _place(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-
-
-def to_unit_range(images: Tensor) -> Tensor:
-    """uint8 images to [−1, 1]; images already there unchanged, in single precision."""
-    return images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images.float()
 
 
 def mean_image_error(source: Source, items: int = 2_000) -> float:

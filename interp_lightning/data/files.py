@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.transforms.v2.functional import resize
 
-from interp_lightning.data.base import Drawing, ImageData, to_unit_range
+from interp_lightning.data.base import Drawing, ImageData
 from interp_lightning.errors import DataError
+from interp_lightning.functional.images import to_unit_range
 
 LEAST, MOST = 8, 10_000  # pixels to a side
 # Formats of cameras, scanners and paint programs. Pillow decodes each in this process: EPS would start Ghostscript.

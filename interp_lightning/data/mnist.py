@@ -21,8 +21,8 @@ from torch.nn.functional import pad
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
 from interp_lightning.data.base import Drawing, ImageData, InMemory, Source
-from interp_lightning.disk import lock, regular
 from interp_lightning.errors import DataError, DataNotFound
+from interp_lightning.system.disk import lock, regular
 
 log = logging.getLogger(__name__)
 

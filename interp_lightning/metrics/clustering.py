@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interp_lightning.metrics.base import Collected, scores
-from interp_lightning.rules import check_integer
+from interp_lightning.parameters import check_integer
 
 RESTARTS = 1_000
 AT_ONCE = 50  # restarts in one matrix product

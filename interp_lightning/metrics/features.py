@@ -21,11 +21,12 @@ from torchmetrics.image.fid import NoTrainInceptionV3
 from torchvision.transforms.v2 import RandomAffine
 from tqdm import tqdm
 
-from interp_lightning.data.base import ImageData, to_unit_range
+from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.mnist import MNIST
-from interp_lightning.disk import regular
 from interp_lightning.errors import ConfigError, DataError
+from interp_lightning.functional.images import to_unit_range
+from interp_lightning.system.disk import regular
 
 WEIGHTS = Path(__file__).with_name("digit_network.safetensors")
 SHA256 = "cff1e8dab43d997aadd4fe5874878bdd519c9465a925e89214bebbcb6d45c092"

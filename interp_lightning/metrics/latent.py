@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from interp_lightning.metrics.base import Collected, scores
+from interp_lightning.parameters import check_integer
 from interp_lightning.penalties.mmd import MMD
 from interp_lightning.penalties.wasserstein import Wasserstein
-from interp_lightning.rules import check_integer
 
 SPLITS = 4
 LEAST_W2 = 4  # codes, as each half needs a covariance

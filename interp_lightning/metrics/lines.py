@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
-from interp_lightning.data.lines import render_lines
 from interp_lightning.errors import ConfigError
+from interp_lightning.functional.lines import render_lines
 
 TEMPLATES = 10_000
 

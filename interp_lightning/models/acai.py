@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from interp_lightning.config.check import check
 from interp_lightning.errors import ConfigError
-from interp_lightning.interpolation import mix
 from interp_lightning.models.base import Autoencoder, Pass
-from interp_lightning.settings import check
+from interp_lightning.paths.base import mix
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,16 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from interp_lightning import __version__, recording
-from interp_lightning.distributed import everywhere, gather, shard
-from interp_lightning.guard import Guard, Turn, skips_by_itself
-from interp_lightning.interpolation import path
-from interp_lightning.networks import Network
+from interp_lightning import __version__
+from interp_lightning.config.check import check
+from interp_lightning.functional import devices
+from interp_lightning.networks.base import Network
+from interp_lightning.paths.base import path
 from interp_lightning.penalties.base import Penalty
-from interp_lightning.recording import Recorded
-from interp_lightning.schedules import Constant, Schedule
-from interp_lightning.settings import check
+from interp_lightning.steps.cuda_graphs import Recorded
+from interp_lightning.steps.distributed import everywhere, gather, shard
+from interp_lightning.steps.guard import Guard, Turn, skips_by_itself
+from interp_lightning.steps.schedules import Constant, Schedule
 
 LAZY_CODES = 64  # that lazy layers see first
 TRAINING, EVALUATION = 0, 1  # streams of random numbers
@@ -137,7 +138,7 @@ class Autoencoder(L.LightningModule, ABC):
         """Random numbers that `make` makes of a generator of the host's, on this model's device."""
         if self._recorded is not None and self._recorded.under_way:
             return self._recorded.draw(make, generator, self.device)
-        return recording.sent(make(generator), self.device)
+        return devices.sent(make(generator), self.device)
 
     def divergence(self, p: Pass) -> Tensor:
         """D(Q_z, P_z) of the global batch, unweighted, in full precision: ()."""
@@ -173,7 +174,7 @@ class Autoencoder(L.LightningModule, ABC):
         self.guard.note(self.batches_seen, turns)
         if self.logs_now:
             self.watch()
-        elif not recording.runs_ahead(self.device):
+        elif not devices.runs_ahead(self.device):
             self.guard.look()
         if self.logs_now:
             for turn in turns:
@@ -289,7 +290,7 @@ class Autoencoder(L.LightningModule, ABC):
         self.manual_backward(values.sum())
         finite = self._finite(optimizer, values)
         skipped = self.guard.skips(finite)
-        ahead = recording.runs_ahead(self.device) and self.trainer.precision != "16-mixed"
+        ahead = devices.runs_ahead(self.device) and self.trainer.precision != "16-mixed"
         if ahead and skips_by_itself(optimizer.optimizer):
             optimizer.optimizer.found_inf = skipped  # type: ignore[attr-defined]
             optimizer.step()
@@ -304,7 +305,7 @@ class Autoencoder(L.LightningModule, ABC):
         # Gradients, unlike losses, are the same on all devices.
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         # The largest of them tells for certain, where squares overflow; but on a CPU it takes nine times as long.
-        if not recording.runs_ahead(self.device) and (finite := get_total_norm(gradients, 2.0).isfinite()):
+        if not devices.runs_ahead(self.device) and (finite := get_total_norm(gradients, 2.0).isfinite()):
             return finite
         return get_total_norm(gradients, math.inf).isfinite()
 

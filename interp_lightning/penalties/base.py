@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from interp_lightning.settings import check
+from interp_lightning.config.check import check
 
 
 class Penalty(nn.Module, ABC):

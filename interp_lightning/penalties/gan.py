@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from interp_lightning.networks import LatentDiscriminator
+from interp_lightning.config.check import check
+from interp_lightning.networks.layers import LatentDiscriminator
 from interp_lightning.penalties.base import Penalty
-from interp_lightning.settings import check
 
 
 class GAN(Penalty):

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from interp_lightning.config.check import check
+from interp_lightning.parameters import check_integer
 from interp_lightning.penalties.base import Penalty
-from interp_lightning.rules import check_integer
-from interp_lightning.settings import check
 
 PAIRS = 2**19  # at a time: few enough to stay in a CPU's cache, with a whole test set
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from interp_lightning import recording
+from interp_lightning.config.check import check
 from interp_lightning.errors import ConfigError
+from interp_lightning.functional import devices
+from interp_lightning.parameters import check_integer
 from interp_lightning.penalties.base import Penalty
-from interp_lightning.rules import check_integer
-from interp_lightning.settings import check
 
 LEAST = 1e-7  # singular value, as a share of the root of the sum of all squares, that `polar_factor` still sees
 
@@ -122,7 +122,7 @@ def nuclear_norm(a: Tensor) -> Tensor:
 
     By an SVD on a CPU. On a GPU the host would have to wait for that, so there the sum is ⟨U Vᵀ, a⟩.
     """
-    return (polar_factor(a.detach()) * a).sum() if recording.runs_ahead(a.device) else torch.linalg.svdvals(a).sum()
+    return (polar_factor(a.detach()) * a).sum() if devices.runs_ahead(a.device) else torch.linalg.svdvals(a).sum()
 
 
 def polar_factor(a: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Several runs side by side: groups, figures, tables, a report."""

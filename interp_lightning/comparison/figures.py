@@ -1,0 +1,153 @@
+"""Pictures of several runs side by side, as matplotlib figures."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+from interp_lightning.comparison.groups import LAMBDAS, Comparison, Group, lines
+from interp_lightning.display.figures import image_grid, legend_label, path_columns
+from interp_lightning.metrics.catalogue import parse, title
+from interp_lightning.models.base import Autoencoder
+
+AGAINST_LAMBDA = (
+    "reconstruction_mse",
+    "probe_accuracy",
+    "cluster_accuracy",
+    "fid_midpoints_lerp",
+    "realism_midpoints_lerp",
+    "evenness_lerp",
+    "lines_mean_distance_lerp",
+    "lines_smoothness_lerp",
+)
+QUALITY = ("fid_midpoints_lerp", "lines_mean_distance_lerp")  # of interpolation, the first that there is
+COLOURS, MARKERS, STYLES = 10, "osD^vP*X<>", ("-", "--", ":", "-.")
+LEGEND_LINE = 0.16  # inches
+
+
+def against_lambda(comparison: Comparison) -> dict[str, Figure]:
+    """Metrics against each λ that was varied, mean ± standard deviation over seeds; figures by the λ's name."""
+    drawn = {}
+    for key in LAMBDAS:
+        varied = {
+            label: line
+            for label, line in lines(comparison, key).items()
+            if len({group.setting(key) for group in line} - {None}) > 1
+        }
+        names = comparison.columns(AGAINST_LAMBDA)
+        if not varied or not names:
+            continue
+        columns = min(3, len(names))
+        rows = math.ceil(len(names) / columns)
+        figure = Figure(figsize=(3.6 * columns, 2.8 * rows + 0.4), dpi=150, layout="constrained")
+        for index, name in enumerate(names):
+            axes = figure.add_subplot(rows, columns, index + 1)
+            for number, line in enumerate(varied.values()):
+                if known := [group for group in line if group.values(name) and group.setting(key) is not None]:
+                    _errorbar(axes, known, key, name, number)
+            _lambda_axis(axes, [group.setting(key) or 0.0 for line in varied.values() for group in line])
+            axes.set_xlabel(f"λ ({key})", fontsize=8)
+            _value_axis(axes, "y", name)
+        _legend(figure, list(varied))
+        drawn[f"against_{key.replace('.', '_')}"] = figure
+    return drawn
+
+
+def trade_off(comparison: Comparison) -> dict[str, Figure]:
+    """Reconstruction against interpolation quality, a curve for each setting but λ; empty if either is missing."""
+    quality = comparison.columns(QUALITY)[:1]
+    if not quality or not comparison.columns(["reconstruction_mse"]):
+        return {}
+    figure = Figure(figsize=(6.4, 4.6), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    found = lines(comparison, *LAMBDAS)
+    for number, line in enumerate(found.values()):
+        x, y = ([group.mean(name) for group in line] for name in ("reconstruction_mse", quality[0]))
+        x_spread, y_spread = ([_spread(group, name) for group in line] for name in ("reconstruction_mse", quality[0]))
+        axes.errorbar(x, y, y_spread, x_spread, capsize=2, **_look(number))
+        if len(line) > 1:
+            for group, at_x, at_y in zip(line, x, y, strict=True):
+                varied = [group.setting(key) for key in LAMBDAS if len({g.setting(key) for g in line}) > 1]
+                values = ["–" if value is None else f"{value:g}" for value in varied]
+                if math.isfinite(at_x) and math.isfinite(at_y):
+                    axes.annotate(
+                        f"λ={', '.join(values)}", (at_x, at_y), xytext=(4, 4), textcoords="offset points", fontsize=7
+                    )
+    _value_axis(axes, "x", "reconstruction_mse")
+    _value_axis(axes, "y", quality[0])
+    axes.set_title("Reconstruction against interpolation: lower left is better", fontsize=9)
+    _legend(figure, list(found))
+    return {"trade_off": figure}
+
+
+def side_by_side(models: Sequence[tuple[str, Autoencoder]], x: Tensor, steps: int = 11) -> dict[str, Figure]:
+    """The same pairs of images by every model, a figure for each pair, a row for each model.
+
+    Args:
+        models: their names and themselves.
+        x: images, (2·pairs, C, H, W); the first half melts into the second.
+        steps: points on each path.
+    """
+    x_a, x_b = x.chunk(2)
+    with torch.inference_mode():
+        paths = [
+            model.interpolate(x_a.to(model.device), x_b.to(model.device), steps, "lerp").cpu() for _, model in models
+        ]
+    drawn = {}
+    for pair in range(len(x_a)):
+        rows = torch.stack([torch.cat([x_a[pair, None], path[pair], x_b[pair, None]]) for path in paths])
+        names = [name for name, _ in models]
+        drawn[f"pair_{pair + 1}"] = image_grid(rows, f"Pair {pair + 1}", rows=names, columns=path_columns(steps))
+    return drawn
+
+
+def _errorbar(axes: Axes, line: list[Group], key: str, name: str, number: int) -> None:
+    x, y = [group.setting(key) or 0.0 for group in line], [group.mean(name) for group in line]
+    axes.errorbar(x, y, [_spread(group, name) for group in line], ms=4, capsize=2, **_look(number))
+
+
+def _look(number: int) -> dict[str, Any]:
+    """The colour, marker and style of a line of that number; no two of the first 400 are alike."""
+    around, rest = divmod(number, COLOURS)
+    marker = MARKERS[(rest + around) % len(MARKERS)]
+    return {"color": f"C{rest}", "marker": marker, "linestyle": STYLES[around // len(MARKERS) % len(STYLES)]}
+
+
+def _legend(figure: Figure, entries: Sequence[str]) -> None:
+    """Name lines below a figure, which grows by as much."""
+    texts = [legend_label(entry) for entry in entries]
+    handles = [Line2D([], [], label=text, **_look(number)) for number, text in enumerate(texts)]
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + LEGEND_LINE * (1 + sum(text.count("\n") + 1 for text in texts)))
+    figure.legend(handles=handles, loc="outside lower left", fontsize=7, frameon=False)
+
+
+def _spread(group: Group, name: str) -> float:
+    deviation = group.deviation(name)
+    return 0.0 if math.isnan(deviation) else deviation
+
+
+def _lambda_axis(axes: Axes, values: list[float]) -> None:
+    """Logarithmic, with a place for 0."""
+    positive = [value for value in values if value > 0]
+    if positive and len(positive) < len(values):
+        axes.set_xscale("symlog", linthresh=min(positive))
+    elif positive:
+        axes.set_xscale("log")
+
+
+def _value_axis(axes: Axes, which: str, name: str) -> None:
+    entry, _ = parse(name)
+    arrow = "higher is better" if entry.higher_is_better else "lower is better"
+    axes.set(**{f"{which}label": f"{title(name)}\n({arrow})"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if entry.percent:
+        axis.set_major_formatter(lambda value, _: f"{value:.1%}")
+    axis.label.set_fontsize(8)
+    axes.tick_params(labelsize=7)
+    axes.grid(alpha=0.3)

@@ -1,0 +1,249 @@
+"""Pictures of a trained model, as matplotlib figures."""
+
+import io
+import logging
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+
+import matplotlib
+import torch
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ticker import SymmetricalLogLocator
+from torch import Tensor
+
+from interp_lightning.config.check import HOW
+from interp_lightning.data.base import ImageData
+from interp_lightning.evaluation.protocol import Assessment, Profile
+from interp_lightning.functional.images import to_unit_range
+from interp_lightning.metrics.catalogue import PATHS, SANITY
+from interp_lightning.models.base import Autoencoder
+from interp_lightning.system.disk import replace
+from interp_lightning.system.text import plain, shortened
+
+log = logging.getLogger(__name__)
+
+ROWS = 10
+NARROWEST = 3.2  # inches that a title requires
+MOST_PIXELS = 2**16 - 1  # to a side, of a figure
+LINES = 3  # at most, of a text within a figure
+
+History = Mapping[str, Sequence[tuple[int, float]]]  # (images seen, value) by TensorBoard name
+
+
+def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Sequence[str] = ()) -> Figure:
+    """Images (R, C, channels, H, W) in [−1, 1] as R rows of C, with optional names for rows and columns."""
+    count_r, count_c, channels, height, width = images.shape
+    gap = max(1, height // 16)
+    canvas = torch.ones(count_r * (height + gap) - gap, count_c * (width + gap) - gap, channels)
+    for r in range(count_r):
+        for c in range(count_c):
+            top, left = r * (height + gap), c * (width + gap)
+            canvas[top : top + height, left : left + width] = images[r, c].float().clamp(-1, 1).movedim(0, 2) / 2 + 0.5
+
+    rows, columns = ([literal(name, 40) for name in each] for each in (rows, columns))
+    names = 0.06 * max((len(line) for row in rows for line in row.split("\n")), default=0)  # inches
+    inches = max(NARROWEST, 0.55 * count_c + 0.6 + names)
+    title = heading(title, inches)
+    size = (inches, 0.55 * count_r + 0.4 + 0.15 * (title.count("\n") + 1))
+    figure = Figure(figsize=size, dpi=min(150, MOST_PIXELS / max(size)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(canvas.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_yticks([r * (height + gap) + height / 2 for r in range(len(rows))], rows, fontsize=7)
+    axes.set_xticks([c * (width + gap) + width / 2 for c in range(len(columns))], columns, fontsize=7)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=9)
+    return figure
+
+
+def literal(text: str, width: int) -> str:
+    """Return a text that a figure shows as it is, in lines of that many characters.
+
+    Without it matplotlib takes dollars for mathematics, and warns of characters that its font lacks.
+    """
+    return "\n".join(textwrap.wrap(shortened(plain(text, _font_has), LINES * width), width)).replace("$", r"\$")
+
+
+def legend_label(text: str) -> str:
+    """Return a legend's entry; matplotlib leaves out one that begins with an underscore."""
+    wrapped = literal(text, 60)
+    return f" {wrapped}" if wrapped.startswith("_") else wrapped
+
+
+def heading(text: str, inches: float) -> str:
+    """Return a title of one or several lines for a figure of that width."""
+    return "\n".join(literal(line, max(24, int(11 * inches))) for line in text.split("\n")[:LINES])
+
+
+@cache
+def _font_has(character: str) -> bool:
+    """Whether a character is printable and in a font that figures are drawn with."""
+    fonts = (FontProperties(family=[name]) for name in matplotlib.rcParams["font.family"])
+    return character.isprintable() and any(get_font(findfont(font)).get_char_index(ord(character)) for font in fonts)
+
+
+def examples(data: ImageData) -> Tensor:
+    """The test images that figures show: 20, or an even number if there are fewer, (2n, C, H, W)."""
+    number = min(2 * ROWS, len(data.test) // 2 * 2)
+    return to_unit_range(data.test.batch(data.test.all()[:number])[0])
+
+
+def of_model(model: Autoencoder, x: Tensor, title: str) -> dict[str, Figure]:
+    """What a model makes of images (2n, C, H, W) and of draws from its prior; figures by their file's name."""
+    return draw(
+        {
+            **{f"interpolation_{how}": partial(interpolations, model, x, title, how) for how in HOW},
+            "reconstructions": partial(reconstructions, model, x, title),
+            "prior_samples": partial(prior_samples, model, title),
+        }
+    )
+
+
+def of_assessment(assessment: Assessment, title: str) -> dict[str, Figure]:
+    """What an evaluation found; figures by their file's name."""
+    pictures = {"latent_scatter": partial(latent_scatter, assessment.test.z, assessment.test.labels, title)}
+    if assessment.profiles:
+        pictures["path_profile"] = partial(path_profile, assessment.profiles, title)
+    return draw(pictures)
+
+
+def draw(pictures: Mapping[str, Callable[[], Figure]]) -> dict[str, Figure]:
+    """Draw pictures, by their file's name, skipping those that cannot be drawn."""
+    drawn = {}
+    for name, picture in pictures.items():
+        with skipping(name):
+            drawn[name] = picture()
+    return drawn
+
+
+@contextmanager
+def skipping(picture: str) -> Iterator[None]:
+    """Turn an exception while a picture is drawn or written into a warning: no picture is worth a run."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or picture
+        log.warning(f"{where} could not be written ({error.strerror or error}); continuing without this picture")
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        log.warning(f"{picture} could not be drawn ({reason}); continuing without this picture")
+
+
+def save(drawn: dict[str, Figure], folder: Path) -> None:
+    """Write figures as PNG files; a link in the place of one is replaced and not followed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in drawn.items():
+        file = io.BytesIO()
+        figure.savefig(file, format="png")
+        replace(folder / f"{name}.png", file.getvalue())
+
+
+def interpolations(model: Autoencoder, x: Tensor, title: str, how: str, steps: int = 11) -> Figure:
+    """The first half of x (2n, C, H, W) melting into the second half; the images themselves at both ends."""
+    x_a, x_b = x.chunk(2)
+    paths = model.interpolate(x_a, x_b, steps, how).cpu()
+    images = torch.cat([x_a.cpu()[:, None], paths, x_b.cpu()[:, None]], dim=1)
+    return image_grid(images, f"Interpolation ({how})\n{title}", columns=path_columns(steps))
+
+
+def path_columns(steps: int) -> list[str]:
+    """Names of the columns of a path between the two images that it connects."""
+    return ["image", *(f"{step / (steps - 1):.1f}" for step in range(steps)), "image"]
+
+
+def reconstructions(model: Autoencoder, x: Tensor, title: str) -> Figure:
+    """Images (2n, C, H, W) above their reconstructions, in one row or two of the same length."""
+    columns = len(x) if len(x) <= ROWS else len(x) // 2
+    x_hat = model.decode(model.encode(x))
+    pairs = torch.stack([x.unflatten(0, (-1, columns)), x_hat.unflatten(0, (-1, columns))], dim=1).flatten(0, 1)
+    return image_grid(pairs.cpu(), f"Reconstructions\n{title}", rows=["image", "decoded"] * (len(pairs) // 2))
+
+
+def prior_samples(model: Autoencoder, title: str, rows: int = 6, columns: int = 10) -> Figure:
+    """Decoded draws of the prior."""
+    noise = torch.randn(rows * columns, model.latent_dim, generator=torch.Generator().manual_seed(0))
+    images = model.decode(model.penalty.prior(noise.to(model.device)))
+    return image_grid(images.unflatten(0, (rows, columns)).cpu(), f"Samples from the prior\n{title}")
+
+
+def latent_scatter(z: Tensor, labels: Tensor, title: str) -> Figure:
+    """Codes (N, d) on their first two principal components, coloured by label (N,) unless all labels are −1."""
+    z = z.double().cpu()
+    centred = z - z.mean(0)
+    _, s, vt = torch.linalg.svd(centred, full_matrices=False)
+    share = s.square() / s.square().sum().clamp_min(torch.finfo(s.dtype).tiny)  # 0 where all codes are the same
+    plane = (centred @ vt[:2].T).numpy()
+    if plane.shape[1] == 1:  # one-dimensional codes have no second component
+        plane = plane.repeat(2, axis=1)
+
+    figure = Figure(figsize=(6, 5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    classes = int(labels.max()) + 1
+    if classes:
+        colours = matplotlib.colormaps["tab10" if classes <= 10 else "hsv"].resampled(classes)
+        points = axes.scatter(
+            plane[:, 0], plane[:, 1], c=labels.cpu().numpy(), cmap=colours, s=4, vmin=-0.5, vmax=classes - 0.5
+        )
+        figure.colorbar(points, ticks=range(classes), label="label")
+    else:
+        axes.scatter(plane[:, 0], plane[:, 1], s=4)
+    axes.set_xlabel(f"principal component 1 ({share[0]:.0%} of the variance)")
+    axes.set_ylabel(f"principal component 2 ({share[1:2].sum():.0%})")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_title(heading(f"Codes of the test images\n{title}", 6), fontsize=9)
+    return figure
+
+
+def path_profile(profiles: Mapping[str, Profile], title: str) -> Figure:
+    """What happens along the paths, by kind of path: how far each step goes, how sure and how torn a classifier is."""
+    panels = {
+        "step length / mean step": lambda profile: profile.lengths / profile.lengths.mean(),
+        "probability of the likeliest class": lambda profile: profile.confidence,
+        "entropy of the classes (nats)": lambda profile: profile.entropy,
+    }
+    shown = {name: get for name, get in panels.items() if get(next(iter(profiles.values()))) is not None}
+    figure = Figure(figsize=(4.2 * len(shown), 3.6), dpi=150, layout="constrained")
+    for index, (name, get) in enumerate(shown.items()):
+        axes = figure.add_subplot(1, len(shown), index + 1)
+        for kind, profile in profiles.items():
+            values = get(profile)
+            ends = torch.linspace(0, 1, len(profile.lengths) + 1)
+            at = ends if len(values) == len(ends) else (ends[1:] + ends[:-1]) / 2
+            axes.plot(at, values, marker=".", label=PATHS[kind], color="0.6" if kind in SANITY else None)
+        axes.set_xlabel("position on the path")
+        axes.set_ylabel(name)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    figure.suptitle(heading(f"Along the paths between test images (means)\n{title}", 4.2 * len(shown)), fontsize=9)
+    return figure
+
+
+def loss_curves(history: History, title: str) -> Figure:
+    """Each player's terms over the images seen; training as lines, validation as dots."""
+    players = ["autoencoder", *(["critic"] if any("/critic/" in name for name in history) else [])]
+    figure = Figure(figsize=(5.5 * len(players), 4), dpi=150, layout="constrained")
+    for index, player in enumerate(players):
+        axes = figure.add_subplot(1, len(players), index + 1)
+        terms = [name.split("/")[2] for name in history if name.startswith(f"train/{player}/")]
+        for colour, term in enumerate(terms):
+            training, label = history[f"train/{player}/{term}"], legend_label(term)
+            alone = "." * (len(training) == 1)  # a point by itself makes no line
+            axes.plot(*zip(*training, strict=True), color=f"C{colour}", lw=1, marker=alone, label=label)
+            if validation := history.get(f"val/{player}/{term}"):
+                dots = zip(*validation, strict=True)
+                axes.plot(*dots, color=f"C{colour}", ls="", marker="o", ms=4, label=f"{label} (validation)")
+        # A penalty may be negative and a term 0, which plain logarithms cannot show.
+        axes.set_yscale("symlog", linthresh=1e-3)
+        axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1e-3, subs=[1, 2, 5]))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.grid(alpha=0.3)
+        axes.set_xlabel("images seen")
+        axes.set_title(player, fontsize=9)
+        axes.legend(fontsize=7)
+    figure.suptitle(heading(f"Losses, weighted as minimised\n{title}", 5.5 * len(players)), fontsize=9)
+    return figure

@@ -1,0 +1,34 @@
+"""Render the lines of ACAI's benchmark."""
+
+import torch
+from torch import Tensor
+
+SIZE = 32
+
+
+def render_lines(angles: Tensor, size: int = SIZE) -> Tensor:
+    """Lines of width 2 from the centre outwards, size/2 − 1 long, one per angle.
+
+    Args:
+        angles: radians, counter-clockwise from the right, (N,).
+        size: height and width in pixels.
+
+    Returns:
+        (N, 1, size, size) float32, −1 background, 1 line. Source: Berthelot et al. 2018, section 3.1; pixel for
+        pixel the published renderer's, which measures the width along the minor axis and anti-aliases the end of
+        a line only towards the left and the top.
+    """
+    centre = size / 2
+    angles = angles.double()
+    x = centre + (centre - 1) * angles.cos() - centre
+    y = centre + (centre - 1) * (-angles).sin() - centre
+    flat = y.abs() < x.abs()  # the major axis is horizontal
+    major, minor = torch.where(flat, x, y), torch.where(flat, y, x)
+    first, last = centre + major.clamp(max=0), centre + major.clamp(min=0)
+
+    rows = torch.arange(size, dtype=torch.float64, device=angles.device)  # along the major axis
+    weight = (rows[None] + 1 - first[:, None]).clamp(0, 1) * (rows[None] < last[:, None])  # (N, size)
+    middle = centre + (rows[None] - 0.5 - centre) * (minor / major)[:, None]  # of the line in each row, (N, size)
+    coverage = (1.5 - (rows + 0.5 - middle[:, :, None]).abs_()).clamp_(0, 1)  # (N, size, size)
+    images = coverage.mul_(weight[:, :, None]).mul_(2).sub_(1).float()
+    return torch.where(flat[:, None, None], images.mT, images)[:, None]

@@ -1,0 +1,1 @@
+"""Encoders, decoders and critics. One file per network, named like its yaml."""

@@ -1,0 +1,58 @@
+"""network=acai: the convolutional autoencoder of ACAI."""
+
+import math
+
+from torch import nn
+
+from interp_lightning.config.check import check
+from interp_lightning.errors import ConfigError
+from interp_lightning.networks.base import Network
+from interp_lightning.networks.folding import Folding
+from interp_lightning.networks.layers import conv3, initialise
+
+
+class ACAINetwork(Network):
+    """The convolutional autoencoder of ACAI, https://arxiv.org/abs/1807.07543, appendix B.
+
+    Args:
+        latent_width: the code's spatial size; latent_dim = latent_width² · channels.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], latent_dim: int, depth: int = 16, latent_width: int = 4
+    ) -> None:
+        super().__init__(image_shape, latent_dim, depth)
+        check("network.latent_width", latent_width)
+        halvings = math.log2(self.size / latent_width)
+        if not halvings.is_integer() or halvings < 1:
+            widths = [self.size >> s for s in range(1, self.size.bit_length()) if self.size % (1 << s) == 0]
+            raise ConfigError(f"`network.latent_width` (={latent_width}) must be one of {widths} for this data set")
+        area = latent_width**2
+        if latent_dim % area:
+            raise ConfigError(
+                f"`latent_dim` (={latent_dim}) must be a multiple of {area} = network.latent_width², as the code "
+                f"is a {latent_width}×{latent_width} grid of channels; use another of them, or network=fast"
+            )
+        self.scales = int(halvings)
+        self.latent_shape = (latent_dim // area, latent_width, latent_width)
+
+    def encoder(self) -> nn.Module:
+        layers: list[nn.Module] = [nn.Conv2d(self.channels, self.depth, 1)]  # (B, depth, H, W)
+        width = self.depth
+        for scale in range(self.scales):
+            out = self.depth << scale
+            layers += [*conv3(width, out), *conv3(out, out), nn.AvgPool2d(2)]  # (B, out, H / 2^(s+1), ·)
+            width = out
+        layers += [*conv3(width, self.depth << self.scales)]
+        layers += [nn.Conv2d(self.depth << self.scales, self.latent_shape[0], 3, padding=1)]  # (B, *latent_shape)
+        return initialise(Folding(*layers, nn.Flatten()))  # (B, d)
+
+    def decoder(self) -> nn.Module:
+        layers: list[nn.Module] = [nn.Unflatten(1, self.latent_shape)]
+        width = self.latent_shape[0]
+        for scale in reversed(range(self.scales)):
+            out = self.depth << scale
+            layers += [*conv3(width, out), *conv3(out, out), nn.Upsample(scale_factor=2)]  # (B, out, H / 2^s, ·)
+            width = out
+        layers += [*conv3(width, self.depth), nn.Conv2d(self.depth, self.channels, 3, padding=1)]  # (B, C, H, W)
+        return initialise(Folding(*layers))

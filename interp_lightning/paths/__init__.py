@@ -1,0 +1,1 @@
+"""Ways from one code to another. One file per kind, named like its yaml."""

@@ -1,0 +1,1 @@
+"""A run's folder on disk: build, load, record, find."""

@@ -1,0 +1,69 @@
+"""Build the parts of a run from its configuration."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from hydra.utils import instantiate
+from torch.optim import Optimizer
+
+from interp_lightning.data.base import ImageData
+from interp_lightning.errors import ConfigError
+from interp_lightning.models.base import Autoencoder
+from interp_lightning.networks.base import Network
+from interp_lightning.penalties.base import Penalty
+from interp_lightning.steps.schedules import Schedule
+
+# What each part of a run's configuration may set up, unless the run is trusted.
+PARTS = {
+    "data": ImageData,
+    "network": Network,
+    "penalty": Penalty,
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "model": Autoencoder,
+}
+# What the constructor of each base class sets last: missing if a subclass does not call it.
+SET_UP = {"data": "fallback", "network": "depth", "penalty": "lr", "model": "_recorded"}
+
+
+def build(part: str, settings: Any, **arguments: Any) -> Any:
+    """What a part of the configuration describes; it can run any code, so only for settings that are trusted.
+
+    Raises:
+        ConfigError: its `_target_` makes something else.
+    """
+    built = instantiate(settings, _convert_="all", **arguments)
+    base = PARTS[part]
+    if not isinstance(built, base) and not (isinstance(built, partial) and _is_class(built.func, base)):
+        raise ConfigError(f"`{part}._target_` (={settings['_target_']}) must name a subclass of {base.__name__}")
+    if part in SET_UP and not hasattr(built, SET_UP[part]):
+        raise ConfigError(
+            f"`{settings['_target_']}.__init__` must call super().__init__ with the arguments of {base.__name__}"
+        )
+    return built
+
+
+def build_model(cfg: Any, data: ImageData, make: Callable[..., Any] = build) -> Autoencoder:
+    """The model that a configuration describes, for the images of a data set.
+
+    Args:
+        cfg: the configuration.
+        data: the data set.
+        make: `build`, or `build_ours` for what someone else's checkpoint holds.
+    """
+    return make(
+        "model",
+        cfg["model"],
+        network=make("network", cfg["network"], image_shape=data.image_shape, latent_dim=cfg["latent_dim"]),
+        penalty=make("penalty", cfg["penalty"]),
+        optimizer=make("optimizer", cfg["optimizer"]),
+        schedule=make("schedule", cfg["schedule"]),
+        guard=cfg["guard"],
+        clip=cfg["clip"],
+        seed=cfg["seed"],
+    )
+
+
+def _is_class(thing: object, base: type) -> bool:
+    return isinstance(thing, type) and issubclass(thing, base)

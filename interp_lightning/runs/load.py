@@ -1,0 +1,120 @@
+"""A run's folder: what is in it, how a model comes out of it, how results get into it."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import OmegaConf
+
+from interp_lightning import __version__
+from interp_lightning.commands.settings import DEVICES
+from interp_lightning.config.check import check
+from interp_lightning.data.base import ImageData
+from interp_lightning.data.digits import Digits
+from interp_lightning.errors import CheckpointError, ConfigError, of_own_code
+from interp_lightning.models.base import Autoencoder
+from interp_lightning.parameters import check_choice
+from interp_lightning.runs.build import build, build_model
+from interp_lightning.runs.checkpoints import read_checkpoint
+from interp_lightning.runs.files import checkpoint_file
+from interp_lightning.runs.foreign import Limited, build_ours, check_foreign
+from interp_lightning.runs.record import _substituted
+from interp_lightning.runs.results import write_results as write_results
+from interp_lightning.system.disk import within
+from interp_lightning.system.machine import prepare_cpu
+from interp_lightning.system.plain import UNPRINTABLE
+
+ROOM = 10**8  # numbers in tensors that a model of few weights may make while it is set up
+
+
+class Run(NamedTuple):
+    """A trained run: what `load_run` returns."""
+
+    model: Autoencoder  # on the CPU, in evaluation mode
+    datamodule: ImageData  # not loaded yet; its splits load themselves when asked for
+    config: dict[str, Any]
+
+
+def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = None, trust: bool = False) -> Run:
+    """Load a trained model with its data and configuration.
+
+    Args:
+        folder: a run's folder, or a checkpoint file.
+        checkpoint: which one of a folder, "last" or "best".
+        root: the folder of the data files, if it is not where it was in training.
+        trust: let the configuration set up classes from outside this package, such as a penalty of your own. That runs
+            their code: only for runs whose origin you know.
+
+    Returns:
+        (model, datamodule, config).
+
+    Raises:
+        CheckpointError: there is no such checkpoint; it is damaged or another program's; it lies elsewhere by a link;
+            it names foreign code.
+    """
+    path = checkpoint_file(Path(folder), checkpoint)
+    if Path(folder).is_dir() and not trust:
+        within(Path(folder), path)
+    state = read_checkpoint(path)
+    config, make = state["hyper_parameters"], build if trust else build_ours
+    writer = UNPRINTABLE.sub("?", str(state.get("interp_lightning")))[:40]
+    way_out = "use another checkpoint" if writer == __version__ else f"evaluate it with interp_lightning {writer}"
+    try:
+        if not trust:
+            check_foreign(config, path)
+        data = _data(config, root, make)
+        data.may_fetch = bool(root) or trust or _stays_here(config["data"].get("root", ""))
+        weights = sum(value.numel() for value in state["state_dict"].values() if isinstance(value, torch.Tensor))
+        with contextlib.nullcontext() if trust else Limited(ROOM + 8 * weights):
+            model = build_model(OmegaConf.create(config) if trust else config, data, make)
+        model.on_load_checkpoint(state)
+        model.load_state_dict(state["state_dict"])
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever code of another version trips over
+        if sentence := of_own_code(error):
+            raise CheckpointError(f"{path}: {sentence}") from error
+        reason = UNPRINTABLE.sub("?", " ".join(str(error.__cause__ or error).split()))
+        raise CheckpointError(
+            f"{path} does not fit interp_lightning {__version__} ({reason[:300]}); {way_out}"
+        ) from error
+    broken = [name for name, value in model.state_dict().items() if not _finite(value)]
+    if broken:
+        raise CheckpointError(f"{path} holds NaN or infinite weights ({broken[0]}, …); use an earlier checkpoint")
+    return Run(model.eval(), data, config)
+
+
+def prepare(device: str, threads: int) -> torch.device:
+    """Set up torch for a command that does not train, and say where it is to work.
+
+    Args:
+        device: "cpu", "cuda", or "auto", the GPU if there is one.
+        threads: of the CPU.
+
+    Raises:
+        ConfigError: there is no such device, or threads is below 1.
+    """
+    prepare_cpu(check("threads", threads))
+    check_choice("device", device, DEVICES)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("`device` (=cuda) is not there; leave it out to work on the CPU")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _data(config: dict[str, Any], root: str | None, make: Callable[..., Any]) -> ImageData:
+    """The data set that the run trained on: what it asked for, or the substitute."""
+    if _substituted(config):
+        return Digits(config["data"]["batch_size"], config["seed"])
+    settings = config["data"] | {"fallback": None} | ({"root": root} if root and "root" in config["data"] else {})
+    return make("data", settings, seed=config["seed"])
+
+
+def _stays_here(root: str) -> bool:
+    """Whether a folder that a run names is below the current one, so that data may be put there."""
+    return not Path(root).is_absolute() and ".." not in Path(root).parts and not root.startswith("~")
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, torch.Tensor) or bool(value.isfinite().all())

@@ -1,0 +1,94 @@
+"""Record what a run is, for results.json and titles."""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from interp_lightning import __version__
+from interp_lightning.errors import ResultsError
+from interp_lightning.runs.checkpoints import read_checkpoint
+from interp_lightning.runs.files import checkpoint_file
+from interp_lightning.runs.relevance import config_hash
+from interp_lightning.runs.results import read_results
+from interp_lightning.system.text import plain
+
+
+def new_results(config: dict[str, Any], budget: dict[str, Any]) -> dict[str, Any]:
+    """results.json of a run, but for what an evaluation adds."""
+    return {
+        "model": config["choices"]["model"],
+        "penalty": config["choices"]["penalty"],
+        "data": config["data_used"],
+        "data_asked_for": config["choices"]["data"],
+        "seed": config["seed"],
+        "budget": budget,
+        "images_per_second": round(budget["images"] / budget["seconds"], 1) if budget["seconds"] else 0.0,
+        "versions": {package: version(package) for package in ("torch", "lightning", "torchvision", "hydra-core")}
+        | {"interp_lightning": __version__, "python": sys.version.split()[0]},
+        "git_commit": git_commit(),
+        "config_hash": config_hash(config),
+        "config": config,
+    }
+
+
+def results_so_far(source: Path) -> dict[str, Any]:
+    """Return results.json of a run if it describes the run's checkpoint, or else what the checkpoint itself tells.
+
+    They differ where a run was resumed and has not ended, or is a checkpoint file by itself.
+    """
+    state = read_checkpoint(checkpoint_file(source))
+    config = state["hyper_parameters"]
+    if source.is_dir():
+        with contextlib.suppress(ResultsError):
+            results = read_results(source)
+            if (results["budget"].get("batches"), results["config_hash"]) == (
+                state["batches_seen"],
+                config_hash(config),
+            ):
+                return results
+    seconds = sum(each["seconds"] for key, each in state["callbacks"].items() if key.startswith("Recorder"))
+    return new_results(config, budget(state, seconds))
+
+
+def budget(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Return what a training took, for results.json.
+
+    Args:
+        state: a checkpoint's content.
+        seconds: in training steps.
+    """
+    return {
+        "epochs": state["epochs_seen"],
+        "batches": state["batches_seen"],
+        "images": state["images_seen"],
+        "seconds": round(seconds, 1),
+        "skipped_steps": state["guard"]["skipped"],
+        "rollbacks": state["guard"]["rollbacks"],
+    }
+
+
+def title(config: dict[str, Any]) -> str:
+    """What a figure says of a run: model, penalty, data."""
+    choices = config["choices"]
+    substitute = f" (instead of {choices['data']})" if _substituted(config) else ""
+    return plain(f"{choices['model']} × {choices['penalty']} on {config['data_used']}{substitute}")
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that this code runs from; None for an installed package."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, encoding="utf-8", check=False
+    )
+    return done.stdout.strip() or None
+
+
+def _substituted(config: dict[str, Any]) -> bool:
+    """Whether the data that were asked for were not to be had."""
+    return config["data_used"] == config["data"].get("fallback")

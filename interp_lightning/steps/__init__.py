@@ -1,0 +1,1 @@
+"""How two players take a step."""

@@ -1,0 +1,1 @@
+"""The machine below: files, streams, processes, and text that is safe to show."""

@@ -1,0 +1,134 @@
+"""Files on disk: those that can be read without waiting, and locks that leave no file behind. Imports no torch."""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from interp_lightning.errors import CheckpointError, ConfigError
+
+KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def regular(path: Path) -> Path:
+    """Return the path of a regular file. Reading anything else could wait without end, such as for a FIFO's writer.
+
+    Raises:
+        OSError: it is not a regular file, or does not exist; with a reason and the path as the system gives them.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, f"it is {KINDS.get(stat.S_IFMT(mode), 'no file')}, not a regular file", str(path))
+    return path
+
+
+@contextmanager
+def lock(path: Path, busy: Callable[[], None], mode: int = -1) -> Iterator[None]:
+    """Hold a lock by a file that exists only while it is held.
+
+    The holder removes the file before it releases the lock. A process that has opened the file before, and gets the
+    lock of a file without a name, notices that and tries again (filelock ≥ 4.2), so that there is one holder at most.
+    Without a lock, where the file system has none or the folder cannot be written to, everything goes on unlocked.
+
+    Args:
+        path: of the file.
+        busy: called once if another process holds the lock; this one waits unless it raises.
+        mode: of the file, for other users.
+    """
+    file = FileLock(path, mode=mode)
+    try:
+        try:
+            file.acquire(timeout=0)
+        except Timeout:
+            busy()
+            file.acquire()
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        if file.is_locked:
+            with suppress(OSError):  # another user's in a shared folder
+                os.unlink(path)
+            file.release()
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, all or nothing.
+
+    Raises:
+        ConfigError: it cannot be written; what was there is whole.
+    """
+    try:
+        replace(path, content)
+    except OSError as error:
+        raise ConfigError(
+            f"`{path}` cannot be written ({error.strerror}); make room or make it writable, then go on with "
+            "ckpt_path=last, or for a sweep sweep.resume=true"
+        ) from error
+
+
+def replace(path: Path, content: str | bytes) -> None:
+    """Replace a file, all or nothing: a link in its place is replaced and not followed.
+
+    Raises:
+        OSError: it cannot be written; what was there is whole.
+    """
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    try:
+        with fresh(path.with_name(f".{uuid4().hex}.part"), data) as part:
+            part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def fresh(path: Path, content: bytes | memoryview, flush: bool = False) -> Iterator[Path]:
+    """Write a file that is to replace another one; it is removed if it does not.
+
+    Args:
+        path: what lies there is removed. If it is a link, its target stays as it is.
+        flush: wait until the content is on the disk.
+    """
+    path.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
+        yield path
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def within(folder: Path, path: Path) -> Path:
+    """Return a path in a folder that someone else may have filled.
+
+    Raises:
+        CheckpointError: a link in the folder leads it elsewhere.
+    """
+    if not lies_in(folder, path):
+        raise CheckpointError(
+            f"{path} leads out of the run's folder, to {os.path.realpath(path)}; with trust=true it is followed, if "
+            "you know where the run comes from"
+        )
+    return path
+
+
+def lies_in(folder: Path, path: Path) -> bool:
+    """Return True if a path is in a folder once all links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

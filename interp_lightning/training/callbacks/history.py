@@ -1,0 +1,112 @@
+"""What a run leaves to look at: its history, its speed, and pictures from the first minute on."""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
+
+from interp_lightning.data.base import ImageData
+from interp_lightning.display import figures
+from interp_lightning.evaluation.protocol import Assessment
+from interp_lightning.models.base import Autoencoder
+from interp_lightning.runs.record import title
+
+FIRST_PICTURES = 20.0  # seconds of training; each further wait is twice as long
+
+
+class Recorder(L.Callback):
+    """Keeps losses and speed, and draws interpolations, reconstructions and prior samples while the model trains.
+
+    Args:
+        folder: where the PNG files go.
+    """
+
+    model: Autoencoder
+    data: ImageData
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.history: dict[str, list[tuple[int, float]]] = {}  # (images seen, value) by TensorBoard name
+        self.seconds = 0.0  # in training steps
+        self._wait = FIRST_PICTURES
+        self._started = self._drawn = 0.0
+
+    @property
+    def images(self) -> int:
+        """Training images seen."""
+        return self.model.images_seen
+
+    @property
+    def images_per_second(self) -> float:
+        """Training images per second of training steps, without validation and drawing."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        self.model, self.data = pl_module, trainer.datamodule  # type: ignore[attr-defined]
+        self.title = title(dict(pl_module.hparams))
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._drawn = time.monotonic()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._started = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.model.logs_now:
+            self._remember(trainer, "train/")  # which waits for a GPU, so that its time counts
+        self.seconds += time.monotonic() - self._started
+        if trainer.is_global_zero and time.monotonic() - self._drawn > self._wait:
+            self._wait *= 2
+            self.draw_images(trainer)
+            self._drawn = time.monotonic()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._remember(trainer, "val/")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history, "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.history, self.seconds = state["history"], state["seconds"]
+
+    @torch.inference_mode()
+    def draw_images(self, trainer: L.Trainer) -> None:
+        """Draw what the model makes of the same test images each time."""
+        training = self.model.training
+        self.model.eval()
+        with figures.skipping("the pictures of the test images"):
+            x = figures.examples(self.data).to(self.model.device)
+            self._save(figures.of_model(self.model, x, self.title), trainer)
+        self.model.train(training)
+
+    def draw_summary(self, assessment: Assessment, trainer: L.Trainer) -> None:
+        """Draw what the evaluation found, and the losses of the whole run."""
+        drawn = figures.of_assessment(assessment, self.title)
+        if self.history:
+            drawn |= figures.draw({"loss_curves": partial(figures.loss_curves, self.history, self.title)})
+        self._save(drawn, trainer)
+
+    def _save(self, drawn: dict[str, Figure], trainer: L.Trainer) -> None:
+        for name, figure in drawn.items():
+            with figures.skipping(name):
+                figures.save({name: figure}, self.folder)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                for name, figure in drawn.items():
+                    with figures.skipping(f"{name} in TensorBoard"):
+                        logger.experiment.add_figure(name, figure, global_step=self.model.batches_seen)
+
+    def _remember(self, trainer: L.Trainer, prefix: str) -> None:
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith(prefix):
+                self.history.setdefault(name, []).append((self.images, float(value)))

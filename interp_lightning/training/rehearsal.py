@@ -1,0 +1,235 @@
+"""Before a run begins: will it fit into memory, and do its classes do what they must? One step of both players."""
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from interp_lightning.data.base import ImageData
+from interp_lightning.errors import ConfigError, of_own_code
+from interp_lightning.models.base import Autoencoder, Pass
+from interp_lightning.parameters import shown
+from interp_lightning.runs.build import build, build_model
+from interp_lightning.system.machine import GIB, free_memory
+
+FEW = 8  # images that most classes can be tried with
+COPIES = 4  # of each weight in training: itself, its gradient and an optimizer's two moments
+
+
+def check_size(cfg: DictConfig, data: ImageData) -> None:
+    """Raise ConfigError if the networks cannot fit into memory, before anything of their size is allocated."""
+    network = build("network", cfg.network, image_shape=data.image_shape, latent_dim=cfg.latent_dim)
+    kept: dict[int, int] = {}  # bytes that a batch's pass keeps for the gradient, by storage
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[id(tensor.untyped_storage())] = tensor.nbytes
+        return tensor
+
+    numbers = batch = 0
+    try:
+        with torch.device("meta"):
+            x = torch.empty(data.batch_size, *data.image_shape)
+            parts = [network.encoder(), network.decoder(), *([network.critic()] if "lam" in cfg.model else [])]
+            if not all(isinstance(part, nn.Module) for part in parts):
+                raise ConfigError(f"`{_name(network)}` must make torch.nn.Modules: encoder, decoder and critic")
+            numbers = sum(parameter.numel() for part in parts for parameter in part.parameters())
+            with saved_tensors_hooks(keep, lambda tensor: tensor):
+                parts[1](parts[0](x))
+        batch = sum(kept.values())
+    except ConfigError:
+        raise
+    except Exception as error:  # a network of the user's need not know tensors without content
+        if "overflow" in str(error).lower():  # of the number of bytes
+            raise ConfigError(_too_large("more than can be counted")) from error
+    width, queue = int(cfg.penalty.get("width") or 0), int(cfg.penalty.get("queue") or 0)
+    numbers += width * (width * int(cfg.penalty.get("depth") or 0) + cfg.latent_dim)
+    codes = COPIES * 8 * queue * cfg.latent_dim  # in double precision, with what is computed of them
+    needed, free = COPIES * 4 * numbers + batch + codes, free_memory()
+    if needed > free:
+        raise ConfigError(_too_large(f"{needed / GIB:,.1f} GiB, of which {free / GIB:,.1f} GiB are free"))
+
+
+def _too_large(needed: str) -> str:
+    return (
+        "out of memory; use a smaller data.batch_size, network.depth, latent_dim, penalty.width or penalty.queue: "
+        f"training needs {needed}"
+    )
+
+
+def rehearse(cfg: DictConfig, data: ImageData) -> None:
+    """Try one step of both players and a validation, with a model of its own, on random images.
+
+    Random numbers elsewhere and the model that is trained are as if this had not been.
+
+    Raises:
+        ConfigError: a class returns what nothing can be trained by, or has parameters that nothing trains.
+    """
+    few = min(data.batch_size, FEW)
+    with isolate_rng():
+        try:
+            _try(build_model(cfg, data), few, data.image_shape)
+        except Exception:
+            # Some divergences need more codes than a few.
+            try:
+                _try(build_model(cfg, data), data.batch_size, data.image_shape)
+            except Exception as error:
+                targets = [cfg[part]._target_ for part in ("model", "penalty", "network")]
+                theirs = [target for target in targets if not target.startswith("interp_lightning.")]
+                if not theirs or isinstance(error, (ConfigError, MemoryError)) or of_own_code(error):
+                    raise
+                raise ConfigError(
+                    f"a step with {', '.join(theirs)} on random images raised {type(error).__name__}: "
+                    f"{' '.join(str(error).split())[:300]}; debug=true shows where"
+                ) from error
+
+
+def _try(model: Autoencoder, n: int, image_shape: tuple[int, int, int]) -> None:
+    x = 2 * torch.rand(n, *image_shape) - 1
+    _check_network(model, x)
+    _check_penalty(model, n)
+    _check_players(model, x)
+    _check_validation(model, x)
+    _check_state(model)
+
+
+def _check_network(model: Autoencoder, x: Tensor) -> None:
+    """Images must become codes, and codes images."""
+    z = model.encode(x)
+    _check_shape("the network's encoder", z, (len(x), model.latent_dim), "codes (B, latent_dim)")
+    _check_shape("the network's decoder", model.decode(z), x.shape, "images (B, C, H, W)")
+
+
+def _check_penalty(model: Autoencoder, n: int) -> None:
+    """A penalty must be a number that depends on the codes."""
+    penalty, name = model.penalty, _name(model.penalty)
+    noise = torch.randn(n, model.latent_dim)
+    prior = penalty.prior(noise)
+    _check_shape(f"`{name}.prior`", prior, noise.shape, "draws of the prior like the noise that it is given")
+    z = torch.randn(n, model.latent_dim, requires_grad=True)
+    value = penalty(z, prior)
+    _check_number(f"`{name}.forward`", value)
+    depends = value.requires_grad and torch.autograd.grad(value, z, allow_unused=True)[0] is not None
+    _require(
+        depends or penalty.lam == 0,
+        f"`{name}.forward` must return a tensor that depends on z, computed by torch without detach(), item() or "
+        "no_grad(), as the autoencoder learns from its gradient",
+        value,
+    )
+    _check_losses(f"`{name}.critic_losses`", penalty.critic_losses(z.detach(), prior))
+
+
+def _check_players(model: Autoencoder, x: Tensor) -> None:
+    """Each player's losses must reach all of its parameters."""
+    name = _name(model)
+    own = {f"{part}.{key}" for part in ("encoder", "decoder") for key, _ in getattr(model, part).named_parameters()}
+    p = model(x)
+    _require(isinstance(p, Pass), f"`{name}.forward` must return a Pass, see interp_lightning.models.base", p)
+    losses = model.autoencoder_losses(p)
+    _check_losses(f"`{name}.autoencoder_losses`", losses, least=1)
+    _check_gradients(model, losses, own.__contains__, f"`{name}.autoencoder_losses`")
+    losses = model.critic_losses(p.detach())
+    _check_losses(f"`{name}.critic_losses`", losses)
+    in_penalty = f"`{_name(model.penalty)}.critic_losses`"
+    _check_gradients(model, losses, lambda key: key.startswith("penalty."), in_penalty)
+    _check_gradients(
+        model, losses, lambda key: key not in own and not key.startswith("penalty."), f"`{name}.critic_losses`"
+    )
+
+
+def _check_gradients(
+    model: Autoencoder, losses: dict[str, Tensor], belongs: Callable[[str], bool], source: str
+) -> None:
+    """The sum of losses must depend on all parameters whose names belong to a player."""
+    parameters = {key: each for key, each in model.named_parameters() if belongs(key) and each.requires_grad}
+    if not parameters:
+        return
+    total = sum(losses.values(), torch.zeros(()))
+    idle = list(parameters)
+    if total.requires_grad:
+        gradients = torch.autograd.grad(total, [*parameters.values()], retain_graph=True, allow_unused=True)
+        idle = [key for key, gradient in zip(parameters, gradients, strict=True) if gradient is None]
+        broken = [k for k, g in zip(parameters, gradients, strict=True) if g is not None and not g.isfinite().all()]
+        _require(
+            not broken,
+            f"{source} must have finite gradients; that of {', '.join(broken[:3])} is not, as of too "
+            "large a weight such as penalty.lam",
+        )
+    _require(
+        not idle,
+        f"{source} must return a loss that depends on {', '.join(idle[:3])}{', …' * (len(idle) > 3)}, which nothing "
+        "trains otherwise; or register it as a buffer, or set its requires_grad to False",
+        losses,
+    )
+
+
+@torch.no_grad()
+def _check_validation(model: Autoencoder, x: Tensor) -> None:
+    """In evaluation the same holds, and critics' predictions go with their targets."""
+    model.eval()
+    p = model(x)
+    _check_losses(f"`{_name(model)}.autoencoder_losses`", model.autoencoder_losses(p), least=1)
+    _check_number(f"`{_name(model.penalty)}.forward`", model.divergence(replace(p, z=p.prior)))
+    answers = model.answers(p)
+    source = f"`{_name(model.penalty)}.answers`"
+    pairs = isinstance(answers, dict) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in answers.values())
+    _require(pairs, f"{source} must return a dictionary of pairs (predictions, targets)", answers)
+    for said, right in answers.values():
+        alike = isinstance(said, Tensor) and isinstance(right, Tensor) and said.shape == right.shape
+        _require(alike, f"{source} must return predictions and targets of one shape, (M,) each", said)
+
+
+def _check_state(model: Autoencoder) -> None:
+    """Checkpoints are read without running any code, so that only tensors and plain values come back out of them."""
+    plain = {key: value for key, value in model.state_dict().items() if not isinstance(value, Tensor)}
+    memory = io.BytesIO()
+    for key, value in plain.items():
+        try:
+            torch.save(value, memory)
+            memory.seek(0)
+            torch.load(memory, weights_only=True)
+        except Exception as error:
+            raise ConfigError(
+                f"`{key}` cannot be read back out of a checkpoint ({type(value).__name__}); let get_extra_state return "
+                "tensors, numbers and text"
+            ) from error
+
+
+def _check_losses(source: str, losses: Any, least: int = 0) -> None:
+    named = isinstance(losses, dict) and len(losses) >= least and all(isinstance(key, str) for key in losses)
+    _require(named, f"{source} must return a dictionary of losses by their names{', not empty' * bool(least)}", losses)
+    for key, loss in losses.items():
+        _check_number(f'{source}["{key}"]', loss)
+
+
+def _check_number(source: str, value: Any) -> None:
+    number = isinstance(value, Tensor) and value.shape == () and value.is_floating_point()
+    _require(number, f"{source} must be one number, a floating-point tensor of shape () computed by torch", value)
+    _require(bool(value.isfinite()), f"{source} must be finite for random images and codes", value)
+
+
+def _check_shape(source: str, value: Any, shape: tuple[int, ...], meaning: str) -> None:
+    right = isinstance(value, Tensor) and value.shape == shape
+    _require(right, f"{source} must return {meaning}, a tensor of shape {tuple(shape)}", value)
+
+
+def _require(holds: bool, sentence: str, *returned: Any) -> None:
+    if not holds:
+        raise ConfigError("; it is ".join([sentence, *map(_described, returned)]))
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{shown(value.item())}" if value.dim() == 0 else f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, dict):
+        return f"a dictionary with {', '.join(map(str, value)) or 'nothing in it'}"
+    return f"{shown(value)}, of type {type(value).__name__}"
+
+
+def _name(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
