@@ -139,7 +139,7 @@ def work(settings: Settings) -> None:
     check_choice("precision", settings["precision"], PRECISIONS)
     if "pythae" in names and settings["sides"] and not settings["pythae"]:
         raise ConfigError("`sides` (=pythae) wants an interpreter that has it, by pythae=PYTHON; --help says how")
-    from interp_lightning.runs.load import prepare  # which takes a second
+    from interp_lightning.commands.settings import prepare  # which takes a second
 
     device = prepare(settings["device"], settings["threads"]).type  # if it is not there, say so now
     if device != "cuda":

@@ -76,7 +76,7 @@ def test_settings_that_are_none(argument, message):
 @pytest.mark.parametrize("module", ["evaluate", "interpolate", "compare"])
 def test_help_names_every_setting_and_does_not_import_torch(module):
     code = (
-        f"import sys\nfrom interp_lightning import {module} as m\nfrom interp_lightning.commands.settings import command\n"
+        f"import sys\nfrom interp_lightning.commands import {module} as m\nfrom interp_lightning.commands.settings import command\n"
         "sys.argv[1:] = ['--help']\ntry:\n    command(m.USAGE, m.DEFAULTS, m.work)\n"
         "finally:\n    assert 'torch' not in sys.modules"
     )

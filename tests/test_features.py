@@ -14,8 +14,9 @@ from interp_lightning.data.mnist import MNIST
 from interp_lightning.errors import ConfigError, DataError
 from interp_lightning.functional.images import to_unit_range
 from interp_lightning.metrics import features
-from interp_lightning.metrics.features import NETWORKS, SHA256, WEIGHTS, DigitNetwork, digit_network, no_digits
+from interp_lightning.metrics.features import SHA256, WEIGHTS, DigitNetwork, digit_network, judge
 from interp_lightning.metrics.paths import confident
+from scripts.train_digit_network import no_digits
 
 MNIST_FOLDER = Path(__file__).parent.parent / "data"
 
@@ -86,8 +87,8 @@ def test_images_of_other_sizes_and_missing_inception_are_refused(monkeypatch):
     class Large(Lines):
         image_shape = (3, 64, 64)
 
-    with pytest.raises(ConfigError, match=r"`metrics\.features` \(=digits\) is for images of \(1, 32, 32\), but data="):
-        NETWORKS["digits"](Large(2), None)
+    with pytest.raises(ConfigError, match=r"`metrics\.features` \(=digits\) is for images of \(1, 32, 32\), but these are"):
+        judge("digits", Large.image_shape)
 
     def absent(*args: object) -> None:
         raise ModuleNotFoundError("torch-fidelity")
@@ -97,12 +98,12 @@ def test_images_of_other_sizes_and_missing_inception_are_refused(monkeypatch):
 
     monkeypatch.setattr(features, "NoTrainInceptionV3", absent)
     with pytest.raises(ConfigError, match=r"\(=inception\) needs torch-fidelity: pip install torch-fidelity, or use"):
-        NETWORKS["inception"](Lines(2), None)
+        judge("inception", Lines.image_shape)
     monkeypatch.setattr(features, "NoTrainInceptionV3", unreachable)
     with pytest.raises(
         ConfigError, match=r"weights are not to be had \(OSError: Name or service not known\); .*metrics\.weights"
     ):
-        NETWORKS["inception"](Lines(2), None)
+        judge("inception", Lines.image_shape)
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def inception_weights(tmp_path, monkeypatch) -> Path:
 
 
 def test_inception_from_a_file_sees_grey_as_colour(inception_weights):
-    network = NETWORKS["inception"](Digits(64), str(inception_weights))
+    network = judge("inception", Digits.image_shape, str(inception_weights))
     grey = torch.rand(2, 1, 32, 32) * 2 - 1
     values, logits = network(grey)
     assert values.shape == (2, network.dimension)
@@ -138,5 +139,5 @@ class Trap:
 def test_code_in_a_weights_file_is_not_run(tmp_path):
     torch.save(Trap(tmp_path / "trap"), tmp_path / "inception.pth")
     with pytest.raises(ConfigError, match=r"weights are not to be had \(UnpicklingError"):
-        NETWORKS["inception"](Digits(64), str(tmp_path / "inception.pth"))
+        judge("inception", Digits.image_shape, str(tmp_path / "inception.pth"))
     assert not (tmp_path / "trap").exists()

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from interp_lightning.errors import ConfigError
 from interp_lightning.functional import devices
+from interp_lightning.functional.divergences import polar_factor
 from interp_lightning.penalties.gan import GAN
 from interp_lightning.penalties.mmd import MMD
 from interp_lightning.penalties.none import NoPenalty
-from interp_lightning.penalties.wasserstein import Wasserstein, polar_factor
+from interp_lightning.penalties.wasserstein import Wasserstein
 
 sizes = st.sampled_from([(20, 3), (100, 8), (5, 5), (6, 12), (2, 7), (40, 1)])  # n > d, n = d, n < d
 seeds = st.integers(0, 10_000)

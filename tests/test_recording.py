@@ -113,7 +113,7 @@ def test_it_would_be_noticed(monkeypatch):
     with pytest.raises(AssertionError, match="the host waits for _local_scalar_dense"):
         train(model_of("ae", "none"), Unwatched())
     monkeypatch.setattr(devices, "runs_ahead", lambda device: True)
-    monkeypatch.setattr("interp_lightning.penalties.wasserstein.nuclear_norm", lambda a: torch.linalg.svdvals(a).sum())
+    monkeypatch.setattr("interp_lightning.functional.divergences.nuclear_norm", lambda a: torch.linalg.svdvals(a).sum())
     with pytest.raises(AssertionError, match="the host waits for _linalg_svd"):
         train(model_of("ae", "wasserstein"), Unwatched())
 

@@ -9,9 +9,11 @@ import torch
 from conftest import IMAGE_SHAPE
 
 import interp_lightning
+from interp_lightning.commands.settings import prepare
 from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound, ResultsError
 from interp_lightning.runs.folders import find_runs
-from interp_lightning.runs.load import load_run, prepare, read_results, write_results
+from interp_lightning.runs.load import load_run
+from interp_lightning.runs.results import read_results, write_results
 
 
 @pytest.fixture

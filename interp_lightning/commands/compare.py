@@ -52,13 +52,13 @@ def work(settings: Settings) -> None:
         raise ConfigError("nothing to compare: name runs, or a folder of runs such as a sweep's")
     runs = find_runs(settings["run"])
 
+    from interp_lightning.commands.settings import prepare
     from interp_lightning.comparison import figures as comparison_figures
     from interp_lightning.comparison.groups import collect
     from interp_lightning.comparison.report import html
     from interp_lightning.comparison.tables import as_markdown, write_csv
+    from interp_lightning.comparison.terminal import show
     from interp_lightning.display import figures
-    from interp_lightning.display.tables import show
-    from interp_lightning.runs.load import prepare
 
     device = prepare(settings["device"], settings["threads"])
     base = Path(settings["out"]) if settings["out"] else _common(runs)

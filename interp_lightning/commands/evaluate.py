@@ -57,8 +57,8 @@ def work(settings: Settings) -> None:
 
     from hydra.utils import instantiate
 
+    from interp_lightning.commands.settings import prepare
     from interp_lightning.runs.files import run_folder
-    from interp_lightning.runs.load import prepare
 
     device = prepare(settings["device"], settings["threads"])
     evaluation = instantiate(metrics)
@@ -83,10 +83,12 @@ def evaluate(
     """Measure one run, or one checkpoint file, and write results.json and figures into a folder."""
     import torch
 
+    from interp_lightning.comparison.tables import shortcomings
     from interp_lightning.display import figures
     from interp_lightning.display.tables import report
-    from interp_lightning.runs.load import load_run, write_results
+    from interp_lightning.runs.load import load_run
     from interp_lightning.runs.record import results_so_far, title
+    from interp_lightning.runs.results import write_results
 
     run = load_run(source, root=root, trust=trust)
     (folder / "figures").mkdir(parents=True, exist_ok=True)  # if that cannot be, now is the time to say so
@@ -100,7 +102,7 @@ def evaluate(
     with torch.inference_mode():
         drawn = figures.of_model(run.model, x, heading) | figures.of_assessment(assessment, heading)
     figures.save(drawn, folder / "figures")
-    report(results, folder)
+    report(results, folder, shortcomings(folder, results))
 
 
 def _metrics(overrides: tuple[str, ...]) -> DictConfig:

@@ -71,9 +71,10 @@ def work(settings: Settings) -> None:
 
     import torch
 
+    from interp_lightning.commands.settings import prepare
     from interp_lightning.display import figures
     from interp_lightning.runs.files import run_folder
-    from interp_lightning.runs.load import load_run, prepare
+    from interp_lightning.runs.load import load_run
     from interp_lightning.runs.record import title
 
     device = prepare(settings["device"], settings["threads"])

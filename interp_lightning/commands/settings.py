@@ -6,12 +6,16 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from interp_lightning.commands.explain import explain
+from interp_lightning.config.check import check
 from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import check_choice, check_integer
 from interp_lightning.system.console import fail, guarded
+
+if TYPE_CHECKING:
+    import torch
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 QUIET = "INTERP_LIGHTNING_QUIET"  # tells processes that a command starts that its user has not asked for FULL_ERROR
@@ -134,3 +138,24 @@ def _value(key: str, text: str, default: Any) -> Any:
         except ValueError:
             raise ConfigError(f"`{key}` (={text}) must be an integer, such as {default}") from None
     return text
+
+
+def prepare(device: str, threads: int) -> "torch.device":
+    """Set up torch for a command that does not train, and say where it is to work.
+
+    Args:
+        device: "cpu", "cuda", or "auto", the GPU if there is one.
+        threads: of the CPU.
+
+    Raises:
+        ConfigError: there is no such device, or threads is below 1.
+    """
+    import torch
+
+    from interp_lightning.system.machine import prepare_cpu
+
+    prepare_cpu(check("threads", threads))
+    check_choice("device", device, DEVICES)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("`device` (=cuda) is not there; leave it out to work on the CPU")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")

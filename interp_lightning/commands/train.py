@@ -20,13 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.commands.explain import explain
-from interp_lightning.commands.settings import (
-    FULL_ERROR,
-    QUIET,
-    TRACEBACK,
-    check_current_folder,
-    expand_home,
-)
+from interp_lightning.commands.settings import FULL_ERROR, QUIET, TRACEBACK, check_current_folder, expand_home
 from interp_lightning.config import launchers, resolvers  # noqa: F401, which registers what conf/ asks for
 from interp_lightning.config.check import check_config, write_out_paths
 from interp_lightning.config.files import CONF

@@ -135,17 +135,6 @@ def said(comparison: Comparison, names: Sequence[str]) -> list[str]:
     return sentences
 
 
-def shortcomings(run: Path, results: dict[str, Any]) -> list[str]:
-    """What of a single run is worth no more than the sanity numbers, a sentence for each kind of image or path."""
-    group = Group("", [Result(run, results)])
-    comparison = Comparison([group], [])
-    lost: dict[tuple[str, str], list[str]] = {}
-    for name in comparison.columns([name for every in COLUMNS.values() for name in every]):
-        if not comparison.beats(group, name):
-            lost.setdefault(_duel(name), []).append(name)
-    return [f"The {_loses(group, names)}." for names in lost.values()]
-
-
 def _loses(group: Group, names: Sequence[str]) -> str:
     """What a group does not beat in some metrics of the same kind of image or path."""
     whose, whom = _duel(names[0])
@@ -199,3 +188,14 @@ def as_markdown(comparison: Comparison) -> str:
             lines.append(f"| {title} | {row.runs} | {' | '.join(cells)} |")
         lines += ["", *(f"> {markdown(sentence)}\n" for sentence in table.said)]
     return "\n".join([*lines, *(f"> {markdown(note, quotes=True)}\n" for note in comparison.notes)])
+
+
+def shortcomings(run: Path, results: dict[str, Any]) -> list[str]:
+    """What of a single run is worth no more than the sanity numbers, a sentence for each kind of image or path."""
+    group = Group("", [Result(run, results)])
+    comparison = Comparison([group], [])
+    lost: dict[tuple[str, str], list[str]] = {}
+    for name in comparison.columns([name for every in COLUMNS.values() for name in every]):
+        if not comparison.beats(group, name):
+            lost.setdefault(_duel(name), []).append(name)
+    return [f"The {_loses(group, names)}." for names in lost.values()]

@@ -10,7 +10,8 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.metrics.catalogue import parse
-from interp_lightning.system.machine import cores
+from interp_lightning.runs.sweeps import LAUNCHER
+from interp_lightning.system.processes import cores
 
 DAY = 24 * 60  # minutes
 
@@ -57,8 +58,6 @@ LOGGING: dict[str, Any] = {
     "root": {"level": "INFO", "handlers": ["console", "file"]},
     "disable_existing_loggers": False,
 }
-
-LAUNCHER, SWEEPER = "hydra/launcher", "hydra/sweeper"
 
 
 def set_up() -> None:

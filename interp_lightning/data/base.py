@@ -284,7 +284,7 @@ class ImageData(L.LightningDataModule, ABC):
     image_shape: ClassVar[tuple[int, int, int]]  # (C, H, W)
     classes: ClassVar[int]  # 0 if the images have no labels
     epochs: ClassVar[int]  # a training budget that is worth looking at
-    features: ClassVar[str | None] = None  # of `metrics.features.NETWORKS`, the one that tells these images apart
+    features: ClassVar[str | None] = None  # of metrics.features: the network that tells these images apart
 
     drawing: ClassVar[Drawing | None] = None  # how drawings lie in their images; None: the images are no drawings
 

@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from interp_lightning.data.base import Batch, ImageData, Source
 from interp_lightning.functional.lines import SIZE, render_lines
+from interp_lightning.metrics.lines import LineEvaluation
 
 SECTORS = 10
 CPU = torch.device("cpu")
@@ -51,8 +52,6 @@ class Lines(ImageData):
     epochs: ClassVar[int] = 5
 
     def path_metrics(self) -> list[Metric]:
-        from interp_lightning.metrics.lines import LineEvaluation  # which renders lines
-
         return [LineEvaluation(sync_on_compute=False)]
 
     def load(self) -> tuple[Source, Source, Source]:

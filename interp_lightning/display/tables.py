@@ -1,4 +1,4 @@
-"""Numbers in the terminal."""
+"""Print a run's numbers in the terminal."""
 
 import shlex
 from collections.abc import Sequence
@@ -11,11 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from interp_lightning.comparison.groups import Comparison
-from interp_lightning.comparison.tables import shortcomings, tables
 from interp_lightning.metrics.catalogue import IMAGES, PATHS, SANITY, Entry, parse
 from interp_lightning.runs.record import title
-from interp_lightning.system.text import plain, terminal
+from interp_lightning.system.text import terminal
 
 BORDER, GAP = 1, 3  # columns of a table's left edge, and between two columns
 
@@ -28,9 +26,9 @@ class Row(NamedTuple):
     style: str = ""
 
 
-def report(results: dict[str, Any], folder: Path) -> None:
-    """Print a run's numbers and where everything is."""
-    console = _console()
+def report(results: dict[str, Any], folder: Path, said: Sequence[str] = ()) -> None:
+    """Print a run's numbers, what is to be said of them, and where everything is."""
+    console = console_of_width()
     metrics, budget = results["metrics"], results["budget"]
     table = Table(title=terminal(title(results["config"])), title_justify="left")
     table.add_column("test images", overflow="fold")
@@ -52,8 +50,8 @@ def report(results: dict[str, Any], folder: Path) -> None:
             if row
         ]
         if titles:
-            _print_numbers(console, "", heading, [entry.title for entry in titles], rows)
-    for sentence in shortcomings(folder, results):
+            print_numbers(console, "", heading, [entry.title for entry in titles], rows)
+    for sentence in said:
         console.print(terminal(sentence))
     for what, where in (
         ("Pictures", folder / "figures"),
@@ -78,7 +76,7 @@ def _of_kind(numbers: dict[str, float], kind: str) -> dict[Entry, float]:
     return {entry: value for (entry, its_kind), value in parsed.items() if its_kind == kind}
 
 
-def _print_numbers(console: Console, title: str, heading: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+def print_numbers(console: Console, title: str, heading: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Print a table of numbers, in several parts below one another where it is too wide: no number is ever cut.
 
     Args:
@@ -109,21 +107,7 @@ def _print_numbers(console: Console, title: str, heading: str, columns: Sequence
         console.print(table)
 
 
-def _console() -> Console:
+def console_of_width() -> Console:
     """As wide as the terminal; in a file or a pipe, which wrap nothing, as wide as tables like to be."""
     console = Console()
     return console if console.is_terminal else Console(width=160)
-
-
-def show(comparison: Comparison) -> None:
-    """Print runs side by side, the leading ones of each column in bold."""
-    console = _console()
-    for content in tables(comparison):
-        rows = []
-        for row in content.rows:
-            cells = [terminal(text, "bold" if best else "") for text, best in zip(row.cells, row.best, strict=True)]
-            label = "\n".join(map(plain, row.title.split(", ")))
-            rows.append(Row(label, [row.runs, *cells], "dim" if row.sanity else ""))
-        _print_numbers(console, content.heading, "", ["runs", *content.columns], rows)
-        for sentence in content.said:
-            console.print(terminal(sentence))

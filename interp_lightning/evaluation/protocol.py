@@ -17,10 +17,11 @@ from interp_lightning.config.check import check
 from interp_lightning.data.base import EvaluationLoader, ImageData, Source
 from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.functional.images import to_unit_range
+from interp_lightning.metrics import features as networks
 from interp_lightning.metrics.base import ALONE
 from interp_lightning.metrics.catalogue import COLUMNS
 from interp_lightning.metrics.clustering import ClusteringAccuracy
-from interp_lightning.metrics.features import NETWORKS, Judge
+from interp_lightning.metrics.features import Judge
 from interp_lightning.metrics.generation import GenerationQuality
 from interp_lightning.metrics.latent import LEAST_W2, LatentMatch
 from interp_lightning.metrics.paths import PathEvenness, PathLength, Realism, entropy, step_lengths
@@ -109,7 +110,7 @@ class Evaluation:
             ConfigError: it is not to be had, or is not made for such images.
         """
         name = self._features(data)
-        return None if name is None else NETWORKS[name](data, self.weights)
+        return None if name is None else networks.judge(name, data.image_shape, self.weights)
 
     def check(self, objective: str, data: ImageData) -> None:
         """Raise ConfigError if a search goes by a number that is not measured on a data set."""

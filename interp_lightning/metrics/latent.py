@@ -5,10 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from interp_lightning.functional.divergences import gaussian_w2, mmd
 from interp_lightning.metrics.base import Collected, scores
 from interp_lightning.parameters import check_integer
-from interp_lightning.penalties.mmd import MMD
-from interp_lightning.penalties.wasserstein import Wasserstein
 
 SPLITS = 4
 LEAST_W2 = 4  # codes, as each half needs a covariance
@@ -26,19 +25,18 @@ def latent_w2(z: Tensor, splits: int = SPLITS, seed: int = 0) -> float:
         seed: of those divisions.
     """
     check_integer("the number of codes", len(z), least=LEAST_W2, way_out="take a larger test set")
-    plug_in = Wasserstein(1.0).eval()
     half = len(z) // 2
     z = z[: 2 * half].double()
     generator = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(len(z), generator=generator).to(z.device) for _ in range(splits)]
-    halves = [plug_in(z[part], z[part]) for order in orders for part in order.split(half)]
-    return (2 * plug_in(z, z) - torch.stack(halves).mean()).item()
+    halves = [gaussian_w2(z[part]) for order in orders for part in order.split(half)]
+    return (2 * gaussian_w2(z) - torch.stack(halves).mean()).item()
 
 
 def latent_mmd(z: Tensor, seed: int = 0) -> float:
     """Unbiased squared MMD of the codes to as many draws of N(0, I), by the multi-scale IMQ kernel of WAE-MMD.
 
-    It may be negative when the distributions agree. Source: Tolstikhin et al. 2017, see `penalties.mmd.MMD`.
+    It may be negative when the distributions agree. Source: Tolstikhin et al. 2017, see `functional.divergences.mmd`.
 
     Args:
         z: codes, (n, d), n ≥ 2.
@@ -47,7 +45,7 @@ def latent_mmd(z: Tensor, seed: int = 0) -> float:
     check_integer("the number of codes", len(z), least=2, way_out="take a larger test set")
     z = z.double()
     prior = torch.randn(z.shape, dtype=z.dtype, generator=torch.Generator().manual_seed(seed)).to(z.device)
-    return MMD(1.0)(z, prior).item()
+    return mmd(z, prior).item()
 
 
 class LatentMatch(Collected):

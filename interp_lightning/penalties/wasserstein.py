@@ -1,6 +1,5 @@
 """penalty=wasserstein: WWAE, and the W2 half of ACAI + WWAE."""
 
-import math
 import warnings
 from collections.abc import Sequence
 
@@ -9,11 +8,9 @@ from torch import Tensor
 
 from interp_lightning.config.check import check
 from interp_lightning.errors import ConfigError
-from interp_lightning.functional import devices
+from interp_lightning.functional.divergences import gaussian_w2
 from interp_lightning.parameters import check_integer
 from interp_lightning.penalties.base import Penalty
-
-LEAST = 1e-7  # singular value, as a share of the root of the sum of all squares, that `polar_factor` still sees
 
 
 class Wasserstein(Penalty):
@@ -63,20 +60,15 @@ class Wasserstein(Penalty):
         if remember := self.training and self.queue_size > 0:
             self._make_room(usable)
             population, known = torch.cat([self.queue, population]), torch.cat([self.known, known])
-        total = known.sum()
-
-        centre = population.sum(0) / total
-        centred = known * (population - centre) / (total - 1).sqrt()
-        shift = centre if self.mean is None else centre - self.mean
-        rooted = centred if self.factor is None else centred @ self.factor  # Z L
-        trace = z.shape[1] if self.factor is None else self.factor.square().sum()  # Tr S
-        value = shift.square().sum() + centred.square().sum() + trace - 2 * nuclear_norm(rooted)
+        value = gaussian_w2(population, known, self.mean, self.factor)
 
         if remember:
             # In place, as a recorded step finds them where they were.
             self.queue.copy_(torch.where(finite, population.detach()[n:], self.queue))
             self.known.copy_(torch.where(finite, known[n:], self.known))
-            value = value + (total / n - 1) * (value - value.detach())  # the same value, total/n times the gradient
+            value = value + (known.sum() / n - 1) * (
+                value - value.detach()
+            )  # the same value, total/n times the gradient
         return value + z.sum() * torch.zeros_like(value).masked_fill(~finite, torch.nan)
 
     def prior(self, noise: Tensor) -> Tensor:
@@ -115,32 +107,6 @@ class Wasserstein(Penalty):
         for name, parameter in (("mean", self.mean), ("cov", self.factor)):
             if parameter is not None and len(parameter) != d:
                 raise ConfigError(f"`penalty.{name}` is for codes of {len(parameter)} numbers, but `latent_dim` is {d}")
-
-
-def nuclear_norm(a: Tensor) -> Tensor:
-    """The sum of the singular values, (N, d) → (), whose gradient is the polar factor U Vᵀ.
-
-    By an SVD on a CPU. On a GPU the host would have to wait for that, so there the sum is ⟨U Vᵀ, a⟩.
-    """
-    return (polar_factor(a.detach()) * a).sum() if devices.runs_ahead(a.device) else torch.linalg.svdvals(a).sum()
-
-
-def polar_factor(a: Tensor) -> Tensor:
-    """U Vᵀ of a = U S Vᵀ, (N, d) → (N, d), by products of matrices only; directions without extent get less than 1.
-
-    X ← ρ/2 · X (3 − ρ² Xᵀ X), the Newton–Schulz iteration, takes singular values to 1. If they lie in [l, 1], the best
-    is ρ² = 3/(1 + l + l²), with which l and 1 go to the same value (Chen and Chow 2014, "A stable scaling of
-    Newton–Schulz"). Each step multiplies small ones by 2.6; l is known beforehand, so there are always 22 steps.
-    """
-    x = a / a.norm().clamp_min(torch.finfo(a.dtype).tiny)
-    if wide := a.shape[0] < a.shape[1]:
-        x = x.T
-    least = LEAST
-    while least < 1 - 1e-15:
-        rho = math.sqrt(3 / (1 + least + least**2))
-        least *= rho / 2 * (3 - (rho * least) ** 2)
-        x = torch.addmm(x, x, x.T @ x, beta=1.5 * rho, alpha=-0.5 * rho**3)
-    return x.T if wide else x
 
 
 def _mean(mean: Sequence[float] | Tensor) -> Tensor:

@@ -9,13 +9,10 @@ import torch
 from omegaconf import OmegaConf
 
 from interp_lightning import __version__
-from interp_lightning.commands.settings import DEVICES
-from interp_lightning.config.check import check
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
-from interp_lightning.errors import CheckpointError, ConfigError, of_own_code
+from interp_lightning.errors import CheckpointError, of_own_code
 from interp_lightning.models.base import Autoencoder
-from interp_lightning.parameters import check_choice
 from interp_lightning.runs.build import build, build_model
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.runs.files import checkpoint_file
@@ -23,7 +20,6 @@ from interp_lightning.runs.foreign import Limited, build_ours, check_foreign
 from interp_lightning.runs.record import _substituted
 from interp_lightning.runs.results import write_results as write_results
 from interp_lightning.system.disk import within
-from interp_lightning.system.machine import prepare_cpu
 from interp_lightning.system.plain import UNPRINTABLE
 
 ROOM = 10**8  # numbers in tensors that a model of few weights may make while it is set up
@@ -84,23 +80,6 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
     if broken:
         raise CheckpointError(f"{path} holds NaN or infinite weights ({broken[0]}, …); use an earlier checkpoint")
     return Run(model.eval(), data, config)
-
-
-def prepare(device: str, threads: int) -> torch.device:
-    """Set up torch for a command that does not train, and say where it is to work.
-
-    Args:
-        device: "cpu", "cuda", or "auto", the GPU if there is one.
-        threads: of the CPU.
-
-    Raises:
-        ConfigError: there is no such device, or threads is below 1.
-    """
-    prepare_cpu(check("threads", threads))
-    check_choice("device", device, DEVICES)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("`device` (=cuda) is not there; leave it out to work on the CPU")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _data(config: dict[str, Any], root: str | None, make: Callable[..., Any]) -> ImageData:

@@ -18,7 +18,6 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
-from interp_lightning.config.launchers import SWEEPER
 from interp_lightning.errors import ConfigError, ResultsError
 from interp_lightning.runs import folders
 from interp_lightning.runs.folders import PLAN, SUMMARY
@@ -28,6 +27,8 @@ from interp_lightning.system.plain import plain
 from interp_lightning.system.text import markdown, terminal
 
 log = logging.getLogger(__name__)
+
+LAUNCHER, SWEEPER = "hydra/launcher", "hydra/sweeper"  # groups of Hydra
 
 JOB = "job.json"
 NOT_STARTED, UNFINISHED, FINISHED, FAILED = "not started", "unfinished", "finished", "failed"

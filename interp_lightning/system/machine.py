@@ -2,7 +2,6 @@
 
 import ctypes
 import math
-import os
 import platform
 from contextlib import suppress
 from pathlib import Path
@@ -47,8 +46,3 @@ def free_memory() -> float:
         )
         free = min(free, most - used)
     return free
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

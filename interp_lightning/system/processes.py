@@ -42,3 +42,8 @@ def _number(variable: str) -> int:
     """Return an environment variable as a number, −1 if it is none."""
     text = os.environ.get(variable, "")
     return int(text) if text.isdecimal() else -1
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

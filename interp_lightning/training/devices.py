@@ -18,8 +18,7 @@ from torch.optim import Optimizer
 
 from interp_lightning.errors import ConfigError
 from interp_lightning.steps.guard import skips_by_itself
-from interp_lightning.system.machine import cores
-from interp_lightning.system.processes import launched
+from interp_lightning.system.processes import cores, launched
 
 # What torchrun sets for each process that it starts.
 LAUNCHERS: tuple[str, ...] = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")

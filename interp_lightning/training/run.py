@@ -19,7 +19,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from interp_lightning.config.launchers import LAUNCHER, SWEEPER
+from interp_lightning.comparison.tables import shortcomings
 from interp_lightning.data.base import ImageData, mean_image_error
 from interp_lightning.data.digits import Digits
 from interp_lightning.display.tables import report
@@ -29,9 +29,10 @@ from interp_lightning.models.base import Autoencoder
 from interp_lightning.networks.folding import compile_networks
 from interp_lightning.runs.build import build, build_model
 from interp_lightning.runs.checkpoints import AtomicCheckpointIO, Best
-from interp_lightning.runs.load import write_results
 from interp_lightning.runs.record import budget, new_results, title
 from interp_lightning.runs.relevance import Effect, changes, flat
+from interp_lightning.runs.results import write_results
+from interp_lightning.runs.sweeps import LAUNCHER, SWEEPER
 from interp_lightning.system.console import fail
 from interp_lightning.system.disk import replace
 from interp_lightning.system.machine import prepare_cpu
@@ -147,7 +148,7 @@ def run(cfg: DictConfig) -> None:
     for logger in trainer.loggers:
         logger.log_hyperparams(flat(config), {f"test/{name}": value for name, value in results["metrics"].items()})
         logger.finalize("success")
-    report(results, folder)
+    report(results, folder, shortcomings(folder, results))
 
 
 @contextmanager
