@@ -26,7 +26,7 @@ from interp_lightning.runs.checkpoints import Best, read_checkpoint
 from interp_lightning.runs.folders import check_links
 from interp_lightning.runs.load import load_run
 from interp_lightning.system.disk import write_whole
-from interp_lightning.system.plain import entries, plain
+from interp_lightning.system.plain import entries, plain_copy
 
 # Configurations
 
@@ -168,7 +168,7 @@ def test_what_contains_itself_is_too_deep():
         tower = [tower] * 10  # a few bytes, 10¹² values
     for settings_ in (circle, {"x": tower}):
         with pytest.raises(ConfigError, match=r"is larger or deeper than settings can be"):
-            plain(settings_)
+            plain_copy(settings_)
 
 
 # Checkpoint files

@@ -15,7 +15,7 @@ from interp_lightning import __version__
 from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.models.base import COUNTS
 from interp_lightning.system.disk import fresh, replace
-from interp_lightning.system.plain import plain
+from interp_lightning.system.plain import plain_copy
 
 GENERATIONS = ("last", "previous", "best")  # what to go on from, the newest first
 PARTS = ("data", "network", "penalty", "optimizer", "schedule", "model")  # of a configuration
@@ -97,7 +97,7 @@ class Best(ModelCheckpoint):
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint file, verified; nothing in it is executed.
 
-    Its configuration comes as plain values, see `plain`.
+    Its configuration comes as plain values, see `plain_copy`.
 
     Raises:
         CheckpointError: it is missing, truncated, altered, or not of this project.
@@ -126,7 +126,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is a checkpoint, but not one that interp_lightning {__version__} writes; train again"
         )
     try:
-        return state | {"hyper_parameters": plain(state["hyper_parameters"])}
+        return state | {"hyper_parameters": plain_copy(state["hyper_parameters"])}
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}; use another checkpoint") from None
 

@@ -25,7 +25,7 @@ def check_foreign(config: dict[str, Any], path: Path) -> None:
     """Refuse a configuration that would call anything but classes of this package and of torch.optim.
 
     Args:
-        config: what `plain` returned.
+        config: what `plain_copy` returned.
         path: the file that it is from.
     """
     for where, value in entries(config):
@@ -51,7 +51,7 @@ def check_foreign(config: dict[str, Any], path: Path) -> None:
 
 
 def build_ours(part: str, settings: dict[str, Any], **arguments: Any) -> Any:
-    """What a part of someone else's configuration describes: one call of one class, on values that `plain` returned.
+    """What a part of someone else's configuration describes: one call of one class, on values that `plain_copy` returned.
 
     Raises:
         CheckpointError: its `_target_` names no class of this package.

@@ -14,7 +14,7 @@ from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.runs.files import checkpoint_file
 from interp_lightning.runs.relevance import config_hash
 from interp_lightning.runs.results import read_results
-from interp_lightning.system.text import plain
+from interp_lightning.system.text import printable
 
 
 def new_results(config: dict[str, Any], budget: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def title(config: dict[str, Any]) -> str:
     """What a figure says of a run: model, penalty, data."""
     choices = config["choices"]
     substitute = f" (instead of {choices['data']})" if _substituted(config) else ""
-    return plain(f"{choices['model']} × {choices['penalty']} on {config['data_used']}{substitute}")
+    return printable(f"{choices['model']} × {choices['penalty']} on {config['data_used']}{substitute}")
 
 
 def git_commit() -> str | None:

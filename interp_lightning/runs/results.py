@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from interp_lightning.errors import ResultsError
 from interp_lightning.system.disk import within, write_whole
-from interp_lightning.system.text import plain, shortened
+from interp_lightning.system.text import printable, shortened
 
 MOST_BYTES = 16 * 2**20
 MOST_CHARACTERS, MOST_IN_A_NAME = 10_000, 200
@@ -24,7 +24,7 @@ FIELDS_NAMED = 10  # in a sentence about a file
 
 
 def _name(text: str) -> str:
-    if text != plain(text):
+    if text != printable(text):
         raise ValueError("must have printable characters only")
     return text
 
@@ -119,9 +119,9 @@ def read_results(run: Path) -> dict[str, Any]:
         CheckpointError: a link in the run's folder leads it elsewhere.
     """
     path = within(run, run / "results.json")
-    again = f"python -m interp_lightning evaluate run={shlex.quote(plain(run))} writes it again"
+    again = f"python -m interp_lightning evaluate run={shlex.quote(printable(run))} writes it again"
     if not path.is_file():
-        raise ResultsError(f"{plain(run)} has no results.json; {again}")
+        raise ResultsError(f"{printable(run)} has no results.json; {again}")
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES // 2**20} MiB")
@@ -132,12 +132,12 @@ def read_results(run: Path) -> dict[str, Any]:
         found = error.errors(include_url=False, include_input=False)
         fields = list(dict.fromkeys(_field(each["loc"]) for each in found))
         named = ", ".join(fields[:FIELDS_NAMED]) + ", …" * (len(fields) > FIELDS_NAMED)
-        reason = f"{_field(found[0]['loc'])}: {plain(found[0]['msg'])}"
+        reason = f"{_field(found[0]['loc'])}: {printable(found[0]['msg'])}"
         raise ResultsError(
-            f"{plain(path)} has no usable {named}, as if altered or by another version; {again} ({reason})"
+            f"{printable(path)} has no usable {named}, as if altered or by another version; {again} ({reason})"
         ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise ResultsError(f"{plain(path)} cannot be read ({shortened(plain(error), 200)}); {again}") from error
+        raise ResultsError(f"{printable(path)} cannot be read ({shortened(printable(error), 200)}); {again}") from error
     return complete | content
 
 
@@ -146,7 +146,7 @@ def write_results(run: Path, results: dict[str, Any]) -> None:
     content = _writable(results)
     for key in NAMES:
         if isinstance(content.get(key), str):
-            content[key] = shortened(plain(content[key]), MOST_IN_A_NAME)
+            content[key] = shortened(printable(content[key]), MOST_IN_A_NAME)
     write_whole(run / "results.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -162,7 +162,7 @@ def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _field(location: tuple[int | str, ...]) -> str:
     """What to call a place in the file: its last name, without what pydantic adds for keys and alternatives."""
     names = [str(each) for each in location if each != "[key]"]
-    return shortened(plain(names[-1]), 60) if names else "content"
+    return shortened(printable(names[-1]), 60) if names else "content"
 
 
 def _text(text: str) -> str:
