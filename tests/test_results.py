@@ -28,7 +28,7 @@ from interp_lightning.comparison.tables import as_markdown, write_csv
 from interp_lightning.display import figures, tables
 from interp_lightning.errors import ResultsError
 from interp_lightning.runs import sweeps
-from interp_lightning.runs.folders import find_runs
+from interp_lightning.runs.find import find_runs
 from interp_lightning.runs.results import read_results, write_results
 from interp_lightning.system.text import csv_cell, markdown, printable, terminal
 from interp_lightning.training.logger import TensorBoard
@@ -170,8 +170,8 @@ def test_what_is_written_can_be_read(config, name, room):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"model": "a", "model": "b"}', r"cannot be read \(a key stands twice"),
-        (json.dumps(VALID)[:-1] + ', "new": {"\\ud800": 1}}', r"cannot be read \(a key is no text in Unicode"),
+        ('{"model": "a", "model": "b"}', r"cannot be read \(a key occurs twice"),
+        (json.dumps(VALID)[:-1] + ', "new": {"\\ud800": 1}}', r"cannot be read \(a key is not valid Unicode"),
         (json.dumps(VALID)[:-1] + f', "new": {"9" * 5000}}}', r"cannot be read \(Exceeds the limit"),
         (json.dumps(VALID)[:-1] + f', "new": {"[" * 30 + "]" * 30}}}', r"has no usable new, .*nested at most 20 deep"),
         (" " * (16 * 2**20 + 1), r"cannot be read \(it has more than 16 MiB\)"),
