@@ -188,7 +188,7 @@ def test_results_are_written_whole_and_without_numbers_that_json_lacks(tmp_path)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, r"has no results\.json; python -m interp_lightning\.evaluate run="),
+        (None, r"has no results\.json; python -m interp_lightning evaluate run="),
         ("{", r"results\.json cannot be read"),
         ("[" * 100_000, r"results\.json cannot be read"),
         ("[]", r"has no usable model, .* as if altered or by another version; python -m"),

@@ -143,7 +143,7 @@ REFUSED = [
     ("trainer.strategy=horovod", "`trainer.strategy` (='horovod') must be one of: auto"),
     ("trainer.precision=12", "`trainer.precision` (=12) must be one of: 32-true, bf16-mixed"),
     ("+trainer.frobnicate=1", "unexpected keyword argument 'frobnicate'"),
-    ("sweep.resume=true", "`sweep.resume` (=true) is for sweeps; add -m, or go on with a run by ckpt_path=last"),
+    ("sweep.resume=true", "`sweep.resume` (=true) is for sweeps; add -m, or resume a run with ckpt_path=last"),
     ("sweep=3", "`sweep` (=3) must have settings of its own: objective, resume"),
     ("sweep.objective=fun", "`sweep.objective` (='fun') must be one of: fid_midpoints_lerp, realism_midpoints_lerp,"),
     ("~sweep", "`sweep` is missing; put it back"),

@@ -54,11 +54,11 @@ def work(settings: Settings) -> None:
 
     from interp_lightning.commands.settings import prepare
     from interp_lightning.comparison import figures as comparison_figures
-    from interp_lightning.comparison.groups import collect
+    from interp_lightning.comparison.collect import collect
     from interp_lightning.comparison.report import html
-    from interp_lightning.comparison.tables import as_markdown, write_csv
-    from interp_lightning.comparison.terminal import show
+    from interp_lightning.comparison.tables import all_numbers, comparison_markdown, tables
     from interp_lightning.display import figures
+    from interp_lightning.system.table import as_csv, print_table
 
     device = prepare(settings["device"], settings["threads"])
     base = Path(settings["out"]) if settings["out"] else _common(runs)
@@ -72,14 +72,15 @@ def work(settings: Settings) -> None:
     comparison = collect(readable, settings["data"] or None, settings["across_data"])
     folder.mkdir(parents=True, exist_ok=True)
 
-    show(comparison)
+    for table in tables(comparison):
+        print_table(table)
     drawn = comparison_figures.trade_off(comparison) | comparison_figures.against_lambda(comparison)
     if settings["pictures"]:
         drawn |= _pairs(comparison, settings, device, skipped)
     notes = [*comparison.notes, *skipped.values()]
     comparison = dataclasses.replace(comparison, notes=notes)
-    write_csv(comparison, folder / "comparison.csv")
-    replace(folder / "comparison.md", as_markdown(comparison) + "\n")
+    replace(folder / "comparison.csv", as_csv(all_numbers(comparison)))
+    replace(folder / "comparison.md", comparison_markdown(comparison) + "\n")
     figures.save(drawn, folder)
     replace(folder / "report.html", html(comparison, drawn))
     for note in notes:

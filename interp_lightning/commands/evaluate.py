@@ -83,9 +83,9 @@ def evaluate(
     """Measure one run, or one checkpoint file, and write results.json and figures into a folder."""
     import torch
 
-    from interp_lightning.comparison.tables import shortcomings
+    from interp_lightning.comparison.verdicts import shortcomings
     from interp_lightning.display import figures
-    from interp_lightning.display.tables import report
+    from interp_lightning.display.tables import print_results
     from interp_lightning.runs.load import load_run
     from interp_lightning.runs.record import results_so_far, title
     from interp_lightning.runs.results import write_results
@@ -102,7 +102,7 @@ def evaluate(
     with torch.inference_mode():
         drawn = figures.of_model(run.model, x, heading) | figures.of_assessment(assessment, heading)
     figures.save(drawn, folder / "figures")
-    report(results, folder, shortcomings(folder, results))
+    print_results(results, folder, shortcomings(folder, results))
 
 
 def _metrics(overrides: tuple[str, ...]) -> DictConfig:

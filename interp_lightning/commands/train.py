@@ -48,7 +48,7 @@ def task(cfg: DictConfig) -> float | None:
         return job(cfg, folder)
     try:
         if sweeps.resumes(cfg):
-            raise ConfigError("`sweeps.resume` (=true) is for sweeps; add -m, or go on with a run by ckpt_path=last")
+            raise ConfigError("`sweep.resume` (=true) is for sweeps; add -m, or resume a run with ckpt_path=last")
         run(cfg)
     except Exception as error:
         if complain(error):
@@ -69,7 +69,7 @@ def job(cfg: DictConfig, folder: Path) -> float | None:
         begun = sweeps.begin(folder, cfg, overrides)
         if begun:
             run(cfg)
-            sweeps.put_down(folder, overrides, sweeps.FINISHED)
+            sweeps.record_job(folder, overrides, sweeps.FINISHED)
         else:
             log.info(f"Finished before: {folder}")
         return sweeps.score(folder, cfg.sweep.objective)
@@ -77,7 +77,7 @@ def job(cfg: DictConfig, folder: Path) -> float | None:
         reason = complain(error) or traceback.format_exc()
         if not begun:  # what is in the folder is another's
             raise
-        sweeps.put_down(folder, overrides, sweeps.FAILED, reason)
+        sweeps.record_job(folder, overrides, sweeps.FAILED, reason)
         return None
 
 
@@ -196,7 +196,7 @@ def _main() -> None:
             explain(error) or f"the settings cannot be read: {reason} ({type(error).__name__}; debug=true shows where)"
         )
     finally:
-        finished = [sweeps.report(folder) for folder in folders.new if (folder / folders.SUMMARY).is_file()]
+        finished = [sweeps.print_summary(folder) for folder in folders.new if (folder / folders.SUMMARY).is_file()]
         folders.remove_empty()
     if not all(finished):
         raise SystemExit(1)

@@ -36,8 +36,8 @@ def check_foreign(config: dict[str, Any], path: Path) -> None:
         texts = [each for each in (*where[-1:], value) if isinstance(each, str)]
         if any("${" in text or text == "???" for text in texts):
             raise CheckpointError(
-                f"{path}: a setting is a reference (${{…}}), which could run code (`{dotted(where)}`); use trust=true to "
-                "follow it, if you know where the file comes from"
+                f"{path}: a setting is a reference (${{…}}), which could run code (`{dotted(where)}`); use trust=true "
+                "to follow it, if you know where the file comes from"
             )
         if any(map(UNPRINTABLE.search, texts)):
             raise CheckpointError(

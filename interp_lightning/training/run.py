@@ -19,10 +19,10 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from interp_lightning.comparison.tables import shortcomings
+from interp_lightning.comparison.verdicts import shortcomings
 from interp_lightning.data.base import ImageData, mean_image_error
 from interp_lightning.data.digits import Digits
-from interp_lightning.display.tables import report
+from interp_lightning.display.tables import print_results
 from interp_lightning.errors import INTERRUPTED, CheckpointError, ConfigError, DataNotFound
 from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.models.base import Autoencoder
@@ -148,7 +148,7 @@ def run(cfg: DictConfig) -> None:
     for logger in trainer.loggers:
         logger.log_hyperparams(flat(config), {f"test/{name}": value for name, value in results["metrics"].items()})
         logger.finalize("success")
-    report(results, folder, shortcomings(folder, results))
+    print_results(results, folder, shortcomings(folder, results))
 
 
 @contextmanager
