@@ -19,7 +19,7 @@ from interp_lightning.runs.find import checkpoint_file
 from interp_lightning.runs.foreign import Limited, build_ours, check_foreign
 from interp_lightning.runs.record import substituted
 from interp_lightning.system.disk import within
-from interp_lightning.system.plain import UNPRINTABLE
+from interp_lightning.system.text import printable
 
 ROOM = 10**8  # elements of tensors that a small model may create while it is built
 
@@ -54,7 +54,7 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
         within(Path(folder), path)
     state = read_checkpoint(path)
     config, make = state["hyper_parameters"], build if trust else build_ours
-    writer = UNPRINTABLE.sub("?", str(state.get("interp_lightning")))[:40]
+    writer = printable(state.get("interp_lightning"))[:40]
     way_out = "use another checkpoint" if writer == __version__ else f"evaluate it with interp_lightning {writer}"
     try:
         if not trust:
@@ -71,7 +71,7 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
     except Exception as error:  # settings and weights of another version can raise anything
         if sentence := of_own_code(error):
             raise CheckpointError(f"{path}: {sentence}") from error
-        reason = UNPRINTABLE.sub("?", " ".join(str(error.__cause__ or error).split()))
+        reason = printable(" ".join(str(error.__cause__ or error).split()))
         raise CheckpointError(
             f"{path} does not fit interp_lightning {__version__} ({reason[:300]}); {way_out}"
         ) from error
