@@ -463,9 +463,7 @@ def test_groups_within_a_deviation_of_the_best_lead_with_it_and_numbers_that_are
 
 def test_a_comparison_of_different_data_is_refused_unless_asked_for(trained, tmp_path):
     runs = [trained["ae"], trained["lines"]]
-    with pytest.raises(
-        ResultsError, match=r"cannot be ranked together \(1 on digits, 1 on lines\)"
-    ):
+    with pytest.raises(ResultsError, match=r"cannot be ranked together \(1 on digits, 1 on lines\)"):
         call(compare, *map(str, runs), f"out={tmp_path}/a")
     assert not (tmp_path / "a").exists()
     call(compare, *map(str, runs), f"out={tmp_path}/b", "data=lines")

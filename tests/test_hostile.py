@@ -381,7 +381,7 @@ def test_a_recorded_configuration_is_not_resolved(recorded, tmp_path, monkeypatc
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text(recorded)
     with pytest.raises(ConfigError, match=r"lam=1 \(was|is not the configuration of a job"):
-        sweeps._check_same(tmp_path, OmegaConf.create({"lam": 1}))
+        sweeps.check_same(tmp_path, OmegaConf.create({"lam": 1}))
     assert [path.name for path in tmp_path.iterdir()] == [".hydra"]
 
 

@@ -87,7 +87,7 @@ def evaluate(
     from interp_lightning.display import figures
     from interp_lightning.display.tables import print_results
     from interp_lightning.runs.load import load_run
-    from interp_lightning.runs.record import results_so_far, title
+    from interp_lightning.runs.record import results_so_far, run_title
     from interp_lightning.runs.results import write_results
 
     run = load_run(source, root=root, trust=trust)
@@ -98,7 +98,7 @@ def evaluate(
     assessment = evaluation(run.model.to(device), run.datamodule)
     results = results_so_far(source) | assessment.results()
     write_results(folder, results)
-    x, heading = figures.examples(run.datamodule).to(device), title(run.config)
+    x, heading = figures.examples(run.datamodule).to(device), run_title(run.config)
     with torch.inference_mode():
         drawn = figures.of_model(run.model, x, heading) | figures.of_assessment(assessment, heading)
     figures.save(drawn, folder / "figures")

@@ -75,7 +75,7 @@ def work(settings: Settings) -> None:
     from interp_lightning.display import figures
     from interp_lightning.runs.find import run_folder
     from interp_lightning.runs.load import load_run
-    from interp_lightning.runs.record import title
+    from interp_lightning.runs.record import run_title
 
     device = prepare(settings["device"], settings["threads"])
     folder = Path(settings["out"]) if settings["out"] else run_folder(sources[0]) / "figures"
@@ -87,7 +87,7 @@ def work(settings: Settings) -> None:
     (name_a, x_a), (name_b, x_b) = (find_image(settings[end], end, data) for end in ("a", "b"))
     x = torch.cat([x_a, x_b]).to(device)
     with torch.inference_mode():
-        strip = figures.interpolations(model, x, f"{name_a} → {name_b}\n{title(config)}", how, steps)
+        strip = figures.interpolations(model, x, f"{name_a} → {name_b}\n{run_title(config)}", how, steps)
         frames = model.interpolate(x[:1], x[1:], max(steps, FRAMES), how)[0].cpu()
     stem = f"{_stem(settings['a'])}_to_{_stem(settings['b'])}_{how}{_suffix(settings['ckpt'])}"
     if settings["out"]:  # where pictures of other runs may lie

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from interp_lightning.metrics.catalogue import IMAGES, PATHS, SANITY, Entry, parse
-from interp_lightning.runs.record import title
+from interp_lightning.runs.record import run_title
 from interp_lightning.system.table import Column, Row, Table, console, print_table
 from interp_lightning.system.text import terminal
 
@@ -48,7 +48,7 @@ def _tables(results: dict[str, Any]) -> list[Table]:
     speed = f"{amount(budget['images'])} images, {amount(results['images_per_second'])} per second"
     rows.append(Row(["training", f"{amount(budget['seconds'])} s", speed]))
     columns = [Column("test images", "text"), Column(""), Column("", "text")]
-    tables = [Table(title(results["config"]), columns, rows)]
+    tables = [Table(run_title(results["config"]), columns, rows)]
     for heading, kinds in (("images", IMAGES), ("paths", PATHS)):
         numbers = {kind: _of_kind(metrics | results["sanity"], kind) for kind in kinds}
         entries = list(dict.fromkeys(entry for row in numbers.values() for entry in row))

@@ -72,7 +72,7 @@ def build_ours(part: str, settings: dict[str, Any], **arguments: Any) -> Any:
     return make if part == "optimizer" else make()
 
 
-class Limited(TorchDispatchMode):
+class SizeLimit(TorchDispatchMode):
     """Limit the total number of elements of new tensors; each tensor counts as at least a thousand.
 
     This stops settings that describe a far larger model than the checkpoint's weights before they fill the memory.

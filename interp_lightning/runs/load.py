@@ -16,7 +16,7 @@ from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs.build import build, build_model
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.runs.find import checkpoint_file
-from interp_lightning.runs.foreign import Limited, build_ours, check_foreign
+from interp_lightning.runs.foreign import SizeLimit, build_ours, check_foreign
 from interp_lightning.runs.record import substituted
 from interp_lightning.system.disk import within
 from interp_lightning.system.text import printable
@@ -62,7 +62,7 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
         data = _data(config, root, make)
         data.may_fetch = bool(root) or trust or _stays_here(config["data"].get("root", ""))
         weights = sum(value.numel() for value in state["state_dict"].values() if isinstance(value, torch.Tensor))
-        with contextlib.nullcontext() if trust else Limited(ROOM + 8 * weights):
+        with contextlib.nullcontext() if trust else SizeLimit(ROOM + 8 * weights):
             model = build_model(OmegaConf.create(config) if trust else config, data, make)
         model.on_load_checkpoint(state)
         model.load_state_dict(state["state_dict"])

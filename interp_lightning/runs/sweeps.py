@@ -61,7 +61,7 @@ def begin(folder: Path, cfg: DictConfig, overrides: Sequence[str]) -> bool:
         ConfigError: the folder belongs to a job with other settings.
     """
     if resumes(cfg) or (folder / JOB).is_file():
-        _check_same(folder, cfg)
+        check_same(folder, cfg)
         if read_job(folder)["status"] == FINISHED:
             return False
         if has_checkpoints(folder):
@@ -175,7 +175,7 @@ def _own(overrides: Sequence[str]) -> list[str]:
     return [override for override in overrides if not override.startswith("sweep.")]
 
 
-def _check_same(folder: Path, cfg: DictConfig) -> None:
+def check_same(folder: Path, cfg: DictConfig) -> None:
     """Raise ConfigError if the folder of a job that is to be resumed belongs to a job with other settings."""
     # References stay unresolved, because resolving one can act.
     before, now = (

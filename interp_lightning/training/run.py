@@ -28,7 +28,7 @@ from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.networks.folding import compile_networks
 from interp_lightning.runs.build import build, build_model
-from interp_lightning.runs.record import budget, new_results, title
+from interp_lightning.runs.record import budget, new_results, run_title
 from interp_lightning.runs.relevance import Effect, changes, flat
 from interp_lightning.runs.results import write_results
 from interp_lightning.runs.sweeps import LAUNCHER, SWEEPER
@@ -109,8 +109,8 @@ def run(cfg: DictConfig) -> None:
     model.save_hyperparameters(config, logger=False)
     if trainer.is_global_zero:
         log.info(
-            f"{title(config)}: {sum(p.numel() for p in model.parameters()):,} parameters, {len(data.train):,} images, "
-            f"{trainer.max_epochs} time(s), everything in {folder}"
+            f"{run_title(config)}: {sum(p.numel() for p in model.parameters()):,} parameters, "
+            f"{len(data.train):,} images, {trainer.max_epochs} time(s), everything in {folder}"
         )
         if checkpoint is not None:
             log.info(f"Resuming after {checkpoint.batches_seen:,} batches, from {checkpoint.path}")
