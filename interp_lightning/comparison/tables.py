@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from interp_lightning.comparison.groups import Comparison, Group, Result, best_of
-from interp_lightning.metrics.catalogue import COLUMNS, FADED, IMAGES, MUST_BEAT, conditions, must_beat, parse
+from interp_lightning.metrics.catalogue import COLUMNS, FADED, HOW, IMAGES, MUST_BEAT, conditions, must_beat, parse
 from interp_lightning.system.disk import replace
 from interp_lightning.system.text import csv_cell, markdown
 
 REAL = dict.fromkeys(IMAGES, "real")
 NOISE = dict.fromkeys(IMAGES, "noise")
 WHOSE = {
-    "midpoints_lerp": "midpoints",
-    "midpoints_slerp": "midpoints on the great circle",
-    "lerp": "paths",
-    "slerp": "paths on the great circle",
+    **{f"midpoints_{how}": f"midpoints ({how})" for how in HOW},
+    **{how: f"paths ({how})" for how in HOW},
     "reconstructions": "reconstructions",
     "prior": "samples of the prior",
 }

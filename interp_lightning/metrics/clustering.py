@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix
 from torch import Tensor
 from tqdm import tqdm
 
-from interp_lightning.metrics.base import Collected, scores
+from interp_lightning.metrics.base import UNLABELLED, CodesMetric, scores
 from interp_lightning.parameters import check_integer
 
 RESTARTS = 1_000
@@ -116,29 +116,29 @@ def _lloyd(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(count > 0, total / count, centres), inertia
 
 
-class ClusteringAccuracy(Collected):
+class ClusteringAccuracy(CodesMetric):
     """`clustering_accuracy`, which gives protocol and source, of all updates on all devices.
 
     `update` takes codes (n, d) and labels (n,) of a split; `compute` gives {"cluster_accuracy": ()}, 0 to 1.
 
     Args:
         classes: number of labels, and of clusters.
-        restarts, seed: see there.
+        restarts, seed: see `clustering_accuracy`.
     """
 
     higher_is_better = True
 
     def __init__(self, classes: int, restarts: int = RESTARTS, seed: int = 0, **kwargs: Any) -> None:
-        super().__init__("train_z", "test_z", "test_y", **kwargs)
+        super().__init__(**kwargs)
         self.classes, self.restarts, self.seed = classes, restarts, seed
-
-    def update(self, z: Tensor, labels: Tensor, split: str) -> None:
-        """Codes (n, d) and labels (n,) of the split "train", whose labels do not matter, or "test"."""
-        self.add(f"{split}_z", z)
-        if split == "test":
-            self.add("test_y", labels)
 
     def compute(self) -> dict[str, Tensor]:
         train_z, test_z, test_y = (self.whole(name) for name in ("train_z", "test_z", "test_y"))
         accuracy = clustering_accuracy(train_z, test_z, test_y, self.classes, self.restarts, self.seed)
         return scores(cluster_accuracy=accuracy)
+
+    @classmethod
+    def missing(cls, classes: int, train: int, test: int) -> dict[str, str]:
+        few = f"{train} training images are too few for {classes} clusters"
+        reason = UNLABELLED if not classes else few if train < classes else ""
+        return {"cluster_accuracy": reason} if reason else {}

@@ -1,12 +1,10 @@
 """How well codes match the prior: the same two numbers for every penalty, and for none."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from interp_lightning.functional.divergences import gaussian_w2, mmd
-from interp_lightning.metrics.base import Collected, scores
+from interp_lightning.metrics.base import CodesMetric, scores
 from interp_lightning.parameters import check_integer
 
 SPLITS = 4
@@ -48,22 +46,20 @@ def latent_mmd(z: Tensor, seed: int = 0) -> float:
     return mmd(z, prior).item()
 
 
-class LatentMatch(Collected):
-    """`latent_w2` and `latent_mmd`, which give protocol and source, of the codes of all updates on all devices.
+class LatentMatch(CodesMetric):
+    """`latent_w2` and `latent_mmd`, which give protocol and source, of the test codes of all updates on all devices.
 
-    `update` takes codes (n, d); `compute` gives {"latent_w2": (), "latent_mmd": ()}, below 4 codes "latent_mmd" only.
+    `update` takes codes (n, d) and labels (n,) of a split; `compute` gives {"latent_w2": (), "latent_mmd": ()}, below
+    4 codes only "latent_mmd".
     """
 
     higher_is_better = False
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__("z", **kwargs)
-
-    def update(self, z: Tensor) -> None:
-        """Codes (n, d)."""
-        self.add("z", z)
-
     def compute(self) -> dict[str, Tensor]:
-        z = self.whole("z")
+        z = self.whole("test_z")
         match = {"latent_w2": latent_w2(z)} if len(z) >= LEAST_W2 else {}
         return scores(**match, latent_mmd=latent_mmd(z))
+
+    @classmethod
+    def missing(cls, classes: int, train: int, test: int) -> dict[str, str]:
+        return {"latent_w2": f"{test} test images are too few, it requires {LEAST_W2}"} if test < LEAST_W2 else {}

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from interp_lightning.metrics.base import Collected, scores
+from interp_lightning.metrics.base import UNLABELLED, CodesMetric, scores
 
 
 def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tensor, classes: int) -> float:
@@ -43,7 +43,7 @@ def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tenso
     return (predicted == test_y).double().mean().item()
 
 
-class LinearProbe(Collected):
+class LinearProbe(CodesMetric):
     """`linear_probe`, which gives protocol and source, of all updates on all devices.
 
     `update` takes codes (n, d) and labels (n,) of a split; `compute` gives {"probe_accuracy": ()}, 0 to 1.
@@ -55,14 +55,13 @@ class LinearProbe(Collected):
     higher_is_better = True
 
     def __init__(self, classes: int, **kwargs: Any) -> None:
-        super().__init__("train_z", "train_y", "test_z", "test_y", **kwargs)
+        super().__init__(**kwargs)
         self.classes = classes
-
-    def update(self, z: Tensor, labels: Tensor, split: str) -> None:
-        """Codes (n, d) and labels (n,) of the split "train" or "test"."""
-        self.add(f"{split}_z", z)
-        self.add(f"{split}_y", labels)
 
     def compute(self) -> dict[str, Tensor]:
         train, test = ((self.whole(f"{split}_z"), self.whole(f"{split}_y")) for split in ("train", "test"))
         return scores(probe_accuracy=linear_probe(*train, *test, self.classes))
+
+    @classmethod
+    def missing(cls, classes: int, train: int, test: int) -> dict[str, str]:
+        return {} if classes else {"probe_accuracy": UNLABELLED}

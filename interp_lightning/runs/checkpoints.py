@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from interp_lightning import __version__
 from interp_lightning.errors import CheckpointError, ConfigError
-from interp_lightning.models.base import COUNTS
+from interp_lightning.steps.players import COUNTS
 from interp_lightning.system.disk import fresh, replace
 from interp_lightning.system.plain import plain
 
