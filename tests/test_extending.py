@@ -13,8 +13,9 @@ import torch
 
 REPOSITORY = Path(__file__).parents[1]
 ADDITIONS = Path(__file__).parent / "extending"
-TINY = ["data.batch_size=64", "trainer=cpu", "latent_dim=4", "trainer.enable_progress_bar=false", "metrics.restarts=2",
-        "metrics.images=100", "metrics.pairs=4", "metrics.steps=3"]  # fmt: skip
+TINY = ["data.batch_size=64", "latent_dim=4", "trainer=cpu", "trainer.log_every_n_steps=1",
+        "trainer.enable_progress_bar=false", "metrics.restarts=2", "metrics.images=100", "metrics.pairs=4",
+        "metrics.steps=3"]  # fmt: skip
 
 
 class Extended(NamedTuple):

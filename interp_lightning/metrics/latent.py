@@ -1,4 +1,4 @@
-"""How well codes match the prior: the same two numbers for every penalty, and for none."""
+"""Measure how well codes match the prior, by the same two numbers for every penalty."""
 
 import torch
 from torch import Tensor
@@ -12,17 +12,22 @@ LEAST_W2 = 4  # codes, as each half needs a covariance
 
 
 def latent_w2(z: Tensor, splits: int = SPLITS, seed: int = 0) -> float:
-    """Squared 2-Wasserstein distance of the Gaussian of the codes to N(0, I), freed of its bias.
+    """Estimate the squared 2-Wasserstein distance of the codes' Gaussian to N(0, I), with bias correction.
 
-    The plug-in value of n codes is too large by c/n to first order, so that twice the value of all minus the mean
-    value of both halves has no such term (Quenouille 1949). It may be negative when the distributions agree.
+    The plug-in value of n codes is too large by c/n to first order. Twice the value of all codes minus the mean value
+    of two halves cancels that term (Quenouille 1949). It may be negative when the distributions agree.
 
     Args:
-        z: codes, (n, d), n ≥ 4; there should be many more than d.
-        splits: random divisions into halves over which the correction is averaged.
+        z: codes, (n, d), n ≥ 4; n should be much larger than d.
+        splits: random divisions into halves; the correction is their mean.
         seed: of those divisions.
+
+    Example:
+        >>> z = torch.randn(10_000, 2, generator=torch.Generator().manual_seed(0))
+        >>> abs(latent_w2(z)) < 0.01, round(latent_w2(z + 1), 1)
+        (True, 2.0)
     """
-    check_integer("the number of codes", len(z), least=LEAST_W2, way_out="take a larger test set")
+    check_integer("the number of codes", len(z), least=LEAST_W2, way_out="use a larger test set")
     half = len(z) // 2
     z = z[: 2 * half].double()
     generator = torch.Generator().manual_seed(seed)
@@ -32,7 +37,7 @@ def latent_w2(z: Tensor, splits: int = SPLITS, seed: int = 0) -> float:
 
 
 def latent_mmd(z: Tensor, seed: int = 0) -> float:
-    """Unbiased squared MMD of the codes to as many draws of N(0, I), by the multi-scale IMQ kernel of WAE-MMD.
+    """Estimate the squared MMD of the codes to as many draws of N(0, I) without bias, by WAE-MMD's IMQ kernels.
 
     It may be negative when the distributions agree. Source: Tolstikhin et al. 2017, see `functional.divergences.mmd`.
 
@@ -40,7 +45,7 @@ def latent_mmd(z: Tensor, seed: int = 0) -> float:
         z: codes, (n, d), n ≥ 2.
         seed: of the draws.
     """
-    check_integer("the number of codes", len(z), least=2, way_out="take a larger test set")
+    check_integer("the number of codes", len(z), least=2, way_out="use a larger test set")
     z = z.double()
     prior = torch.randn(z.shape, dtype=z.dtype, generator=torch.Generator().manual_seed(seed)).to(z.device)
     return mmd(z, prior).item()

@@ -1,4 +1,4 @@
-"""Latent probe: can a linear layer read the class off the code?"""
+"""Measure how well a linear layer predicts the class from the code."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from interp_lightning.metrics.base import UNLABELLED, CodesMetric, scores
 
 
 def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tensor, classes: int) -> float:
-    """Test accuracy of one softmax layer on frozen codes, trained to convergence; deterministic.
+    """Compute the test accuracy of one softmax layer on frozen codes, trained to convergence; deterministic.
 
-    Codes are standardised by the training codes. The layer minimises mean cross-entropy + ‖W‖² / (2n), without
-    which separable codes have no optimum, by L-BFGS. Protocol: Berthelot et al. 2018, section 4.1, which trains the
-    layer by Adam.
+    Codes are standardised by the training codes. The layer minimises mean cross-entropy + ‖W‖² / (2n) by L-BFGS;
+    without the second term separable codes have no optimum. Protocol: Berthelot et al. 2018, section 4.1, where Adam
+    trains the layer.
 
     Args:
         train_z, test_z: codes, (n, d) and (m, d).
@@ -22,6 +22,11 @@ def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tenso
 
     Returns:
         Share of correct test labels, 0 to 1.
+
+    Example:
+        >>> z, y = torch.tensor([[0.0], [0.1], [5.0], [5.1]]), torch.tensor([0, 0, 1, 1])
+        >>> linear_probe(z, y, z, y, classes=2)
+        1.0
     """
     mean, std = train_z.double().mean(0), train_z.double().std(0).clamp_min(1e-8)
     train_z, test_z = (train_z.double() - mean) / std, (test_z.double() - mean) / std
