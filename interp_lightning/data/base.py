@@ -136,7 +136,7 @@ class ImageData(L.LightningDataModule, ABC):
         return to_unit_range(images), labels
 
     def _checked(self, split: str, source: Source) -> tuple[Source, bool | None]:
-        """Return the checked split, and whether it has labels, None if it is empty."""
+        """Return the checked split, and True if it has labels, False if not, None if it is empty."""
         contract = Contract(type(self).__name__, split, self.image_shape, self.classes)
         with theirs(f"{contract.owner}: looking at the {split} split"):
             source, contract = source.checked(contract)

@@ -34,7 +34,7 @@ def read_image(path: Path, data: ImageData) -> tuple[Tensor, bool]:
         data: the data set to imitate.
 
     Returns:
-        The image, (1, C, H, W) in [−1, 1], and whether the drawing is inverted, dark and light.
+        The image, (1, C, H, W) in [−1, 1], and True if dark and light are swapped in it.
 
     Raises:
         DataError: the file is missing, not an image, damaged, below 8 or above 10,000 pixels to a side, or blank.

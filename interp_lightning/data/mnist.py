@@ -83,8 +83,8 @@ class MNIST(ImageData):
             except (OSError, ValueError, EOFError, zlib.error) as error:
                 if damaged:
                     raise DataError(
-                        f"{damaged} and could not be downloaded again ({_reason(error)}); replace it by the original or "
-                        "use data=digits"
+                        f"{damaged} and could not be downloaded again ({_reason(error)}); replace it by the original "
+                        "or use data=digits"
                     ) from error
                 raise DataNotFound(
                     f"MNIST is not in {self.folder.absolute()} and could not be downloaded ({_reason(error)}); put "

@@ -15,7 +15,7 @@ from interp_lightning.metrics.catalogue import IMAGES, PATHS, SANITY, Entry, par
 from interp_lightning.runs.record import title
 from interp_lightning.system.text import terminal
 
-BORDER, GAP = 1, 3  # columns of a table's left edge, and between two columns
+BORDER, GAP = 1, 3  # characters at a table's left edge, and between two columns
 
 
 class Row(NamedTuple):
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 
 def report(results: dict[str, Any], folder: Path, said: Sequence[str] = ()) -> None:
-    """Print a run's numbers, what is to be said of them, and where everything is."""
+    """Print a run's numbers, sentences about them, and where its files are."""
     console = console_of_width()
     metrics, budget = results["metrics"], results["budget"]
     table = Table(title=terminal(title(results["config"])), title_justify="left")
@@ -66,23 +66,23 @@ def report(results: dict[str, Any], folder: Path, said: Sequence[str] = ()) -> N
 
 
 def amount(number: float | None) -> str:
-    """A whole number as tables show it; "–" where there is none."""
+    """Format a whole number for tables; "–" if it is missing."""
     return "–" if number is None else f"{number:,.0f}"
 
 
 def _of_kind(numbers: dict[str, float], kind: str) -> dict[Entry, float]:
-    """The numbers of one kind of image or path, by metric."""
+    """Return the numbers of one kind of image or path, by metric."""
     parsed = {parse(name): value for name, value in numbers.items()}
     return {entry: value for (entry, its_kind), value in parsed.items() if its_kind == kind}
 
 
 def print_numbers(console: Console, title: str, heading: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Print a table of numbers, in several parts below one another where it is too wide: no number is ever cut.
+    """Print a table of numbers. A table that is too wide is printed in several parts, so that no number is cut.
 
     Args:
-        console: where to.
+        console: to print to.
         title, heading: of the table, and of its first column.
-        columns: the headings of the numbers.
+        columns: headings of the numbers.
         rows: of the table.
     """
     heads = ["\n".join(column.split()) for column in columns]
@@ -108,6 +108,6 @@ def print_numbers(console: Console, title: str, heading: str, columns: Sequence[
 
 
 def console_of_width() -> Console:
-    """As wide as the terminal; in a file or a pipe, which wrap nothing, as wide as tables like to be."""
+    """Return a console as wide as the terminal, or 160 characters wide for a file or a pipe."""
     console = Console()
     return console if console.is_terminal else Console(width=160)

@@ -15,7 +15,7 @@ Kind = Literal["codes", "features", "logits", "path_features", "speed", "paths"]
 # Inputs of a metric's `update`, and the tables of a comparison that have columns for its numbers.
 TABLES: dict[Kind, tuple[str, ...]] = {
     "codes": ("codes",),  # codes (n, d), labels (n,) and split, "train" or "test"
-    "features": ("midpoints", "reconstructions", "prior"),  # a judge's features (n, d), and whether images are real
+    "features": ("midpoints", "reconstructions", "prior"),  # a judge's features (n, d); True for real images
     "logits": ("midpoints", "reconstructions", "prior", "paths"),  # a judge's logits of images (…, classes)
     "path_features": ("paths",),  # a judge's features along paths, (pairs, steps, d)
     "speed": ("paths",),  # a judge's features at t and t + ε, (n, d) each, and ε

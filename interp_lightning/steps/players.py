@@ -208,7 +208,7 @@ def _players(optimizers: Any) -> tuple[LightningOptimizer, LightningOptimizer | 
 
 
 def _is_finite(optimizer: LightningOptimizer, runs_ahead: bool) -> Tensor:
-    """Return whether the whole gradient is finite: (), on the device. It is the same on all devices, unlike losses."""
+    """Return 1 if the whole gradient is finite, else 0: (). Unlike losses, it is the same on all devices."""
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     # The maximum norm is exact where squares overflow, but on a CPU it takes nine times as long.
     if not runs_ahead and (finite := get_total_norm(gradients, 2.0).isfinite()):
