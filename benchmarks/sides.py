@@ -69,7 +69,8 @@ def ours(given: dict[str, Any], turns: Turns) -> None:
 
     import lightning as L
 
-    from interp_lightning.data.base import ImageData, InMemory, OnDisk, Source
+    from interp_lightning.data.base import ImageData
+    from interp_lightning.data.sources import InMemory, OnDisk, Source
     from interp_lightning.runs.build import build_model
     from interp_lightning.training.callbacks.history import Recorder
     from interp_lightning.training.run import build_trainer

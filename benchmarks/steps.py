@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.commands.settings import Settings, command
 from interp_lightning.config.check import check_config
-from interp_lightning.config.files import CONF
 from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import check_choice, check_integer
 from interp_lightning.runs import folders  # noqa: F401, which registers what conf/ asks for
+from interp_lightning.system.conf import CONF
 
 log = logging.getLogger(__name__)
 

@@ -20,13 +20,13 @@ from interp_lightning import __main__ as program
 from interp_lightning.commands import settings as command_settings
 from interp_lightning.commands import train
 from interp_lightning.config.check import check_config
-from interp_lightning.config.files import CONF
 from interp_lightning.display import figures
 from interp_lightning.models.acai import ACAI
 from interp_lightning.models.ae import AE
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.networks.fast import FastNetwork
 from interp_lightning.penalties.base import Penalty
+from interp_lightning.system.conf import CONF
 from interp_lightning.training.run import run
 
 # No timing stands in a test, and a red build is red again.

@@ -14,7 +14,7 @@ from benchmarks import sides as benchmark_sides
 from benchmarks import steps as benchmark
 from interp_lightning.commands.explain import explain
 from interp_lightning.commands.settings import COMMON
-from interp_lightning.data.base import InMemory
+from interp_lightning.data.sources import InMemory
 from interp_lightning.errors import ConfigError
 from interp_lightning.networks.folding import Folding
 from interp_lightning.steps import cuda_graphs

@@ -22,8 +22,10 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from interp_lightning.commands import compare, evaluate, interpolate
 from interp_lightning.commands.settings import COMMON, read_settings
-from interp_lightning.data.base import EvaluationLoader, ImageData, InMemory, OnDisk, TrainingLoader
+from interp_lightning.data.base import ImageData
 from interp_lightning.data.contract import LOOKS, spread
+from interp_lightning.data.loaders import EvaluationLoader, TrainingLoader
+from interp_lightning.data.sources import InMemory, OnDisk
 from interp_lightning.display import figures
 from interp_lightning.errors import ConfigError, DataError
 from interp_lightning.evaluation.protocol import Evaluation

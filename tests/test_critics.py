@@ -51,15 +51,15 @@ def test_a_moment_is_not_said(say):
 
 @pytest.mark.parametrize(("penalty", "names"), [(GAN(1.0), ["critic", "latent_discriminator"]),
                                                 (NoPenalty(), ["critic"])])  # fmt: skip
-def test_answers_go_with_what_would_be_right(penalty, names):
+def test_predictions_come_with_their_targets(penalty, names):
     model = small_model(penalty=penalty).eval()
     p = model(torch.rand(8, 1, 32, 32))
-    answers = model.answers(p)
-    assert list(answers) == names
-    for said, right in answers.values():
-        assert said.shape == right.shape == (16,)
-    assert torch.equal(answers["critic"][1][:8], p.alpha)
-    assert not answers["critic"][1][8:].any()
+    found = model.critic_predictions(p)
+    assert list(found) == names
+    for predicted, target in found.values():
+        assert predicted.shape == target.shape == (16,)
+    assert torch.equal(found["critic"][1][:8], p.alpha)
+    assert not found["critic"][1][8:].any()
 
 
 def test_a_discriminator_whose_units_have_died_is_dead(launch, caplog, monkeypatch):

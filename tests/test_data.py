@@ -26,10 +26,12 @@ from torch.utils.data import Dataset
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
 from interp_lightning.data import mnist
-from interp_lightning.data.base import EvaluationLoader, ImageData, InMemory, OnDisk, Source, TrainingLoader
+from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.lines import Lines
+from interp_lightning.data.loaders import EvaluationLoader, TrainingLoader
 from interp_lightning.data.mnist import MNIST
+from interp_lightning.data.sources import InMemory, OnDisk, Source
 from interp_lightning.errors import ConfigError, DataError, DataNotFound
 from interp_lightning.functional.images import to_unit_range
 from interp_lightning.functional.lines import render_lines
@@ -230,7 +232,7 @@ def test_missing_and_damaged_files_are_downloaded(files, mirror):
     expected = read(files)
     (files / "train-images-idx3-ubyte").unlink()
     damage_truncate(files / "t10k-images-idx3-ubyte")
-    with pytest.warns(UserWarning, match="t10k-images-idx3-ubyte is damaged.*fetched again"):
+    with pytest.warns(UserWarning, match="t10k-images-idx3-ubyte is damaged.*downloaded again"):
         assert torch.equal(read(files).train.images, expected.train.images)
     assert (files / "train-images-idx3-ubyte.gz").is_file()
     assert not list(files.glob(".*"))  # no half-written file is left
@@ -315,7 +317,7 @@ def test_waiting_for_another_process_is_said(files, mirror, caplog, monkeypatch)
     monkeypatch.setattr(FileLock, "acquire", held_once)
     read(files)
     assert calls == [0, -1]
-    assert "Waiting for another process that fetches" in caplog.text
+    assert "Waiting for another process that downloads" in caplog.text
 
 
 @pytest.fixture
@@ -344,7 +346,9 @@ def test_what_cannot_be_kept_is_used_all_the_same(shared, mirror):
 
     def work() -> None:
         urllib.request.urlopen = lambda address, timeout: io.BytesIO(content[address.rsplit("/", 1)[1]])
-        with pytest.warns(UserWarning, match=r"t10k-labels-idx1-ubyte\.gz could not be kept in .*next run fetches"):
+        with pytest.warns(
+            UserWarning, match=r"t10k-labels-idx1-ubyte\.gz could not be written to .*next run downloads"
+        ):
             read(shared)
 
     assert status(begin(work, user=65534)) == 0

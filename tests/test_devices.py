@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.multiprocessing import start_processes
 
-from interp_lightning.data.base import Batch
 from interp_lightning.data.digits import Digits
+from interp_lightning.data.sources import Batch
 from interp_lightning.errors import ConfigError
 from interp_lightning.runs.build import build_model
 from interp_lightning.training.devices import check_devices, check_processes, check_recording

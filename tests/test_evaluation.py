@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from conftest import small_model
 from torch import Tensor
 
-from interp_lightning.data.base import InMemory, Source
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.lines import Lines
+from interp_lightning.data.sources import InMemory, Source
 from interp_lightning.errors import CheckpointError
-from interp_lightning.evaluation import protocol
-from interp_lightning.evaluation.protocol import Evaluation, encode_all
+from interp_lightning.evaluation import measures, sample
+from interp_lightning.evaluation.protocol import Evaluation
+from interp_lightning.evaluation.sample import encode_all
 from interp_lightning.functional.images import to_unit_range
 from interp_lightning.functional.lines import render_lines
 from interp_lightning.metrics.catalogue import METRICS, parse
@@ -107,8 +108,9 @@ def test_measured_twice_the_numbers_are_the_same(model, assessment):
 
 
 def test_the_size_of_batches_does_not_matter(model, assessment, monkeypatch):
-    monkeypatch.setattr(protocol, "BATCH", 37)
-    monkeypatch.setattr("interp_lightning.data.base.EVAL_BATCH", 41)
+    for module in (measures, sample):
+        monkeypatch.setattr(module, "BATCH", 37)
+    monkeypatch.setattr("interp_lightning.data.loaders.EVAL_BATCH", 41)
     again = SMALL(model, Digits(batch_size=64))
     assert again.metrics == pytest.approx(assessment.metrics, rel=1e-4, abs=1e-4)
     assert again.sanity == pytest.approx(assessment.sanity, rel=1e-4, abs=1e-4)

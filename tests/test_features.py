@@ -99,11 +99,11 @@ def test_images_of_other_sizes_and_missing_inception_are_refused(monkeypatch):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(features, "NoTrainInceptionV3", absent)
-    with pytest.raises(ConfigError, match=r"\(=inception\) needs torch-fidelity: pip install torch-fidelity, or use"):
+    with pytest.raises(ConfigError, match=r"\(=inception\) requires torch-fidelity: pip install torch-fidelity, or"):
         judge("inception", Lines.image_shape)
     monkeypatch.setattr(features, "NoTrainInceptionV3", unreachable)
     with pytest.raises(
-        ConfigError, match=r"weights are not to be had \(OSError: Name or service not known\); .*metrics\.weights"
+        ConfigError, match=r"weights are not available \(OSError: Name or service not known\); .*metrics\.weights"
     ):
         judge("inception", Lines.image_shape)
 
@@ -140,6 +140,6 @@ class Trap:
 
 def test_code_in_a_weights_file_is_not_run(tmp_path):
     torch.save(Trap(tmp_path / "trap"), tmp_path / "inception.pth")
-    with pytest.raises(ConfigError, match=r"weights are not to be had \(UnpicklingError"):
+    with pytest.raises(ConfigError, match=r"weights are not available \(UnpicklingError"):
         judge("inception", Digits.image_shape, str(tmp_path / "inception.pth"))
     assert not (tmp_path / "trap").exists()

@@ -66,5 +66,5 @@ def test_equal_sets_overlap_and_far_ones_do_not():
 
 @pytest.mark.parametrize("metric", [frechet_distance, kernel_distance, precision_recall])
 def test_too_few_images(metric):
-    with pytest.raises(ConfigError, match=r"1 generated images are too few for .*; take at least"):
+    with pytest.raises(ConfigError, match=r"1 generated images are too few for .*; use at least"):
         metric(features(50, 1), features(1, 2))

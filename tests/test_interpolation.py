@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp_lightning.errors import ConfigError
-from interp_lightning.paths.base import lerp, mix, path, slerp
+from interp_lightning.functional.codes import mix
+from interp_lightning.paths.base import named
+from interp_lightning.paths.lerp import Lerp
+from interp_lightning.paths.slerp import Slerp
+from interp_lightning.system.conf import choices
 
 
 def pair(seed: int, d: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -27,28 +31,28 @@ def test_mix_with_alpha_zero_is_the_partner():
     assert torch.equal(mix(z, torch.zeros(4)), z.flip(0))
 
 
-@given(st.integers(0, 1000), st.sampled_from(["lerp", "slerp"]), st.integers(2, 20))
+@given(st.integers(0, 1000), st.sampled_from(choices("path")), st.integers(2, 20))
 def test_paths_go_from_end_to_end(seed, how, steps):
     z_a, z_b = pair(seed)
-    points = path(z_a, z_b, steps, how)
+    points = named(how).points(z_a, z_b, steps)
     assert points.shape == (3, steps, 5)
     torch.testing.assert_close(points[:, 0], z_a)
     torch.testing.assert_close(points[:, -1], z_b)
-    torch.testing.assert_close(points.flip(1), path(z_b, z_a, steps, how))
+    torch.testing.assert_close(points.flip(1), named(how).points(z_b, z_a, steps))
 
 
 @given(st.integers(0, 1000))
 def test_lerp_steps_are_equal(seed):
-    steps = path(*pair(seed), 7).diff(dim=1)
+    steps = Lerp().points(*pair(seed), 7).diff(dim=1)
     torch.testing.assert_close(steps, steps[:, :1].expand_as(steps))
 
 
 @given(st.integers(0, 1000))
 def test_slerp_turns_evenly_with_linear_norm(seed):
     z_a, z_b = pair(seed)
-    points = path(z_a, z_b, 9, "slerp")
+    points = Slerp().points(z_a, z_b, 9)
     norms = points.norm(dim=2)
-    torch.testing.assert_close(norms, path(z_a.norm(dim=1)[:, None], z_b.norm(dim=1)[:, None], 9)[..., 0])
+    torch.testing.assert_close(norms, Lerp().points(z_a.norm(dim=1)[:, None], z_b.norm(dim=1)[:, None], 9)[..., 0])
     units = points / norms[..., None]
     angles = (units[:, 1:] * units[:, :-1]).sum(2).clamp(-1, 1).arccos()
     torch.testing.assert_close(angles, angles[:, :1].expand_as(angles), atol=1e-6, rtol=1e-6)
@@ -57,16 +61,24 @@ def test_slerp_turns_evenly_with_linear_norm(seed):
 @pytest.mark.parametrize("scale", [1.0, 2.0, -1.0, 0.0, 1 + 1e-12])
 def test_slerp_is_straight_where_no_plane_is_defined(scale):
     z_a, _ = pair(0)
-    t = torch.tensor(0.3)
-    torch.testing.assert_close(slerp(z_a, scale * z_a, t), lerp(z_a, scale * z_a, t))
+    t = torch.tensor([0.3])
+    torch.testing.assert_close(Slerp()(z_a, scale * z_a, t), Lerp()(z_a, scale * z_a, t))
 
 
 def test_slerp_quarter_circle():
-    middle = slerp(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), torch.tensor(0.5))
-    torch.testing.assert_close(middle, torch.tensor([math.sqrt(0.5)] * 2))
+    middle = Slerp()(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), torch.tensor([0.5]))
+    torch.testing.assert_close(middle, torch.tensor([[[math.sqrt(0.5)] * 2]]))
+
+
+@pytest.mark.parametrize("how", choices("path"))
+def test_each_path_has_positions_of_its_own(how):
+    z_a, z_b = pair(0)
+    t = torch.rand(3, 4, dtype=torch.float64)
+    each = torch.cat([named(how)(z_a[i : i + 1], z_b[i : i + 1], t[i]) for i in range(3)])
+    torch.testing.assert_close(named(how)(z_a, z_b, t), each)
 
 
 @pytest.mark.parametrize(("steps", "how"), [(1, "lerp"), (0, "lerp"), (2.5, "lerp"), (5, "spline")])
 def test_bad_paths(steps, how):
     with pytest.raises(ConfigError):
-        path(*pair(0), steps, how)
+        named(how).points(*pair(0), steps)

@@ -56,7 +56,7 @@ CASES = {
         codes,
         lambda: [clustering_accuracy(Z, OTHER, OTHER_Y, CLASSES, restarts=5)],
     ),
-    "latent": (LatentMatch, lambda metric, part: metric.update(Z[part]), lambda: [latent_w2(Z), latent_mmd(Z)]),
+    "latent": (LatentMatch, codes, lambda: [latent_w2(OTHER), latent_mmd(OTHER)]),
     "generation": (
         GenerationQuality,
         generated,

@@ -17,7 +17,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from interp_lightning.commands.explain import explain
-from interp_lightning.config.files import CONF
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import ConfigError, Diverged
 from interp_lightning.functional import devices
@@ -25,6 +24,7 @@ from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs.build import build_model
 from interp_lightning.steps import cuda_graphs
 from interp_lightning.steps.guard import Turn
+from interp_lightning.system.conf import CONF
 
 BATCH, BATCHES = 8, 10
 SETTINGS = {"gan": ["penalty.lr=0.001"], "wasserstein": ["penalty.queue=20"]}  # where the defaults would show less

@@ -33,8 +33,8 @@ class Own(Penalty):
     def critic_losses(self, z: Tensor, prior: Tensor) -> dict[str, Tensor]:
         return self.instead.get("critic_losses", lambda weight, z: {"it": weight * z.mean()})(self.weight, z)
 
-    def answers(self, z: Tensor, prior: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        return self.instead.get("answers", lambda z: {"it": (z[:, 0], z[:, 0])})(z)
+    def critic_predictions(self, z: Tensor, prior: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        return self.instead.get("critic_predictions", lambda z: {"it": (z[:, 0], z[:, 0])})(z)
 
     def prior(self, noise: Tensor) -> Tensor:
         return self.instead.get("prior", lambda noise: noise)(noise)
@@ -87,9 +87,13 @@ WRONG: list[tuple[str, Callable[..., Any], str]] = [
     ("critic_losses", lambda weight, z: {"it": 3.0}, "it is 3.0, of type float"),
     ("critic_losses", lambda weight, z: {3: weight}, "must return a dictionary of losses by their names"),
     ("critic_losses", lambda weight, z: {"it": weight * torch.inf}, "must be finite"),
-    ("answers", lambda z: None, "answers` must return a dictionary of pairs"),
-    ("answers", lambda z: {"it": z}, "answers` must return a dictionary of pairs"),
-    ("answers", lambda z: {"it": (z, z[0])}, "answers` must return predictions and targets of one shape"),
+    ("critic_predictions", lambda z: None, "critic_predictions` must return a dictionary of pairs"),
+    ("critic_predictions", lambda z: {"it": z}, "critic_predictions` must return a dictionary of pairs"),
+    (
+        "critic_predictions",
+        lambda z: {"it": (z, z[0])},
+        "critic_predictions` must return predictions and targets of one shape",
+    ),
     (
         "prior",
         lambda noise: noise[:, :2],

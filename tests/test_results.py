@@ -490,8 +490,8 @@ def test_nothing_worse_than_fading_pixels_over_is_marked(tmp_path):
     for name in ("fid_midpoints_lerp", "evenness_lerp", "detour_lerp", "path_length_lerp"):
         assert comparison.leading(name) == []
     assert (
-        "No run's midpoints beat fading pixels over (FID 15), so nothing is marked best in midpoint FID, max/mean "
-        "step, detour, path length." in said(comparison, tmp_path)
+        "No run's midpoints (lerp) beat fading pixels over (FID 15), so nothing is marked best in midpoint FID, "
+        "max/mean step, detour, path length." in said(comparison, tmp_path)
     )
 
 
@@ -504,8 +504,8 @@ def test_short_paths_of_worthless_midpoints_are_not_marked(tmp_path):
     comparison = made(tmp_path, *runs)
     assert [group.label[-1] for group in comparison.leading("evenness_lerp")] == ["1"]
     assert (
-        "penalty.lam=2 has the best number in max/mean step, but is not marked: its midpoints do not beat fading "
-        "pixels over (FID 15)." in said(comparison, tmp_path)
+        "penalty.lam=2 has the best number in max/mean step, but is not marked: its midpoints (lerp) do not beat "
+        "fading pixels over (FID 15)." in said(comparison, tmp_path)
     )
 
 
@@ -550,4 +550,4 @@ def test_unlike_protocols_rank_nothing(tmp_path):
 
 def test_a_runs_own_report_says_what_is_worthless(tmp_path):
     shown = show_everywhere(made(tmp_path, fid(16)), tmp_path)
-    assert "The midpoints do not beat fading pixels over (FID 15)." in shown["terminal"]
+    assert "The midpoints (lerp) do not beat fading pixels over (FID 15)." in shown["terminal"]

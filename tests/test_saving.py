@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from interp_lightning.data.base import InMemory, mean_image_error
+from interp_lightning.data.base import mean_image_error
 from interp_lightning.data.digits import Digits
+from interp_lightning.data.sources import InMemory
 from interp_lightning.errors import ConfigError, Diverged
 from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.models.acai import ACAI

@@ -17,10 +17,10 @@ from omegaconf import OmegaConf
 
 from interp_lightning.commands.explain import explain
 from interp_lightning.config.check import SETTINGS, check_config, did_you_mean
-from interp_lightning.config.files import CONF
 from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import SWITCH, Choice, Each, Either, Integer, Number, OrNull, Rule, Table, Text
 from interp_lightning.runs.build import build, build_model
+from interp_lightning.system.conf import CONF
 from interp_lightning.training.callbacks.history import Recorder
 from interp_lightning.training.rehearsal import check_size
 from interp_lightning.training.run import build_trainer, try_optimizer

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from interp_lightning.commands.explain import reason
 from interp_lightning.commands.settings import TRACEBACK, Settings, command
 from interp_lightning.config.check import check_config
-from interp_lightning.config.files import CONF
 from interp_lightning.errors import ConfigError
 from interp_lightning.runs.find import find_runs, has_checkpoints
+from interp_lightning.system.conf import CONF
 from interp_lightning.system.disk import within
 
 if TYPE_CHECKING:

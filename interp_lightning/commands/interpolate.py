@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interp_lightning.commands.settings import Settings, command
-from interp_lightning.config.check import HOW
 from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import check_choice, check_integer
 from interp_lightning.runs.find import find_runs
+from interp_lightning.system.conf import choices
 from interp_lightning.system.disk import replace, within
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-USAGE = """Interpolate between two images with a trained run: a strip (PNG) and an animation (GIF).
+USAGE = f"""Interpolate between two images with a trained run: a strip (PNG) and an animation (GIF).
 
   python -m interp_lightning interpolate run=outputs/acai_wasserstein/<time> a=3 b=8
   python -m interp_lightning interpolate run=DIR a=index:17 b=index:4021 how=slerp steps=16
@@ -31,7 +31,7 @@ USAGE = """Interpolate between two images with a trained run: a strip (PNG) and 
   a=…  b=…        the ends: a label (a is the first test image that has it, b the last), index:N (test image N, from
                   0; a number that is no label is an index, too), or an image file of any size, grey or colour
   steps=11        points on the path, both ends included
-  how=lerp        lerp (straight) or slerp (on a great circle)
+  how=lerp        kind of path: {", ".join(choices("path"))}
   out=DIR         where to write; the run's figures/ if not given"""
 
 DEFAULTS: Settings = {
@@ -58,7 +58,7 @@ def main() -> None:
 def work(settings: Settings) -> None:
     """Draw the path between the two images that the settings name."""
     steps = check_integer("steps", settings["steps"], least=2, most=MOST_STEPS)
-    how = check_choice("how", settings["how"], HOW)
+    how = check_choice("how", settings["how"], choices("path"))
     for end in ("a", "b"):
         if not settings[end]:
             raise ConfigError(f"`{end}` is missing: name a label, index:N or an image file, such as a=3 b=8")

@@ -23,9 +23,9 @@ from interp_lightning.commands.explain import explain
 from interp_lightning.commands.settings import FULL_ERROR, QUIET, TRACEBACK, check_current_folder, expand_home
 from interp_lightning.config import launchers, resolvers  # noqa: F401, which registers what conf/ asks for
 from interp_lightning.config.check import check_config, write_out_paths
-from interp_lightning.config.files import CONF
 from interp_lightning.errors import INTERRUPTED, ConfigError
 from interp_lightning.runs import folders, sweeps
+from interp_lightning.system.conf import CONF
 from interp_lightning.system.console import fail, guarded, set_up
 from interp_lightning.system.disk import regular
 from interp_lightning.system.processes import FIRST, RANKS, forget_leftovers, rank

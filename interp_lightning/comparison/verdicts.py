@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from interp_lightning.comparison.groups import Comparison, Group, Result, best_of
-from interp_lightning.metrics.catalogue import COLUMNS, MUST_BEAT, conditions, must_beat, parse
+from interp_lightning.metrics.catalogue import COLUMNS, HOW, MUST_BEAT, conditions, must_beat, parse
 
 WINNERS = {
-    "midpoints_lerp": "midpoints",
-    "midpoints_slerp": "midpoints on the great circle",
-    "lerp": "paths",
-    "slerp": "paths on the great circle",
+    **{f"midpoints_{how}": f"midpoints ({how})" for how in HOW},
+    **{how: f"paths ({how})" for how in HOW},
     "reconstructions": "reconstructions",
     "prior": "samples of the prior",
 }

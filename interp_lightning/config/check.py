@@ -12,7 +12,6 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from interp_lightning.config.files import CONF
 from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.metrics.catalogue import COLUMNS
 from interp_lightning.parameters import (
@@ -33,8 +32,8 @@ from interp_lightning.parameters import (
     fits,
     shown,
 )
+from interp_lightning.system.conf import CONF
 
-HOW = ("lerp", "slerp")  # to go from one code to another
 COMPILERS = ("g++", "clang++")  # that torch.compile looks for
 OPEN = ("optimizer", "trainer", "logger")  # groups whose classes, not ours, have more arguments than our files name
 

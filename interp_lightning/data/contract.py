@@ -1,12 +1,7 @@
-"""The contract of a data set: what its images and labels must be. Each split is checked before training."""
+"""The contract of a data set: valid images and labels. Each split is checked before training."""
 
 import logging
-import sysconfig
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,12 +9,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from interp_lightning.errors import ConfigError, DataError
+from interp_lightning.data.sentences import described, type_name
+from interp_lightning.errors import DataError
 
 log = logging.getLogger(__name__)
 
 LEAST = 2  # images of a split: penalties compare codes, and a path has two ends
-LOOKS = 64  # items of a split that are read before training where not all of them are in memory
+LOOKS = 64  # items read before training from a split that is not in memory
 AT_ONCE = 1_000  # images
 UNLABELLED = -1
 TOLERANCE = 0.01  # beyond [−1, 1], for images that were resized or stored in half precision
@@ -27,24 +23,20 @@ LEAST_REACH = 0.1  # floats in [−1, 1] must go at least that far below and abo
 FULL_REACH = 0.6  # less than that is unusual, and a warning
 LEAST_SPAN = 0.2  # from the darkest to the brightest pixel of a split, in units of [−1, 1]
 
-# Code that is not the user's: this package, the standard library, installed packages.
-OURS = str(Path(__file__).parents[1])
-LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
-
 
 @dataclass(frozen=True)
 class Contract:
-    """What the images and labels of one split must be; all else is answered in a sentence.
+    """Valid images and labels of one split; anything else raises one sentence.
 
-    Images are tensors (C, H, W), uint8, or floating point in [−1, 1]: finite, and using that range. Labels are integers
-    from 0 to classes − 1, or all −1 where there are none.
+    Images are tensors (C, H, W), uint8, or finite floating point that uses the range [−1, 1]. Labels are integers from
+    0 to classes − 1, or all −1 if the images have none.
 
     Args:
-        owner: the data set's class, which each sentence names.
+        owner: the data set's class, named in each sentence.
         split: "training", "validation" or "test".
         image_shape: (C, H, W).
         classes: number of labels; 0 if the images have none.
-        dtype, labelled: of the images seen so far, with which all further ones must agree; None before the first look.
+        dtype, labelled: of the images seen so far, equal for all further ones; None before the first check.
     """
 
     owner: str
@@ -55,7 +47,7 @@ class Contract:
     labelled: bool | None = None
 
     def check_number(self, number: int) -> int:
-        """Return how many images the split has; raises DataError if these are too few."""
+        """Return the number of images; raise DataError if it is too small."""
         if number >= LEAST or (number == 0 and self.split == "validation"):
             return number
         found = f"the {self.split} split has {number} image{'s' * (number != 1)}"
@@ -63,13 +55,13 @@ class Contract:
         raise self._error(found, f"must have {least}", "divide the images among the splits in another way")
 
     def check(self, images: Any, labels: Any) -> tuple[Tensor, Tensor, Self]:
-        """Check images (N, C, H, W) and labels (N,), all of a split or those that were looked at.
+        """Check images (N, C, H, W) and labels (N,), a whole split or a sample of it.
 
         Returns:
-            The images, the labels as int64, and the contract that further items must keep.
+            The images, the labels as int64, and the contract for further items.
 
         Raises:
-            DataError: the images or labels are something else.
+            DataError: the images or labels are invalid.
         """
         what, labels_are = f"the {self.split} images", f"the {self.split} labels"
         images = self._tensor(images, f"{what} are", "a tensor (N, C, H, W)")
@@ -85,7 +77,7 @@ class Contract:
                 self._way_out_of(labels.shape[1:]) or "hand over as many labels as images",
             )
         if labels.is_floating_point() or labels.is_complex():
-            raise self._error(f"{labels_are} are {_name(labels.dtype)}", "must be integers", "use labels.long()")
+            raise self._error(f"{labels_are} are {type_name(labels.dtype)}", "must be integers", "use labels.long()")
         labels = labels.long()
         if len(images):
             self._check_range(images)
@@ -94,13 +86,13 @@ class Contract:
         return images.detach(), labels, replace(self, dtype=images.dtype, labelled=labelled)
 
     def check_item(self, item: Any, index: int) -> tuple[Tensor, int]:
-        """Check one item of a data set: (image, label), or an image by itself, which has no label.
+        """Check one item of a data set: (image, label), or an image without label.
 
         Returns:
             The image and its label, −1 if it has none.
 
         Raises:
-            DataError: the item is something else.
+            DataError: the item is invalid.
         """
         where = f"{self.split} item {index}"
         parts = [*item, None] if isinstance(item, (tuple, list)) and len(item) == 1 else item
@@ -124,7 +116,7 @@ class Contract:
         return image, label
 
     def _check_shape(self, found: torch.Size, what: str) -> None:
-        """Refuse images of another shape than the declared one."""
+        """Reject images that do not have the declared shape."""
         channels, height, width = self.image_shape
         shape = tuple(found)
         if shape == self.image_shape:
@@ -140,32 +132,34 @@ class Contract:
         raise self._error(f"{what} {shape}", f"must be (C, H, W) = {self.image_shape}, as declared", way_out)
 
     def _check_dtype(self, dtype: torch.dtype, what: str) -> None:
-        """Refuse images whose type leaves their range open, or that differ in it."""
+        """Reject images of a type without a defined range, or of different types."""
         if dtype != torch.uint8 and not dtype.is_floating_point:
             way_out = "multiply by 255 and use .to(torch.uint8)" if dtype == torch.bool else "use .to(torch.uint8)"
-            raise self._error(f"{what} {_name(dtype)}", "must be uint8, or floating point in [−1, 1]", way_out)
+            raise self._error(f"{what} {type_name(dtype)}", "must be uint8, or floating point in [−1, 1]", way_out)
         if self.dtype not in (None, dtype):
             raise self._error(
-                f"{what} {_name(dtype)}", f"others are {_name(self.dtype)}", "give all images of a split one type"
+                f"{what} {type_name(dtype)}",
+                f"others are {type_name(self.dtype)}",
+                "give all images of a split one type",
             )
 
     def _check_bounds(self, low: float, high: float, dtype: torch.dtype, what: str) -> None:
-        """Refuse pixels that are not finite, or floats beyond [−1, 1]."""
+        """Reject pixels that are not finite, or floats outside [−1, 1]."""
         if dtype == torch.uint8:
             return
         if not np.isfinite([low, high]).all():
-            way_out = "repair it, or leave it out"
+            way_out = "repair or remove it"
             raise self._error(f"{what} NaN or infinite in places", "must be finite", way_out)
         if low < -1 - TOLERANCE or high > 1 + TOLERANCE:
             way_out = "divide by 127.5 and subtract 1" if low >= 0 and high <= 255 else "scale them to [−1, 1]"
             raise self._error(
-                f"{what} {_name(dtype)} from {low:.4g} to {high:.4g}",
+                f"{what} {type_name(dtype)} from {low:.4g} to {high:.4g}",
                 "floats must lie in [−1, 1]",
                 f"{way_out}, or hand over uint8 (PILToTensor, and no Normalize)",
             )
 
     def _check_range(self, images: Tensor) -> None:
-        """Refuse images that do not use the range of their type: in silence they would train on a wrong one."""
+        """Reject images that do not use the range of their type: they would train on a wrong range unnoticed."""
         what, dtype = f"the {self.split} images are", images.dtype
         parts = [part.flatten(1) if dtype == torch.uint8 else part.flatten(1).float() for part in images.split(AT_ONCE)]
         lows, highs = (
@@ -176,7 +170,7 @@ class Contract:
             self._check_bounds(torch.nan, torch.nan, dtype, f"{self.split} image {int(broken[0])} is")
         low, high = lows.min().item(), highs.max().item()
         self._check_bounds(low, high, dtype, what)
-        found = f"{what} {_name(dtype)} from {low:.4g} to {high:.4g}"
+        found = f"{what} {type_name(dtype)} from {low:.4g} to {high:.4g}"
         if torch.equal(lows, highs):
             raise self._error(
                 found, "each has one value only, so there is nothing to learn", "look at how they are made"
@@ -196,7 +190,7 @@ class Contract:
             log.warning(f"{self.owner}: {found}; {allowed}, so check that they are not scaled wrongly")
 
     def _check_labels(self, labels: Tensor) -> None:
-        """Refuse labels (N,) beyond the classes, or of some images only."""
+        """Reject labels (N,) outside the classes, or for some images only."""
         low, high = int(labels.min()), int(labels.max())
         missing = labels == UNLABELLED
         if missing.any() and not missing.all():
@@ -204,12 +198,12 @@ class Contract:
                 f"{int(missing.sum()):,} of {len(labels):,} {self.split} labels are {UNLABELLED}, the first of them "
                 f"that of image {int(missing.nonzero()[0])}",
                 "either all or none may be",
-                f"leave these images out, or use {UNLABELLED} for all",
+                f"remove these images, or use {UNLABELLED} for all",
             )
         self._check_label_bounds(low, high, f"the {self.split} labels are from {low} to {high}")
 
     def _check_label_bounds(self, low: int, high: int, found: str) -> None:
-        """Refuse labels that are neither one of the classes' nor −1."""
+        """Reject labels that are neither a class nor −1."""
         if low == high == UNLABELLED or 0 <= low <= high < self.classes:
             return
         if self.classes == 0:
@@ -222,7 +216,7 @@ class Contract:
         raise self._error(found, must, way_out)
 
     def _tensor(self, images: Any, what: str, expected: str) -> Tensor:
-        """Return images that are a tensor."""
+        """Return images if they are a tensor; else raise DataError."""
         if isinstance(images, Tensor):
             return images
         way_out = "convert it by torch.tensor(…)"
@@ -233,7 +227,7 @@ class Contract:
         raise self._error(f"{what} {described(images)}", f"must be {expected}", way_out)
 
     def _integer(self, label: Any, what: str) -> int:
-        """Return an item's label, a whole number of any type, as an int."""
+        """Return an item's label, an integer of any type, as an int."""
         if label is None:
             return UNLABELLED
         if isinstance(label, (int, np.integer, np.bool_)):
@@ -247,7 +241,7 @@ class Contract:
         raise self._error(f"{what} is {described(label)}", "must be an integer", self._way_out_of(shape) or way_out)
 
     def _way_out_of(self, rest: tuple[int, ...]) -> str:
-        """How labels with these dimensions too many become one number per image; "" if there is no telling."""
+        """Return how to remove these extra dimensions of labels; "" if unknown."""
         if rest == (1,):
             return "drop the last dimension by .squeeze(-1)"
         return "turn one-hot labels into numbers by .argmax(-1)" if rest == (self.classes,) else ""
@@ -257,47 +251,11 @@ class Contract:
 
 
 def spread(number: int) -> list[int]:
-    """Indices of at most LOOKS of `number` items: the first, the last, and evenly spread ones in between."""
+    """Return at most LOOKS evenly spaced indices of `number` items, including the first and the last."""
     last = min(number, LOOKS) - 1
     return [index * (number - 1) // max(last, 1) for index in range(last + 1)]
 
 
-@contextmanager
-def theirs(what: str) -> Iterator[None]:
-    """Turn an exception in the user's own code into a DataError that says whose it is, and where it was raised."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except Exception as error:
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".removesuffix(": ")
-        frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(OURS)]
-        own = [each for each in frames if not each.filename.startswith((*LIBRARIES, "<frozen"))] or frames
-        place = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
-        raise DataError(f"{what} raises {said}{place}") from error
-
-
 def _extremes(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Darkest and brightest pixel of each of some images, (n, pixels) → (n,), (n,); NaN where there is one."""
+    """Return the darkest and brightest pixel of each image, (n, pixels) → (n,), (n,); NaN if any pixel is."""
     return images.amin(1), images.amax(1)
-
-
-def described(thing: Any) -> str:
-    """A short description of a value, for a sentence."""
-    if isinstance(thing, (tuple, list)):
-        return (
-            f"{type(thing).__name__} ({', '.join(type(each).__name__ for each in thing[:5])}{', …' * (len(thing) > 5)})"
-        )
-    if isinstance(thing, dict):
-        return f"dict with the keys {', '.join(map(str, list(thing)[:5]))}"
-    if isinstance(thing, (Tensor, np.ndarray)):
-        return f"{type(thing).__name__} {tuple(thing.shape)} of {_name(thing.dtype)}"
-    if isinstance(thing, Image.Image):
-        return f"a PIL image of {thing.width} × {thing.height}"
-    if isinstance(thing, (str, float, np.floating)):
-        return f"{type(thing).__name__} {str(thing)[:40]!r}"
-    return "None" if thing is None else type(thing).__name__
-
-
-def _name(dtype: Any) -> str:
-    return str(dtype).removeprefix("torch.")

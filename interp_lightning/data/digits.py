@@ -1,4 +1,4 @@
-"""data=digits: the handwritten digits that scikit-learn ships, so that there is always something real to train on."""
+"""data=digits: the handwritten digits that scikit-learn ships. Needs no download."""
 
 from typing import ClassVar
 
@@ -8,7 +8,8 @@ from sklearn.model_selection import train_test_split
 from torch.nn.functional import pad
 from torchvision.transforms.v2.functional import InterpolationMode, resize
 
-from interp_lightning.data.base import Drawing, ImageData, InMemory, Source
+from interp_lightning.data.base import Drawing, ImageData
+from interp_lightning.data.sources import InMemory, Source
 
 SPLIT_SEED = 0  # the split belongs to the data set, not to the run
 

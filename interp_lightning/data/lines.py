@@ -1,4 +1,4 @@
-"""data=lines: the procedural benchmark of ACAI, whose interpolations can be judged exactly."""
+"""data=lines: the procedural benchmark of ACAI, whose interpolations can be measured exactly."""
 
 import math
 from dataclasses import dataclass, replace
@@ -6,11 +6,10 @@ from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from interp_lightning.data.base import Batch, ImageData, Source
+from interp_lightning.data.base import ImageData
+from interp_lightning.data.sources import Batch, Source
 from interp_lightning.functional.lines import SIZE, render_lines
-from interp_lightning.metrics.lines import LineEvaluation
 
 SECTORS = 10
 CPU = torch.device("cpu")
@@ -18,14 +17,14 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Angles(Source):
-    """Lines by their angle. Training draws new angles every epoch, evaluation has fixed ones.
+    """Lines by their angle. Training draws new angles every epoch; evaluation has fixed ones.
 
-    Labels are the ten equal sectors of the circle, for the probe, the clustering and the colours of figures.
+    Labels are ten equal sectors of the circle, for the probe, the clustering and the colours of figures.
     """
 
     number: int
     seed: int
-    device: torch.device = CPU  # where they are rendered
+    device: torch.device = CPU  # that renders them
 
     def __len__(self) -> int:
         return self.number
@@ -44,15 +43,12 @@ class Angles(Source):
 
 
 class Lines(ImageData):
-    """Lines at angles uniform over the circle, rendered as they are needed: 65,536 an epoch, as ACAI evaluates."""
+    """Lines at angles uniform over the circle, rendered when needed: 65,536 per epoch, as in ACAI's evaluation."""
 
     name: str = "lines"
     image_shape: ClassVar[tuple[int, int, int]] = (1, SIZE, SIZE)
     classes: ClassVar[int] = SECTORS
     epochs: ClassVar[int] = 5
-
-    def path_metrics(self) -> list[Metric]:
-        return [LineEvaluation(sync_on_compute=False)]
 
     def load(self) -> tuple[Source, Source, Source]:
         return Angles(65_536, seed=0), Angles(2_000, seed=1), Angles(2_000, seed=2)

@@ -1,4 +1,4 @@
-"""data=mnist: verified before use, fetched when missing."""
+"""data=mnist: downloaded if missing, verified before use."""
 
 import gzip
 import hashlib
@@ -20,20 +20,21 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
-from interp_lightning.data.base import Drawing, ImageData, InMemory, Source
+from interp_lightning.data.base import Drawing, ImageData
+from interp_lightning.data.sources import InMemory, Source
 from interp_lightning.errors import DataError, DataNotFound
 from interp_lightning.system.disk import lock, regular
 
 log = logging.getLogger(__name__)
 
-# Name, shape and MD5 of each file unpacked; packed or unpacked, what is in it is what counts.
+# Name, shape and MD5 of each file's unpacked content.
 FILES: dict[str, tuple[tuple[int, ...], str]] = {
     "train-images-idx3-ubyte": ((60_000, 28, 28), "6bbc9ace898e44ae57da46a324031adb"),
     "train-labels-idx1-ubyte": ((60_000,), "a25bea736e30d166cdddb491f175f624"),
     "t10k-images-idx3-ubyte": ((10_000, 28, 28), "2646ac647ad5339dbf082846283269ea"),
     "t10k-labels-idx1-ubyte": ((10_000,), "27ae3e4e09519cfbb04c329615203637"),
 }
-TIMEOUT = 10  # seconds without an answer
+TIMEOUT = 10  # seconds without a response
 HELD_OUT = 5_000
 SPLIT_SEED = 0  # the split belongs to the data set, not to the run
 
@@ -43,7 +44,7 @@ class MNIST(ImageData):
 
     Args:
         batch_size, seed, fallback: see `ImageData`.
-        root: the folder that torchvision would use; the files lie in root/MNIST/raw, packed (.gz) or not.
+        root: torchvision's root folder; the files are in root/MNIST/raw, packed (.gz) or not.
     """
 
     name: str = "mnist"
@@ -69,12 +70,12 @@ class MNIST(ImageData):
         return InMemory(images[train], labels[train]), InMemory(images[val], labels[val]), test
 
     def _find(self, name: str) -> Tensor:
-        """The verified content of one file, from disk or, failing that, from the network."""
+        """Return the verified content of one file, from disk or else from the network."""
         content, _ = self._on_disk(name)
         if content is not None:
             return content
         with self._alone():
-            content, damaged = self._on_disk(name)  # another process may have fetched it meanwhile
+            content, damaged = self._on_disk(name)  # another process may have downloaded it meanwhile
             if content is not None:
                 return content
             try:
@@ -82,8 +83,8 @@ class MNIST(ImageData):
             except (OSError, ValueError, EOFError, zlib.error) as error:
                 if damaged:
                     raise DataError(
-                        f"{damaged} and could not be fetched again ({_reason(error)}); replace it by the original or "
-                        "use data=digits"
+                        f"{damaged} and could not be downloaded again ({_reason(error)}); replace it by the original "
+                        "or use data=digits"
                     ) from error
                 raise DataNotFound(
                     f"MNIST is not in {self.folder.absolute()} and could not be downloaded ({_reason(error)}); put "
@@ -91,11 +92,11 @@ class MNIST(ImageData):
                     f"data=digits, which needs no files"
                 ) from error
         if damaged:
-            warnings.warn(f"{damaged}; fetched again", stacklevel=2)
+            warnings.warn(f"{damaged}; downloaded again", stacklevel=2)
         return content
 
     def _on_disk(self, name: str) -> tuple[Tensor | None, str]:
-        """The verified content of one file if it is there, and what is damaged."""
+        """Return the verified content of one file, None if it is missing, and a description of damaged files."""
         damaged: list[str] = []
         for path in (self.folder / name, self.folder / f"{name}.gz"):
             try:
@@ -111,22 +112,22 @@ class MNIST(ImageData):
         return None, " and ".join(damaged)
 
     def _alone(self) -> AbstractContextManager[None]:
-        """Keep other processes of this machine from fetching the same files at the same time."""
-        key = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16]  # the same by another name
+        """Prevent other processes of this machine from downloading the same files at the same time."""
+        key = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16]  # one key for all names of a folder
         try:
             folder = Path(tempfile.gettempdir())
-        except OSError:  # there is none; each file is written whole in any case
+        except OSError:  # no temporary folder; files are written atomically in any case
             return nullcontext()
         return lock(
             folder / f"interp_lightning_{key}.lock",
-            lambda: log.info(f"Waiting for another process that fetches the files of {self.folder} …"),
+            lambda: log.info(f"Waiting for another process that downloads the files of {self.folder} …"),
             mode=0o666,
         )
 
     def _download(self, name: str) -> Tensor:
         failure: Exception = OSError("no mirror known")
         if not self.may_fetch:
-            raise OSError("which is not done into a folder that only the run's configuration names")
+            raise OSError("the folder is named by the run's configuration only, so nothing is downloaded into it")
         for mirror in TorchvisionMNIST.mirrors:
             try:
                 with urllib.request.urlopen(f"{mirror}{name}.gz", timeout=TIMEOUT) as response:
@@ -140,16 +141,18 @@ class MNIST(ImageData):
         raise failure
 
     def _keep(self, name: str, packed: bytes) -> None:
-        """Write a file beside its target and rename it, so that no other process ever sees half of it."""
-        part = self.folder / f".{name}.{uuid4().hex}.part"  # containers that share a folder have the same process ids
+        """Write a file atomically, so that no other process ever reads half of it."""
+        part = (
+            self.folder / f".{name}.{uuid4().hex}.part"
+        )  # not the process id: containers that share a folder may have equal ones
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             part.write_bytes(packed)
             part.replace(self.folder / name)
         except OSError as error:
             warnings.warn(
-                f"{name} could not be kept in {self.folder} ({error.strerror}), so that the next run fetches it again; "
-                "name a folder of yours by data.root=…",
+                f"{name} could not be written to {self.folder} ({error.strerror}), so the next run downloads it again; "
+                "name a writable folder by data.root=…",
                 stacklevel=2,
             )
             with suppress(OSError):
@@ -162,7 +165,7 @@ def _unpack(path: Path) -> bytes:
 
 
 def _verified(name: str, content: bytes) -> Tensor:
-    """Decode an IDX file of bytes; ValueError says what is wrong with it."""
+    """Decode an IDX file of bytes; raise ValueError if it is not the published file."""
     shape, checksum = FILES[name]
     if len(content) < 4 * (1 + len(shape)):
         raise ValueError(f"it is {len(content)} bytes long")

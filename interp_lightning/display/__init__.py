@@ -1,1 +1,1 @@
-"""One run on paper: figures and tables."""
+"""Figures and tables of one run."""

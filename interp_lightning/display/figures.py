@@ -1,4 +1,4 @@
-"""Pictures of a trained model, as matplotlib figures."""
+"""Draw a trained model, as matplotlib figures."""
 
 import io
 import logging
@@ -15,11 +15,10 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import SymmetricalLogLocator
 from torch import Tensor
 
-from interp_lightning.config.check import HOW
 from interp_lightning.data.base import ImageData
-from interp_lightning.evaluation.protocol import Assessment, Profile
+from interp_lightning.evaluation.assessment import Assessment, Profile
 from interp_lightning.functional.images import to_unit_range
-from interp_lightning.metrics.catalogue import PATHS, SANITY
+from interp_lightning.metrics.catalogue import HOW, PATHS, SANITY
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.system.disk import replace
 from interp_lightning.system.text import printable, shortened
@@ -27,7 +26,7 @@ from interp_lightning.system.text import printable, shortened
 log = logging.getLogger(__name__)
 
 ROWS = 10
-NARROWEST = 3.2  # inches that a title requires
+NARROWEST = 3.2  # inches, for a title
 MOST_PIXELS = 2**16 - 1  # to a side, of a figure
 LINES = 3  # at most, of a text within a figure
 
@@ -35,7 +34,7 @@ History = Mapping[str, Sequence[tuple[int, float]]]  # (images seen, value) by T
 
 
 def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Sequence[str] = ()) -> Figure:
-    """Images (R, C, channels, H, W) in [−1, 1] as R rows of C, with optional names for rows and columns."""
+    """Draw images (R, C, channels, H, W) in [−1, 1] as R rows of C, with optional names for rows and columns."""
     count_r, count_c, channels, height, width = images.shape
     gap = max(1, height // 16)
     canvas = torch.ones(count_r * (height + gap) - gap, count_c * (width + gap) - gap, channels)
@@ -61,15 +60,15 @@ def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Se
 
 
 def literal(text: str, width: int) -> str:
-    """Return a text that a figure shows as it is, in lines of that many characters.
+    """Return a text that a figure shows literally, in lines of that many characters.
 
-    Without it matplotlib takes dollars for mathematics, and warns of characters that its font lacks.
+    Otherwise matplotlib renders dollars as mathematics, and warns about characters that its font lacks.
     """
     return "\n".join(textwrap.wrap(shortened(printable(text, _font_has), LINES * width), width)).replace("$", r"\$")
 
 
 def legend_label(text: str) -> str:
-    """Return a legend's entry; matplotlib leaves out one that begins with an underscore."""
+    """Return an entry of a legend; matplotlib would omit one that begins with an underscore."""
     wrapped = literal(text, 60)
     return f" {wrapped}" if wrapped.startswith("_") else wrapped
 
@@ -81,19 +80,19 @@ def heading(text: str, inches: float) -> str:
 
 @cache
 def _font_has(character: str) -> bool:
-    """Whether a character is printable and in a font that figures are drawn with."""
+    """Return True if a character is printable and in the font of figures."""
     fonts = (FontProperties(family=[name]) for name in matplotlib.rcParams["font.family"])
     return character.isprintable() and any(get_font(findfont(font)).get_char_index(ord(character)) for font in fonts)
 
 
 def examples(data: ImageData) -> Tensor:
-    """The test images that figures show: 20, or an even number if there are fewer, (2n, C, H, W)."""
+    """Return the test images for figures: 20, or an even number if there are fewer, (2n, C, H, W)."""
     number = min(2 * ROWS, len(data.test) // 2 * 2)
     return to_unit_range(data.test.batch(data.test.all()[:number])[0])
 
 
 def of_model(model: Autoencoder, x: Tensor, title: str) -> dict[str, Figure]:
-    """What a model makes of images (2n, C, H, W) and of draws from its prior; figures by their file's name."""
+    """Draw interpolations and reconstructions of images (2n, C, H, W), and prior samples; figures by file name."""
     return draw(
         {
             **{f"interpolation_{how}": partial(interpolations, model, x, title, how) for how in HOW},
@@ -104,7 +103,7 @@ def of_model(model: Autoencoder, x: Tensor, title: str) -> dict[str, Figure]:
 
 
 def of_assessment(assessment: Assessment, title: str) -> dict[str, Figure]:
-    """What an evaluation found; figures by their file's name."""
+    """Draw the outcome of an evaluation; figures by file name."""
     pictures = {"latent_scatter": partial(latent_scatter, assessment.test.z, assessment.test.labels, title)}
     if assessment.profiles:
         pictures["path_profile"] = partial(path_profile, assessment.profiles, title)
@@ -112,7 +111,7 @@ def of_assessment(assessment: Assessment, title: str) -> dict[str, Figure]:
 
 
 def draw(pictures: Mapping[str, Callable[[], Figure]]) -> dict[str, Figure]:
-    """Draw pictures, by their file's name, skipping those that cannot be drawn."""
+    """Draw pictures by file name; skip those that cannot be drawn."""
     drawn = {}
     for name, picture in pictures.items():
         with skipping(name):
@@ -122,7 +121,7 @@ def draw(pictures: Mapping[str, Callable[[], Figure]]) -> dict[str, Figure]:
 
 @contextmanager
 def skipping(picture: str) -> Iterator[None]:
-    """Turn an exception while a picture is drawn or written into a warning: no picture is worth a run."""
+    """Turn an exception from drawing or writing a picture into a warning: a run must not fail for a picture."""
     try:
         yield
     except OSError as error:
@@ -134,7 +133,7 @@ def skipping(picture: str) -> Iterator[None]:
 
 
 def save(drawn: dict[str, Figure], folder: Path) -> None:
-    """Write figures as PNG files; a link in the place of one is replaced and not followed."""
+    """Write figures as PNG files; a link in place of a file is replaced, not followed."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
         file = io.BytesIO()
@@ -143,7 +142,7 @@ def save(drawn: dict[str, Figure], folder: Path) -> None:
 
 
 def interpolations(model: Autoencoder, x: Tensor, title: str, how: str, steps: int = 11) -> Figure:
-    """The first half of x (2n, C, H, W) melting into the second half; the images themselves at both ends."""
+    """Draw paths from the first half of x (2n, C, H, W) to the second half, with the images themselves at both ends."""
     x_a, x_b = x.chunk(2)
     paths = model.interpolate(x_a, x_b, steps, how).cpu()
     images = torch.cat([x_a.cpu()[:, None], paths, x_b.cpu()[:, None]], dim=1)
@@ -151,12 +150,12 @@ def interpolations(model: Autoencoder, x: Tensor, title: str, how: str, steps: i
 
 
 def path_columns(steps: int) -> list[str]:
-    """Names of the columns of a path between the two images that it connects."""
+    """Return the column names of a path between two images."""
     return ["image", *(f"{step / (steps - 1):.1f}" for step in range(steps)), "image"]
 
 
 def reconstructions(model: Autoencoder, x: Tensor, title: str) -> Figure:
-    """Images (2n, C, H, W) above their reconstructions, in one row or two of the same length."""
+    """Draw images (2n, C, H, W) above their reconstructions, in one row or two of equal length."""
     columns = len(x) if len(x) <= ROWS else len(x) // 2
     x_hat = model.decode(model.encode(x))
     pairs = torch.stack([x.unflatten(0, (-1, columns)), x_hat.unflatten(0, (-1, columns))], dim=1).flatten(0, 1)
@@ -164,18 +163,18 @@ def reconstructions(model: Autoencoder, x: Tensor, title: str) -> Figure:
 
 
 def prior_samples(model: Autoencoder, title: str, rows: int = 6, columns: int = 10) -> Figure:
-    """Decoded draws of the prior."""
+    """Draw decoded samples of the prior."""
     noise = torch.randn(rows * columns, model.latent_dim, generator=torch.Generator().manual_seed(0))
     images = model.decode(model.penalty.prior(noise.to(model.device)))
     return image_grid(images.unflatten(0, (rows, columns)).cpu(), f"Samples from the prior\n{title}")
 
 
 def latent_scatter(z: Tensor, labels: Tensor, title: str) -> Figure:
-    """Codes (N, d) on their first two principal components, coloured by label (N,) unless all labels are −1."""
+    """Draw codes (N, d) on their first two principal components, coloured by label (N,) unless all labels are −1."""
     z = z.double().cpu()
     centred = z - z.mean(0)
     _, s, vt = torch.linalg.svd(centred, full_matrices=False)
-    share = s.square() / s.square().sum().clamp_min(torch.finfo(s.dtype).tiny)  # 0 where all codes are the same
+    share = s.square() / s.square().sum().clamp_min(torch.finfo(s.dtype).tiny)  # 0 if all codes are equal
     plane = (centred @ vt[:2].T).numpy()
     if plane.shape[1] == 1:  # one-dimensional codes have no second component
         plane = plane.repeat(2, axis=1)
@@ -199,7 +198,7 @@ def latent_scatter(z: Tensor, labels: Tensor, title: str) -> Figure:
 
 
 def path_profile(profiles: Mapping[str, Profile], title: str) -> Figure:
-    """What happens along the paths, by kind of path: how far each step goes, how sure and how torn a classifier is."""
+    """Draw step length, class probability and entropy along the paths, a curve for each kind of path."""
     panels = {
         "step length / mean step": lambda profile: profile.lengths / profile.lengths.mean(),
         "probability of the likeliest class": lambda profile: profile.confidence,
@@ -224,7 +223,7 @@ def path_profile(profiles: Mapping[str, Profile], title: str) -> Figure:
 
 
 def loss_curves(history: History, title: str) -> Figure:
-    """Each player's terms over the images seen; training as lines, validation as dots."""
+    """Draw each player's losses over the images seen; training as lines, validation as dots."""
     players = ["autoencoder", *(["critic"] if any("/critic/" in name for name in history) else [])]
     figure = Figure(figsize=(5.5 * len(players), 4), dpi=150, layout="constrained")
     for index, player in enumerate(players):
@@ -232,12 +231,12 @@ def loss_curves(history: History, title: str) -> Figure:
         terms = [name.split("/")[2] for name in history if name.startswith(f"train/{player}/")]
         for colour, term in enumerate(terms):
             training, label = history[f"train/{player}/{term}"], legend_label(term)
-            alone = "." * (len(training) == 1)  # a point by itself makes no line
+            alone = "." * (len(training) == 1)  # a single point has no line
             axes.plot(*zip(*training, strict=True), color=f"C{colour}", lw=1, marker=alone, label=label)
             if validation := history.get(f"val/{player}/{term}"):
                 dots = zip(*validation, strict=True)
                 axes.plot(*dots, color=f"C{colour}", ls="", marker="o", ms=4, label=f"{label} (validation)")
-        # A penalty may be negative and a term 0, which plain logarithms cannot show.
+        # A penalty may be negative and a term 0: not for a plain logarithmic axis.
         axes.set_yscale("symlog", linthresh=1e-3)
         axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1e-3, subs=[1, 2, 5]))
         axes.yaxis.set_major_formatter("{x:g}")

@@ -1,1 +1,1 @@
-"""Measure a trained model."""
+"""Measure a trained model: protocol, sample of images, measures, assessment."""

@@ -1,19 +1,19 @@
-"""Move numbers between host and device without making the host wait."""
+"""Move numbers between host and device without a host sync."""
 
 import torch
 from torch import Tensor
 
 
 def runs_ahead(device: torch.device) -> bool:
-    """Whether the host goes on while a device computes; to look at any number, it then has to wait."""
+    """Return True if the host continues while a device computes: reading a number is then a host sync."""
     return device.type == "cuda"
 
 
 def sent(numbers: Tensor, device: torch.device) -> Tensor:
-    """Numbers of the host's on a device, which they reach in their turn."""
+    """Copy numbers from the host to a device, in stream order, without a host sync."""
     return pinned(numbers, device).to(device, non_blocking=runs_ahead(device))
 
 
 def pinned(numbers: Tensor, device: torch.device) -> Tensor:
-    """The same numbers where a GPU can fetch them by itself, if they are for one."""
+    """Return the numbers in pinned memory if they are for a GPU, else unchanged."""
     return numbers.pin_memory() if device.type == "cuda" else numbers

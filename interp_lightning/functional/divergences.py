@@ -1,4 +1,4 @@
-"""Distances between distributions of codes, which penalties minimise and metrics report."""
+"""Distances between distributions of codes: penalties minimise them, metrics report them."""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from torch import Tensor
 from interp_lightning.functional import devices
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-PAIRS = 2**19  # at a time: few enough to stay in a CPU's cache, with a whole test set
-LEAST = 1e-7  # singular value, as a share of the root of the sum of all squares, that `polar_factor` still sees
+PAIRS = 2**19  # at a time: fits into a CPU's cache, also with a whole test set
+LEAST = 1e-7  # smallest singular value that `polar_factor` resolves, relative to the Frobenius norm
 
 
 def mmd(z: Tensor, prior: Tensor, kernel: str = "imq", sigma: float = 1.0, scales: Sequence[float] = SCALES) -> Tensor:
@@ -62,7 +62,7 @@ def gaussian_w2(
 
     Args:
         z: codes, (N, d), N ≥ 2, in double precision: the three traces cancel when the distributions are close.
-        known: which codes count, (N, 1), 1 or 0; None counts all.
+        known: mask of the codes that count, (N, 1), 1 or 0; None counts all.
         mean: m, (d,); None is 0.
         factor: L, (d, d); None is I.
 
@@ -85,19 +85,23 @@ def gaussian_w2(
 
 
 def nuclear_norm(a: Tensor) -> Tensor:
-    """The sum of the singular values, (N, d) → (), whose gradient is the polar factor U Vᵀ.
+    """Sum the singular values, (N, d) → (); the gradient is the polar factor U Vᵀ.
 
-    By an SVD on a CPU. On a GPU the host would have to wait for that, so there the sum is ⟨U Vᵀ, a⟩.
+    On a CPU by an SVD. On a GPU an SVD would be a host sync, so there the sum is ⟨U Vᵀ, a⟩.
+
+    Example:
+        >>> nuclear_norm(torch.diag(torch.tensor([3.0, 4.0])))
+        tensor(7.)
     """
     return (polar_factor(a.detach()) * a).sum() if devices.runs_ahead(a.device) else torch.linalg.svdvals(a).sum()
 
 
 def polar_factor(a: Tensor) -> Tensor:
-    """U Vᵀ of a = U S Vᵀ, (N, d) → (N, d), by products of matrices only; directions without extent get less than 1.
+    """Compute U Vᵀ of a = U S Vᵀ, (N, d) → (N, d), by matrix products only; singular values below LEAST end below 1.
 
-    X ← ρ/2 · X (3 − ρ² Xᵀ X), the Newton–Schulz iteration, takes singular values to 1. If they lie in [l, 1], the best
-    is ρ² = 3/(1 + l + l²), with which l and 1 go to the same value (Chen and Chow 2014, "A stable scaling of
-    Newton–Schulz"). Each step multiplies small ones by 2.6; l is known beforehand, so there are always 22 steps.
+    The Newton–Schulz iteration X ← ρ/2 · X (3 − ρ² Xᵀ X) drives singular values to 1. If they lie in [l, 1], the best
+    scaling is ρ² = 3/(1 + l + l²), which maps l and 1 to the same value (Chen and Chow 2014, "A stable scaling of
+    Newton–Schulz"). Each step multiplies small ones by 2.6; l is known in advance, so there are always 22 steps.
     """
     x = a / a.norm().clamp_min(torch.finfo(a.dtype).tiny)
     if wide := a.shape[0] < a.shape[1]:

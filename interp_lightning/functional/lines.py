@@ -7,16 +7,20 @@ SIZE = 32
 
 
 def render_lines(angles: Tensor, size: int = SIZE) -> Tensor:
-    """Lines of width 2 from the centre outwards, size/2 − 1 long, one per angle.
+    """Render lines from the centre outwards, 2 pixels wide and size/2 − 1 long, one per angle.
 
     Args:
         angles: radians, counter-clockwise from the right, (N,).
         size: height and width in pixels.
 
     Returns:
-        (N, 1, size, size) float32, −1 background, 1 line. Source: Berthelot et al. 2018, section 3.1; pixel for
-        pixel the published renderer's, which measures the width along the minor axis and anti-aliases the end of
-        a line only towards the left and the top.
+        (N, 1, size, size) float32, −1 background, 1 line. Source: Berthelot et al. 2018, section 3.1. Every pixel
+        equals that of the published renderer, which measures the width along the minor axis and anti-aliases the end
+        of a line only towards the left and the top.
+
+    Example:
+        >>> render_lines(torch.zeros(1), size=8)[0, 0, 3]  # the upper row of a line to the right
+        tensor([-1., -1., -1., -1.,  1.,  1.,  1., -1.])
     """
     centre = size / 2
     angles = angles.double()

@@ -1,4 +1,4 @@
-"""What the thin torchmetrics classes share. Each adds only names and shapes to a pure function of its file."""
+"""Base classes of the thin torchmetrics classes. Each adds only names and shapes to a pure function of its file."""
 
 from typing import Any
 
@@ -7,12 +7,13 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-# For a metric that one device computes by itself, or that is given all there is: it is not to gather from others.
+# For a metric that one device computes by itself: do not gather from other devices.
 ALONE: dict[str, Any] = {"sync_on_compute": False}
+UNLABELLED = "the images have no labels"
 
 
 class Means(Metric):
-    """Means of scores over all samples of all updates on all devices; its states are sums.
+    """Means of scores over all samples of all updates on all devices. Its states are sums.
 
     Args:
         names: of the scores.
@@ -31,7 +32,7 @@ class Means(Metric):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def add(self, *scores: Tensor) -> None:
-        """One tensor (n,) per name, a score for each sample."""
+        """Add scores of n samples: a tensor (n,) per name."""
         self.samples += len(scores[0])
         for name, score in zip(self.names, scores, strict=True):
             setattr(self, name, getattr(self, name) + score.double().sum())
@@ -41,7 +42,7 @@ class Means(Metric):
 
 
 class Collected(Metric):
-    """Keeps whatever its updates bring, on all devices, for scores of whole sets; its states are lists.
+    """Rows of all updates on all devices, for scores of whole sets. Its states are lists.
 
     Args:
         names: of the sets.
@@ -56,14 +57,36 @@ class Collected(Metric):
             self.add_state(name, [], dist_reduce_fx="cat")
 
     def add(self, name: str, rows: Tensor) -> None:
-        """Rows (n, …) for one of the sets."""
+        """Add rows (n, …) to one of the sets."""
         getattr(self, name).append(rows)
 
     def whole(self, name: str) -> Tensor:
-        """All rows of a set, (N, …)."""
+        """Return all rows of a set, (N, …)."""
         return dim_zero_cat(getattr(self, name))
 
 
+class CodesMetric(Collected):
+    """Codes and labels of both splits: "train_z", "train_y", "test_z" and "test_y"."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("train_z", "train_y", "test_z", "test_y", **kwargs)
+
+    def update(self, z: Tensor, labels: Tensor, split: str) -> None:
+        """Add codes (n, d) and labels (n,) of the split "train" or "test"."""
+        self.add(f"{split}_z", z)
+        self.add(f"{split}_y", labels)
+
+    @classmethod
+    def missing(cls, classes: int, train: int, test: int) -> dict[str, str]:
+        """Return the numbers that cannot be measured on a data set, with the reason.
+
+        Args:
+            classes: number of labels, 0 if the images have none.
+            train, test: number of images of each split.
+        """
+        return {}
+
+
 def scores(**values: float) -> dict[str, Tensor]:
-    """Named numbers as the tensors that torchmetrics hands out, with all their digits."""
+    """Return named numbers as float64 tensors, as `compute` must return them."""
     return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}

@@ -1,21 +1,42 @@
-"""Every number of results.json: its name, what it means, which way is better."""
+"""Every number of results.json: its name, its meaning, which way is better. Imports no torch."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from omegaconf import OmegaConf
+
+from interp_lightning.errors import ConfigError
+from interp_lightning.system.conf import CONF, choices
+
+Kind = Literal["codes", "features", "logits", "path_features", "speed", "paths"]
+
+# Inputs of a metric's `update`, and the tables of a comparison that have columns for its numbers.
+TABLES: dict[Kind, tuple[str, ...]] = {
+    "codes": ("codes",),  # codes (n, d), labels (n,) and split, "train" or "test"
+    "features": ("midpoints", "reconstructions", "prior"),  # a judge's features (n, d); True for real images
+    "logits": ("midpoints", "reconstructions", "prior", "paths"),  # a judge's logits of images (…, classes)
+    "path_features": ("paths",),  # a judge's features along paths, (pairs, steps, d)
+    "speed": ("paths",),  # a judge's features at t and t + ε, (n, d) each, and ε
+    "paths": ("paths",),  # images along paths, (pairs, steps, C, H, W) in [−1, 1]
+}
+HOW = choices("path")  # kinds of paths
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One kind of metric.
+    """One number of a metric.
 
     Args:
         title: for tables and axes.
         meaning: in one sentence.
-        higher_is_better: which way.
-        percent: whether it is a share of 1.
-        requires: the metric by which the same paths, or their midpoints, must beat pixels faded over before this one
-            says something of interpolation: a blurred path is short and even.
-        of_blends: whether pixels faded over have this number, too.
+        higher_is_better: direction.
+        percent: the number is a share of 1.
+        requires: the number of the same paths, or of their midpoints, that must beat pixel fading before this one says
+            anything about interpolation: a blurred path is short and even.
+        of_blends: pixel fading has this number, too.
+        tables: the tables of a comparison with a column for it; by default all that suit its metric.
     """
 
     title: str
@@ -24,9 +45,15 @@ class Entry:
     percent: bool = False
     requires: str = ""
     of_blends: bool = True
+    tables: tuple[str, ...] = ()
 
     def format(self, value: float | None) -> str:
-        """A number as tables show it; "–" where there is none."""
+        """Format a number for tables; "–" if it is missing.
+
+        Example:
+            >>> Entry("realism", "…", percent=True).format(0.257)
+            '25.7%'
+        """
         if value is None or math.isnan(value):
             return "–"
         if self.percent:
@@ -34,101 +61,108 @@ class Entry:
         return f"{value:.2e}" if 0 < abs(value) < 1e-3 else f"{value:.4g}"
 
 
+@dataclass(frozen=True)
+class Spec:
+    """A file of conf/metric.
+
+    Args:
+        of: the inputs of its `update`, a key of `TABLES`.
+        numbers: that its `compute` returns, by name.
+        data: the only data set it makes sense for; None is every one.
+        settings: `_target_` and arguments of its class; `${classes}` and `${restarts}` are filled in.
+    """
+
+    of: Kind
+    numbers: Mapping[str, Entry]
+    data: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _read(name: str) -> Spec:
+    content = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(CONF / "metric" / f"{name}.yaml")))
+    of, numbers, data = content.pop("of", None), content.pop("numbers", {}), content.pop("data", None)
+    if of not in TABLES:
+        raise ConfigError(f"`of` (={of!r}) in conf/metric/{name}.yaml must be one of: {', '.join(TABLES)}")
+    entries = {
+        key: Entry(**values | {"tables": tuple(values.get("tables", TABLES[of]))}) for key, values in numbers.items()
+    }
+    return Spec(of, entries, data, content)
+
+
+SPECS = sorted(map(_read, choices("metric")), key=lambda spec: list(TABLES).index(spec.of))
 METRICS = {
     "reconstruction_mse": Entry("MSE", "mean squared error of reconstructions, pixels in [−1, 1]"),
-    "probe_accuracy": Entry("probe", "test accuracy of one softmax layer on the codes", True, percent=True),
-    "cluster_accuracy": Entry("clustering", "test accuracy of k-means on whitened codes", True, percent=True),
-    "latent_w2": Entry("W2²", "squared 2-Wasserstein distance of the codes' Gaussian to N(0, I)"),
-    "latent_mmd": Entry("MMD²", "squared maximum mean discrepancy of the codes to N(0, I)"),
-    "lines_mean_distance": Entry("distance to lines", "cosine distance of the images to the nearest line"),
-    "lines_smoothness": Entry(
-        "unevenness of turning",
-        "largest share of a path's turn in one step, above an even one",
-        requires="lines_mean_distance",
-    ),
-    "fid": Entry("FID", "Fréchet distance of features to those of test images"),
-    "kid": Entry("KID", "kernel distance of features to those of test images"),
-    "precision": Entry("precision", "share of images within the manifold of test images", True, percent=True),
-    "recall": Entry("recall", "share of test images within the manifold of the images", True, percent=True),
-    "realism": Entry("realism", "share of images that a classifier is at least 90 % sure of", True, percent=True),
-    "entropy": Entry("entropy", "a classifier's doubt about the images, in nats"),
-    "evenness": Entry(
-        "max/mean step",
-        "longest step of a path over its mean step, in feature space; 1 is even (evenness)",
-        requires="fid_midpoints",
-    ),
-    "detour": Entry(
-        "detour",
-        "length of a path over the distance of its ends, in feature space; 1 is straight",
-        requires="fid_midpoints",
-    ),
-    "path_length": Entry(
-        "path length",
-        "perceptual path length, mean squared speed in feature space: small for smooth paths, and for dull ones",
-        requires="fid_midpoints",
-        of_blends=False,
-    ),
+    **{name: entry for spec in SPECS for name, entry in spec.numbers.items()},
 }
 
-# What was looked at, by the end of the name; the last ones are there to compare with.
+# Last part of a number's name: the images or paths measured. Those in SANITY are baselines.
 IMAGES = {
     "reconstructions": "reconstructions",
     "prior": "samples of the prior",
-    "midpoints_lerp": "midpoints, lerp",
-    "midpoints_slerp": "midpoints, slerp",
+    **{f"midpoints_{how}": f"midpoints, {how}" for how in HOW},
     "midpoints_blend": "midpoints, pixel by pixel",
     "real": "other real images",
     "noise": "noise",
 }
-PATHS = {"lerp": "paths, lerp", "slerp": "paths, slerp", "blend": "paths, pixel by pixel"}
+PATHS = {**{how: f"paths, {how}" for how in HOW}, "blend": "paths, pixel by pixel"}
 SANITY = ("midpoints_blend", "real", "noise", "blend")
-# What is worth nothing unless it beats the sanity number of the same metric, by the ends of their names. Real images
-# are no such number: they are the goal.
-FADED = {"midpoints_lerp": "midpoints_blend", "midpoints_slerp": "midpoints_blend", "lerp": "blend", "slerp": "blend"}
+# The baseline that images or paths must beat. Real images are no baseline: they are the goal.
+FADED = {f"midpoints_{how}": "midpoints_blend" for how in HOW} | dict.fromkeys(HOW, "blend")
 MUST_BEAT = FADED | {"reconstructions": "noise", "prior": "noise"}
 
-# What comparisons of runs show, by the question it answers; data sets have those that make sense for them.
+
+def _columns(table: str) -> list[str]:
+    return [name for name, entry in METRICS.items() if table in entry.tables]
+
+
+# Columns of comparisons, by question. A data set has those that make sense for it.
 COLUMNS = {
-    "Interpolation": (
-        "fid_midpoints_lerp",
-        "realism_midpoints_lerp",
-        "evenness_lerp",
-        "detour_lerp",
-        "path_length_lerp",
-        "lines_mean_distance_lerp",
-        "lines_smoothness_lerp",
-    ),
-    "Interpolation on a great circle": (
-        "fid_midpoints_slerp",
-        "realism_midpoints_slerp",
-        "evenness_slerp",
-        "detour_slerp",
-        "path_length_slerp",
-        "lines_mean_distance_slerp",
-        "lines_smoothness_slerp",
-    ),
-    "Codes": ("probe_accuracy", "cluster_accuracy", "latent_w2", "latent_mmd"),
-    "Reconstruction": (
-        "reconstruction_mse",
-        "fid_reconstructions",
-        "kid_reconstructions",
-        "precision_reconstructions",
-        "recall_reconstructions",
-    ),
-    "Samples of the prior": ("fid_prior", "kid_prior", "precision_prior", "recall_prior", "realism_prior"),
+    **{
+        f"Interpolation, {how}": (
+            *(f"{name}_midpoints_{how}" for name in _columns("midpoints")),
+            *(f"{name}_{how}" for name in _columns("paths")),
+        )
+        for how in HOW
+    },
+    "Codes": tuple(_columns("codes")),
+    "Reconstruction": ("reconstruction_mse", *(f"{name}_reconstructions" for name in _columns("reconstructions"))),
+    "Samples of the prior": tuple(f"{name}_prior" for name in _columns("prior")),
 }
 
 
 def parse(name: str) -> tuple[Entry, str]:
-    """What a number's name stands for: its metric, and of which images ("" for the codes and the whole test set)."""
-    for key, entry in METRICS.items():
-        if name == key or name.startswith(f"{key}_"):
-            return entry, name[len(key) + 1 :]
-    return Entry(name, "a metric of another version"), ""
+    """Split a number's name into its entry and the images or paths measured, "" for the codes and the test set.
+
+    Example:
+        >>> entry, kind = parse("fid_midpoints_lerp")
+        >>> entry.title, kind
+        ('FID', 'midpoints_lerp')
+    """
+    found = [key for key in METRICS if name == key or name.startswith(f"{key}_")]
+    if not found:
+        return Entry(name, "a metric of another version"), ""
+    key = max(found, key=len)
+    return METRICS[key], name[len(key) + 1 :]
+
+
+def spec_of(name: str) -> Spec | None:
+    """Return the metric that computes a number, None for one that none computes.
+
+    Example:
+        >>> spec_of("fid_midpoints_lerp").of
+        'features'
+    """
+    entry, _ = parse(name)
+    return next((spec for spec in SPECS if entry in spec.numbers.values()), None)
 
 
 def must_beat(name: str) -> str | None:
-    """The sanity number that a number must beat; None if there is none, as for the codes."""
+    """Return the baseline's number that a number must beat; None if there is none, as for the codes.
+
+    Example:
+        >>> must_beat("fid_midpoints_lerp")
+        'fid_midpoints_blend'
+    """
     entry, kind = parse(name)
     if kind not in MUST_BEAT or (kind in FADED and not entry.of_blends):
         return None
@@ -136,12 +170,17 @@ def must_beat(name: str) -> str | None:
 
 
 def conditions(name: str) -> list[str]:
-    """The numbers that must beat their sanity numbers before one may be called the best: another's first, its own."""
+    """Return the numbers that must beat their baselines before this one may be marked best; its own comes last."""
     entry, kind = parse(name)
     return [*([f"{entry.requires}_{kind}"] if entry.requires else []), *([name] if must_beat(name) else [])]
 
 
 def title(name: str) -> str:
-    """A number's name in words, such as "FID of midpoints, lerp"."""
+    """Spell out a number's name.
+
+    Example:
+        >>> title("fid_midpoints_lerp")
+        'FID of midpoints, lerp'
+    """
     entry, kind = parse(name)
     return f"{entry.title} of {(IMAGES | PATHS).get(kind, kind)}" if kind else entry.title

@@ -1,6 +1,6 @@
-"""What images look like to a network that knows digits: features to measure distances in, and its verdict.
+"""Judges: frozen networks that turn images into features, in which distances are measured, and into class logits.
 
-The network is shipped beside this file; scripts/train_digit_network.py has trained it.
+The digit network is shipped beside this file; scripts/train_digit_network.py trains it.
 """
 
 import hashlib
@@ -25,9 +25,9 @@ FEATURES, HIDDEN, CLASSES = 64, 64, 10
 
 
 class Judge(nn.Module, ABC):
-    """A frozen network that looks at images (N, C, H, W) in [−1, 1].
+    """A frozen network for images (N, C, H, W) in [−1, 1].
 
-    Its answer is features (N, dimension) and, where it knows what the images may show, logits of the classes.
+    It returns features (N, dimension) and, if it is a classifier, logits (N, classes), else None.
     """
 
     dimension: int
@@ -39,13 +39,13 @@ class Judge(nn.Module, ABC):
 class DigitNetwork(Judge):
     """Images of digits, (N, 1, 32, 32) in [−1, 1] → features (N, 64) and logits of the ten classes (N, 10).
 
-    Trained on the training digits of data=mnist and data=digits, shifted, turned and sheared at random; on pixel-wise
-    blends of two digits, which it is to call both in proportion; and on noise and plain grey, which it is to be unsure
-    of. So neither a ghostly overlay nor an empty image is a confident digit.
+    It is trained on the training digits of data=mnist and data=digits with random shifts, rotations and shears; on
+    pixel-wise blends of two digits, with both labels in proportion; and on noise and plain grey, with uniform labels.
+    So neither an overlay of two digits nor an empty image is a confident digit.
 
-    Features are principal components of the last convolution's maps, not of the layer that the classes are read from:
-    that one draws each class together so closely that every reconstruction lies outside (precision 1 %), and calls a
-    cross-fade of pixels as close to real digits as ACAI's midpoints.
+    Features are principal components of the last convolution's maps, not of the layer before the logits: that layer
+    contracts each class so much that every reconstruction lies outside (precision 1 %), and a cross-fade of pixels is
+    as close to real digits as ACAI's midpoints.
     """
 
     dimension = FEATURES
@@ -81,10 +81,10 @@ class DigitNetwork(Judge):
 
 @cache
 def digit_network() -> DigitNetwork:
-    """The shipped network, frozen, on the CPU.
+    """Load the shipped network, frozen, on the CPU.
 
     Raises:
-        DataError: its file is missing or not the one that was shipped.
+        DataError: its file is missing or damaged.
     """
     content = WEIGHTS.read_bytes() if WEIGHTS.is_file() else b""
     if hashlib.sha256(content).hexdigest() != SHA256:
@@ -95,7 +95,7 @@ def digit_network() -> DigitNetwork:
 
 
 class Inception(Judge):
-    """InceptionV3 as FID uses it, 2,048 features; slow, and made for photographs. By torch-fidelity.
+    """InceptionV3 as in FID, 2,048 features; slow, and made for photographs. By torch-fidelity.
 
     Args:
         weights: torch-fidelity's file weights-inception-2015-12-05-6726825d.pth; None downloads it.
@@ -108,19 +108,18 @@ class Inception(Judge):
         way_out = "use metrics.features=digits, which is shipped"
         try:
             if weights is not None:
-                torch.load(
-                    regular(Path(weights)), weights_only=True
-                )  # torch-fidelity's own loading would run code that lies in it
+                # Reject a file with code in it, which torch-fidelity's own loading would run.
+                torch.load(regular(Path(weights)), weights_only=True)
             self.network = NoTrainInceptionV3("inception-v3-compat", [str(self.dimension)], weights)
         except ModuleNotFoundError as error:
             raise ConfigError(
-                f"`metrics.features` (=inception) needs torch-fidelity: pip install torch-fidelity, or {way_out}"
+                f"`metrics.features` (=inception) requires torch-fidelity: pip install torch-fidelity, or {way_out}"
             ) from error
-        except Exception as error:  # whatever a network or a damaged file happens to raise
+        except Exception as error:  # a download or a damaged file raises all kinds of errors
             said = "the file holds no weights" if isinstance(error, UnpicklingError) else str(error)  # torch says more
             reason = " ".join(f"{type(error).__name__}: {said}".split())
             raise ConfigError(
-                f"`metrics.features` (=inception): its weights are not to be had ({reason}); name their file by "
+                f"`metrics.features` (=inception): its weights are not available ({reason}); name their file by "
                 f"metrics.weights=…, or {way_out}"
             ) from error
         self.requires_grad_(False)
@@ -131,7 +130,7 @@ class Inception(Judge):
 
 
 def judge(features: str, image_shape: tuple[int, int, int], weights: str | None = None) -> Judge:
-    """Return the network that looks at images.
+    """Return a judge.
 
     Args:
         features: "digits" or "inception".
@@ -139,7 +138,7 @@ def judge(features: str, image_shape: tuple[int, int, int], weights: str | None 
         weights: see `Inception`.
 
     Raises:
-        ConfigError: the network is not made for such images, or its weights are not to be had.
+        ConfigError: the judge is not made for such images, or its weights are not available.
     """
     if features == "inception":
         return Inception(weights)

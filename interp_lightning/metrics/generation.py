@@ -1,4 +1,4 @@
-"""Are generated images like real ones? Distances and overlaps of two sets of features."""
+"""Compare generated to real images: distances and overlaps of two sets of features."""
 
 import warnings
 from typing import Any
@@ -17,7 +17,7 @@ ROWS = 1_000  # of a distance matrix at a time
 
 
 class _Features(nn.Identity):
-    """Tells torchmetrics that it is given features already, (N, d) → (N, d)."""
+    """Pass features (N, d) through, where torchmetrics expects a network."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -25,10 +25,18 @@ class _Features(nn.Identity):
 
 
 def frechet_distance(real: Tensor, generated: Tensor) -> float:
-    """Fréchet distance of Gaussians fitted to features: (n, d), (m, d) → FID, ≥ 0 up to rounding.
+    """Compute the Fréchet distance of Gaussians fitted to features: (n, d), (m, d) → FID, ≥ 0 up to rounding.
 
-    It is biased by the number of images: compare only values of equal n and m. Source: Heusel et al. 2017,
+    Its bias depends on the number of images: compare only values of equal n and m. Source: Heusel et al. 2017,
     https://arxiv.org/abs/1706.08500, eq. 6; by torchmetrics, in double precision.
+
+    Raises:
+        ConfigError: n or m is below d + 1.
+
+    Example:
+        >>> real = torch.tensor([[-1.0], [0.0], [1.0]])
+        >>> round(frechet_distance(real, real + 2), 4)
+        4.0
     """
     _check(real, generated, least=real.shape[1] + 1, what="a covariance of full rank")
     metric = FrechetInceptionDistance(_Features(real.shape[1]), input_img_size=(1, 32, 32), **ALONE).to(real.device)
@@ -39,15 +47,15 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
 
 
 def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> float:
-    """Unbiased squared MMD with the kernel (x·y/d + 1)³: (n, d), (m, d) → KID, negative about half of the time at 0.
+    """Estimate the squared MMD with the kernel (x·y/d + 1)³ without bias: (n, d), (m, d) → KID.
 
-    Mean over 100 subsets of (at most) 1,000 features. Source: Bińkowski et al. 2018, https://arxiv.org/abs/1801.01401,
-    section 4; by torchmetrics.
+    It is negative about half of the time when the distributions agree. Mean over 100 subsets of at most 1,000 features.
+    Source: Bińkowski et al. 2018, https://arxiv.org/abs/1801.01401, section 4; by torchmetrics.
     """
     size = min(SUBSET_SIZE, len(real), len(generated))
     _check(real, generated, least=2, what="pairs")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*will save all extracted features.*")  # which it was given
+        warnings.filterwarnings("ignore", message=".*will save all extracted features.*")  # it gets the features
         metric = KernelInceptionDistance(_Features(real.shape[1]), subsets=SUBSETS, subset_size=size, **ALONE)
     metric.to(real.device)
     for features, is_real in ((real, True), (generated, False)):
@@ -58,14 +66,21 @@ def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> float:
 
 
 def precision_recall(real: Tensor, generated: Tensor, neighbours: int = NEIGHBOURS) -> tuple[float, float]:
-    """Share of generated features within the real ones' manifold, and of real within the generated ones'.
+    """Compute the shares of generated features within the real manifold, and of real ones within the generated.
 
     The manifold of a set is the union of balls around its points that reach to their k-th neighbours.
     Source: Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991, eq. 1 and 2, k = 3.
 
     Args:
-        real, generated: (n, d), (m, d); the numbers should be equal, as larger sets have tighter balls.
+        real, generated: (n, d), (m, d); n and m should be equal, as larger sets have smaller balls.
         neighbours: k, smaller than n and m.
+
+    Example:
+        >>> real = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+        >>> precision_recall(real, real + 1, neighbours=1)
+        (1.0, 1.0)
+        >>> precision_recall(real, real + 100, neighbours=1)
+        (0.0, 0.0)
     """
     _check(real, generated, least=neighbours + 1, what=f"{neighbours} neighbours")
     real, generated = real.double(), generated.double()
@@ -80,14 +95,14 @@ def precision_recall(real: Tensor, generated: Tensor, neighbours: int = NEIGHBOU
 
 
 def _radius(features: Tensor, neighbours: int) -> Tensor:
-    """Distance of each point to its k-th neighbour, (n, d) → (n,); the nearest of all is the point itself."""
+    """Return the distance of each point to its k-th neighbour, (n, d) → (n,); the point itself does not count."""
     return torch.cat([torch.cdist(rows, features).kthvalue(neighbours + 1).values for rows in features.split(ROWS)])
 
 
 def _check(real: Tensor, generated: Tensor, least: int, what: str) -> None:
     for name, features in (("real", real), ("generated", generated)):
         if len(features) < least:
-            raise ConfigError(f"{len(features)} {name} images are too few for {what}; take at least {least}")
+            raise ConfigError(f"{len(features)} {name} images are too few for {what}; use at least {least}")
 
 
 class GenerationQuality(Collected):
@@ -101,7 +116,7 @@ class GenerationQuality(Collected):
         super().__init__("real", "generated", **kwargs)
 
     def update(self, features: Tensor, real: bool) -> None:
-        """Features (n, d) of images, real ones or generated."""
+        """Add features (n, d) of real or generated images."""
         self.add("real" if real else "generated", features)
 
     def compute(self) -> dict[str, Tensor]:

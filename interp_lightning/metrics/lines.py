@@ -1,4 +1,4 @@
-"""Lines: does an interpolation stay on lines, and does the line turn evenly?"""
+"""Measure interpolations of lines: do the images stay lines, and do these turn evenly?"""
 
 import functools
 import math
@@ -17,10 +17,10 @@ TEMPLATES = 10_000
 
 @functools.lru_cache(maxsize=2)
 def line_templates(size: int, device: torch.device) -> Tensor:
-    """All lines a path is compared with, at angles 2π·k / TEMPLATES, scaled to length 1.
+    """Render lines at angles 2π·k / TEMPLATES, normalised to length 1.
 
     Returns:
-        (TEMPLATES, size²) float64 on `device`, kept for the next call.
+        (TEMPLATES, size²) float64 on `device`, cached.
     """
     angles = torch.arange(TEMPLATES, dtype=torch.float64) * (2 * math.pi / TEMPLATES)
     lines = [F.normalize(render_lines(chunk, size).flatten(1).double()) for chunk in angles.split(500)]
@@ -28,31 +28,40 @@ def line_templates(size: int, device: torch.device) -> Tensor:
 
 
 def nearest_lines(images: Tensor) -> tuple[Tensor, Tensor]:
-    """The line most like each image, by the cosine of all pixels as they are, −1 to 1.
+    """Find the most similar line of each image, by the cosine of all pixels in [−1, 1].
 
     Args:
         images: (n, size, size).
 
     Returns:
-        Cosine distance to the nearest template, (n,) float64, 1 for an image of zeros, and the template's number, (n,).
+        Cosine distance to the nearest template, (n,) float64, 1 for an image of zeros, and the template's index, (n,).
+
+    Example:
+        >>> distance, index = nearest_lines(render_lines(torch.tensor([math.pi / 2]))[:, 0])
+        >>> round(distance.item(), 6), index.item()
+        (0.0, 2500)
     """
     templates = line_templates(images.shape[-1], images.device)
-    # float64, because neighbouring templates differ by 1e-6, too little for a float32 sum, TF32 or autocast.
+    # float64: neighbouring templates differ by 1e-6, too little for a float32 sum, TF32 or autocast.
     chunks = images.flatten(1).split(256)
     nearest = [(F.normalize(chunk.double()) @ templates.T).max(1) for chunk in chunks]
     return 1 - torch.cat([best.values for best in nearest]), torch.cat([best.indices for best in nearest])
 
 
 def path_smoothness(templates: Tensor) -> Tensor:
-    """max_t |θ_{t+1} − θ_t| / |θ_T − θ_1| − 1/(T − 1), the angles θ unwrapped along the path: 0 is an even turn.
+    """Compute max_t |θ_{t+1} − θ_t| / |θ_T − θ_1| − 1/(T − 1), with angles θ unwrapped along the path: 0 is even.
 
-    The denominator is the net turn, as in the published code: back and forth raises the score, above 1 too.
+    The denominator is the net turn, as in the published code: turning back and forth raises the score, even above 1.
 
     Args:
-        templates: number of the nearest template, (pairs, T); integers, so that a net turn of 0 is exactly 0.
+        templates: index of the nearest template, (pairs, T); integers, so that a net turn of 0 is exactly 0.
 
     Returns:
         (pairs,) float64, NaN where the net turn is 0. Source: Berthelot et al. 2018, section 3.1.
+
+    Example:
+        >>> path_smoothness(torch.tensor([[0, 10, 20], [0, 0, 20]]))
+        tensor([0.0000, 0.5000], dtype=torch.float64)
     """
     turns = templates.diff(dim=1)
     turns = turns - TEMPLATES * (turns / TEMPLATES).round().long()  # the short way round; ± half a circle stays
@@ -62,7 +71,7 @@ def path_smoothness(templates: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _sums(paths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sums over paths: distance, smoothness where defined, number of paths, number of defined ones."""
+    """Sum over paths: distance, smoothness where defined, number of paths, number of defined ones."""
     _check(paths)
     distance, templates = nearest_lines(paths.flatten(0, 1))
     smoothness = path_smoothness(templates.view(paths.shape[:2]))
@@ -81,20 +90,20 @@ def _check(paths: Tensor) -> None:
     if shape[2] != shape[3]:
         raise ConfigError(f"`paths` (images of {shape[2]}×{shape[3]}) must hold square images; crop or pad them")
     if shape[1] < 2:
-        raise ConfigError(f"`paths` (={shape[1]} steps) must have at least 2 steps; take 16, as the paper does")
+        raise ConfigError(f"`paths` (={shape[1]} steps) must have at least 2 steps; use 16, as in the paper")
     if not paths.isfinite().all():
         wrong = int((~paths.isfinite()).sum())
         raise ConfigError(f"`paths` (={wrong} NaN or infinite pixels) must be finite; evaluate an earlier checkpoint")
 
 
 def line_evaluation(paths: Tensor) -> tuple[float, float]:
-    """Mean cosine distance to the nearest line, and mean smoothness of the lines' angles along the paths.
+    """Compute the mean cosine distance to the nearest line, and the mean smoothness of the lines' angles.
 
-    A path without net turn has no smoothness and counts 0 in the mean, as in the published code; without any
-    other path the smoothness is NaN. Source: Berthelot et al. 2018, section 3.1, https://arxiv.org/abs/1807.07543.
+    A path without net turn has no smoothness and counts as 0 in the mean, as in the published code; if no path turns,
+    the smoothness is NaN. Source: Berthelot et al. 2018, section 3.1, https://arxiv.org/abs/1807.07543.
 
     Args:
-        paths: images in [−1, 1], (pairs, steps, H, W), end points included.
+        paths: images in [−1, 1], (pairs, steps, H, W), both ends included.
 
     Returns:
         (mean_distance, smoothness), both 0 at best.
@@ -109,8 +118,8 @@ def line_evaluation(paths: Tensor) -> tuple[float, float]:
 class LineEvaluation(Metric):
     """`line_evaluation`, which gives protocol and source, of all paths of all updates on all devices.
 
-    `update` takes paths (pairs, steps, H, W); `compute` gives {"lines_mean_distance": (), "lines_smoothness": ()}. Its
-    states are sums over paths.
+    `update` takes paths, (pairs, steps, H, W) or with one channel (pairs, steps, 1, H, W); `compute` gives
+    {"lines_mean_distance": (), "lines_smoothness": ()}. Its states are sums over paths.
     """
 
     full_state_update = False
@@ -130,8 +139,8 @@ class LineEvaluation(Metric):
         self.add_state("defined", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, paths: Tensor) -> None:
-        """Images along some paths, (pairs, steps, H, W) in [−1, 1]."""
-        distance, smoothness, pairs, defined = _sums(paths)
+        """Add images along paths, (pairs, steps, H, W) or (pairs, steps, 1, H, W), in [−1, 1]."""
+        distance, smoothness, pairs, defined = _sums(paths.squeeze(2))
         self.distance += distance
         self.smoothness += smoothness
         self.pairs += pairs

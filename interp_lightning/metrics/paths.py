@@ -1,4 +1,4 @@
-"""How real and how even interpolations are, as functions of the images along them."""
+"""Measure how real and how even interpolations are, from the images along them."""
 
 from typing import Any
 
@@ -7,18 +7,27 @@ from torch import Tensor
 
 from interp_lightning.metrics.base import Means
 
-CONFIDENT = 0.9  # probability from which a classifier counts as sure
+CONFIDENT = 0.9  # least probability of a confident classifier
 
 
 def step_lengths(features: Tensor) -> Tensor:
-    """Distances between neighbours on each path: (pairs, steps, d) → (pairs, steps − 1)."""
+    """Return the distances between neighbours on each path: (pairs, steps, d) → (pairs, steps − 1).
+
+    Example:
+        >>> step_lengths(torch.tensor([[[0.0], [1.0], [4.0]]]))
+        tensor([[1., 3.]])
+    """
     return features.diff(dim=1).norm(dim=-1)
 
 
 def evenness(features: Tensor) -> Tensor:
-    """Longest step over the mean step of each path, (pairs, steps, d) → (pairs,): 1 is even, steps − 1 one jump.
+    """Divide the longest step of each path by its mean step, (pairs, steps, d) → (pairs,).
 
-    A path that does not move at all counts as even.
+    1 is even, steps − 1 a single jump. A path that does not move counts as even.
+
+    Example:
+        >>> evenness(torch.tensor([[[0.0], [1.0], [4.0]]]))
+        tensor([1.5000])
     """
     lengths = step_lengths(features)
     mean = lengths.mean(1)
@@ -26,9 +35,13 @@ def evenness(features: Tensor) -> Tensor:
 
 
 def detour(features: Tensor) -> Tensor:
-    """Length of each path over the distance of its ends, (pairs, steps, d) → (pairs,): ≥ 1, and 1 is straight.
+    """Divide the length of each path by the distance of its ends, (pairs, steps, d) → (pairs,): ≥ 1, and 1 is straight.
 
-    Infinite for a path that comes back to where it began; 1 for one that does not move.
+    Infinite for a path that returns to its start; 1 for one that does not move.
+
+    Example:
+        >>> detour(torch.tensor([[[0.0], [3.0], [2.0]]]))
+        tensor([2.])
     """
     total = step_lengths(features).sum(1)
     distance = (features[:, -1] - features[:, 0]).norm(dim=-1)
@@ -36,21 +49,35 @@ def detour(features: Tensor) -> Tensor:
 
 
 def path_energy(near: Tensor, far: Tensor, epsilon: float) -> Tensor:
-    """Perceptual path length: ‖f(t + ε) − f(t)‖² / ε² for features (n, d) at t and at t + ε → (n,).
+    """Compute the perceptual path length ‖f(t + ε) − f(t)‖² / ε² from features (n, d) at t and at t + ε → (n,).
 
     Source: Karras et al. 2019, section 4.1, https://arxiv.org/abs/1812.04948, with other features than VGG's.
+
+    Example:
+        >>> path_energy(torch.tensor([[0.0]]), torch.tensor([[0.5]]), epsilon=0.25)
+        tensor([4.])
     """
     return (far - near).square().sum(-1) / epsilon**2
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Entropy of a classifier's answer in nats, (…, classes) → (…)."""
+    """Compute the entropy of a classifier's prediction in nats, (…, classes) → (…).
+
+    Example:
+        >>> entropy(torch.zeros(1, 2))
+        tensor([0.6931])
+    """
     log_p = logits.log_softmax(-1)
     return -(log_p.exp() * log_p).sum(-1)
 
 
 def confident(logits: Tensor) -> Tensor:
-    """Whether a classifier gives one class a probability of at least 0.9, (…, classes) → (…), 0 or 1."""
+    """Return 1 where a classifier gives one class a probability of at least 0.9, else 0: (…, classes) → (…).
+
+    Example:
+        >>> confident(torch.tensor([[5.0, 0.0], [1.0, 0.0]]))
+        tensor([1., 0.])
+    """
     return (logits.softmax(-1).amax(-1) >= CONFIDENT).to(logits.dtype)
 
 
@@ -66,7 +93,7 @@ class PathEvenness(Means):
         super().__init__("evenness", "detour", **kwargs)
 
     def update(self, features: Tensor) -> None:
-        """Features along some paths, (pairs, steps, d)."""
+        """Add features along paths, (pairs, steps, d)."""
         self.add(evenness(features), detour(features))
 
 
@@ -82,14 +109,14 @@ class PathLength(Means):
         super().__init__("path_length", **kwargs)
 
     def update(self, near: Tensor, far: Tensor, epsilon: float) -> None:
-        """Features (n, d) at t and at t + ε of n paths."""
+        """Add features (n, d) of n paths, at t and at t + ε."""
         self.add(path_energy(near, far, epsilon))
 
 
 class Realism(Means):
-    """Share of images that a classifier is confident of, and mean entropy of its answers in nats.
+    """Share of images with a confident classifier, and mean entropy of its predictions in nats.
 
-    That share of interpolations' midpoints is how often a path is real where it is farthest from real images.
+    Midpoints of interpolations are farthest from real images: their share says how often a path is real there.
     `update` takes logits (…, classes), `compute` gives {"realism": (), "entropy": ()}; see `confident` and `entropy`.
     """
 
@@ -99,6 +126,6 @@ class Realism(Means):
         super().__init__("realism", "entropy", **kwargs)
 
     def update(self, logits: Tensor) -> None:
-        """Logits of images, (…, classes)."""
+        """Add logits of images, (…, classes)."""
         logits = logits.flatten(0, -2)
         self.add(confident(logits), entropy(logits))

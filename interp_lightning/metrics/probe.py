@@ -1,4 +1,4 @@
-"""Latent probe: can a linear layer read the class off the code?"""
+"""Measure how well a linear layer predicts the class from the code."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from interp_lightning.metrics.base import Collected, scores
+from interp_lightning.metrics.base import UNLABELLED, CodesMetric, scores
 
 
 def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tensor, classes: int) -> float:
-    """Test accuracy of one softmax layer on frozen codes, trained to convergence; deterministic.
+    """Compute the test accuracy of one softmax layer on frozen codes, trained to convergence; deterministic.
 
-    Codes are standardised by the training codes. The layer minimises mean cross-entropy + ‖W‖² / (2n), without
-    which separable codes have no optimum, by L-BFGS. Protocol: Berthelot et al. 2018, section 4.1, which trains the
-    layer by Adam.
+    Codes are standardised by the training codes. The layer minimises mean cross-entropy + ‖W‖² / (2n) by L-BFGS;
+    without the second term separable codes have no optimum. Protocol: Berthelot et al. 2018, section 4.1, where Adam
+    trains the layer.
 
     Args:
         train_z, test_z: codes, (n, d) and (m, d).
@@ -22,6 +22,11 @@ def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tenso
 
     Returns:
         Share of correct test labels, 0 to 1.
+
+    Example:
+        >>> z, y = torch.tensor([[0.0], [0.1], [5.0], [5.1]]), torch.tensor([0, 0, 1, 1])
+        >>> linear_probe(z, y, z, y, classes=2)
+        1.0
     """
     mean, std = train_z.double().mean(0), train_z.double().std(0).clamp_min(1e-8)
     train_z, test_z = (train_z.double() - mean) / std, (test_z.double() - mean) / std
@@ -43,7 +48,7 @@ def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tenso
     return (predicted == test_y).double().mean().item()
 
 
-class LinearProbe(Collected):
+class LinearProbe(CodesMetric):
     """`linear_probe`, which gives protocol and source, of all updates on all devices.
 
     `update` takes codes (n, d) and labels (n,) of a split; `compute` gives {"probe_accuracy": ()}, 0 to 1.
@@ -55,14 +60,13 @@ class LinearProbe(Collected):
     higher_is_better = True
 
     def __init__(self, classes: int, **kwargs: Any) -> None:
-        super().__init__("train_z", "train_y", "test_z", "test_y", **kwargs)
+        super().__init__(**kwargs)
         self.classes = classes
-
-    def update(self, z: Tensor, labels: Tensor, split: str) -> None:
-        """Codes (n, d) and labels (n,) of the split "train" or "test"."""
-        self.add(f"{split}_z", z)
-        self.add(f"{split}_y", labels)
 
     def compute(self) -> dict[str, Tensor]:
         train, test = ((self.whole(f"{split}_z"), self.whole(f"{split}_y")) for split in ("train", "test"))
         return scores(probe_accuracy=linear_probe(*train, *test, self.classes))
+
+    @classmethod
+    def missing(cls, classes: int, train: int, test: int) -> dict[str, str]:
+        return {} if classes else {"probe_accuracy": UNLABELLED}

@@ -1,4 +1,4 @@
-"""Autoencoders as two players. One file each, named like its yaml."""
+"""Autoencoders: the objectives that two players minimise. One file each, named like its yaml."""
 
 from interp_lightning.models.base import Autoencoder, Pass
 

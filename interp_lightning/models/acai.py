@@ -9,13 +9,13 @@ from torch import Tensor
 
 from interp_lightning.config.check import check
 from interp_lightning.errors import ConfigError
+from interp_lightning.functional.codes import mix
 from interp_lightning.models.base import Autoencoder, Pass
-from interp_lightning.paths.base import mix
 
 
 @dataclass(frozen=True)
 class ACAIPass(Pass):
-    """One batch's way through ACAI."""
+    """One pass of a batch through ACAI."""
 
     alpha: Tensor  # (B,) mixing coefficients in [0, ½]
     x_hat_alpha: Tensor  # (B, C, H, W) decoded mixed codes
@@ -24,12 +24,12 @@ class ACAIPass(Pass):
 class ACAI(Autoencoder):
     """ACAI, Berthelot et al. 2018, eq. 1 and 2: https://arxiv.org/abs/1807.07543.
 
-    A critic d guesses the mixing coefficient from the decoded mix; the autoencoder wants it to guess 0, which the
-    critic has learned to answer for images that are not mixed.
+    A critic d predicts the mixing coefficient of a decoded mix. The autoencoder is trained to make it predict 0, the
+    target that the critic learns for images that are not mixed.
 
     Args:
         lam: weight λ ≥ 0 of the autoencoder's adversarial term.
-        gamma: share γ in [0, 1] of the image in γ·x + (1 − γ)·x̂, for which the critic learns 0.
+        gamma: share γ in [0, 1] of the image in γ·x + (1 − γ)·x̂, for which the critic's target is 0.
         network, penalty, …: see `Autoencoder`.
     """
 
@@ -62,12 +62,13 @@ class ACAI(Autoencoder):
             **self.penalty_critic_losses(p),
         }
 
-    def answers(self, p: ACAIPass) -> dict[str, tuple[Tensor, Tensor]]:
-        said = torch.cat([self.critic(p.x_hat_alpha), self.critic(self._unmixed(p))])
-        return {"critic": (said, torch.cat([p.alpha, torch.zeros_like(p.alpha)])), **super().answers(p)}
+    def critic_predictions(self, p: ACAIPass) -> dict[str, tuple[Tensor, Tensor]]:
+        predicted = torch.cat([self.critic(p.x_hat_alpha), self.critic(self._unmixed(p))])
+        target = torch.cat([p.alpha, torch.zeros_like(p.alpha)])
+        return {"critic": (predicted, target), **super().critic_predictions(p)}
 
     def _unmixed(self, p: ACAIPass) -> Tensor:
-        """(B, C, H, W) images of which the critic is to say 0."""
+        """Return images (B, C, H, W) for which the critic's target is 0."""
         return self.gamma * p.x + (1 - self.gamma) * p.x_hat
 
     def check(self, batch_size: int) -> None:

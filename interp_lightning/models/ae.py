@@ -7,7 +7,7 @@ from interp_lightning.models.base import Autoencoder, Pass
 
 
 class AE(Autoencoder):
-    """Autoencoder, and with a penalty the WAE of Tolstikhin et al. 2017, eq. 4: https://arxiv.org/abs/1711.01558."""
+    """Autoencoder; with a penalty, the WAE of Tolstikhin et al. 2017, eq. 4: https://arxiv.org/abs/1711.01558."""
 
     def forward(self, x: Tensor) -> Pass:
         z = self.encode(x)

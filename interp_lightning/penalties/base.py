@@ -31,8 +31,8 @@ class Penalty(nn.Module, ABC):
         """What the penalty's own parameters minimise, by name; z comes detached. Empty if nothing is adversarial."""
         return {}
 
-    def answers(self, z: Tensor, prior: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """What the penalty's critic says and what would be right, (M,) each, by its name. Empty if there is none."""
+    def critic_predictions(self, z: Tensor, prior: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the critic's predictions and targets, (M,) each, by critic name. Empty if there is no critic."""
         return {}
 
     def prior(self, noise: Tensor) -> Tensor:

@@ -43,9 +43,10 @@ class GAN(Penalty):
             **({"latent_slope": self.r1 / 2 * self._squared_slope(torch.cat([z, prior]))} if self.r1 else {}),
         }
 
-    def answers(self, z: Tensor, prior: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        said = self.discriminator(torch.cat([z, prior])).sigmoid()
-        return {"latent_discriminator": (said, torch.cat([torch.zeros_like(z[:, 0]), torch.ones_like(prior[:, 0])]))}
+    def critic_predictions(self, z: Tensor, prior: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        predicted = self.discriminator(torch.cat([z, prior])).sigmoid()
+        target = torch.cat([torch.zeros_like(z[:, 0]), torch.ones_like(prior[:, 0])])
+        return {"latent_discriminator": (predicted, target)}
 
     def _squared_slope(self, points: Tensor) -> Tensor:
         """Mean of ‖∇D‖² at points (N, d): ()."""

@@ -10,8 +10,8 @@ import torch
 
 from interp_lightning import __version__
 from interp_lightning.errors import CheckpointError, ConfigError
-from interp_lightning.models.base import COUNTS
 from interp_lightning.runs.build import PARTS
+from interp_lightning.steps.players import COUNTS
 from interp_lightning.system.disk import replace
 from interp_lightning.system.plain import plain_copy
 

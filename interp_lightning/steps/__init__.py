@@ -1,1 +1,1 @@
-"""How two players take a step."""
+"""Training steps of two players: turns, guard, recording, schedules, several devices."""

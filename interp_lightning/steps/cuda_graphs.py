@@ -1,4 +1,4 @@
-"""Training steps that keep a GPU busy: the host does not wait for it, and can launch each step as a whole."""
+"""Record training steps as CUDA graphs, so that the host launches each step as a whole."""
 
 from collections.abc import Callable
 from functools import cache
@@ -13,19 +13,19 @@ from interp_lightning.steps.guard import Turn
 
 T = TypeVar("T")
 
-WARM_UP = 3  # batches before the recording, in which libraries and optimizers set themselves up
+WARM_UP = 3  # batches before the recording: libraries and optimizers initialise their state
 
 
 class Recorded:
-    """A step on batches of one size, done as it stands at first, then recorded, then replayed.
+    """A step on batches of one size: executed for the first batches, then recorded, then replayed.
 
-    A replay repeats on the same memory what was computed, but nothing of the Python that led to it. So a step must
-    change in place what lasts, find in tensors what the host decides, and take the host's random numbers from `draw`.
+    A replay repeats the kernels on the same memory, but no Python. So a step must update state in place, read the
+    host's decisions from tensors, and take the host's random numbers from `draw`.
 
     Args:
-        step: what is done with a batch's images, (B, C, H, W).
-        reseed: sets a generator up for a batch.
-        count: called for each step that was replayed.
+        step: the step on a batch of images, (B, C, H, W).
+        reseed: seeds a generator for a batch.
+        count: called for each replayed step.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class Recorded:
         self._warm_up = WARM_UP
         self._replay: Callable[[], None] | None = None
         self._draws: list[tuple[Callable[[torch.Generator], Tensor], torch.Generator, Tensor]] = []
-        self.under_way = False  # the recording
+        self.under_way = False  # recording now
 
     def __call__(self, x: Tensor) -> list[Turn]:
         """Take a step.
 
         Raises:
-            ConfigError: if it does what cannot be recorded.
+            ConfigError: the step cannot be recorded.
         """
         if self._warm_up:
             self._warm_up -= 1
@@ -65,7 +65,7 @@ class Recorded:
         return [turn.clone() for turn in self._turns]
 
     def draw(self, make: Callable[[torch.Generator], Tensor], generator: torch.Generator, device: Any) -> Tensor:
-        """A place on the device that is filled with what `make` makes before each replay."""
+        """Return memory on the device that is filled by `make` before each replay."""
         numbers = torch.empty_like(make(generator), device=device)
         self._draws.append((make, generator, numbers))
         return numbers
@@ -73,15 +73,15 @@ class Recorded:
     def _record(self, x: Tensor) -> None:
         self._x = x.clone()
         self.under_way = True
-        # trainer.deterministic has new memory filled, with each replay anew, also the places of random numbers.
+        # trainer.deterministic fills new memory, in each replay again, also the memory of random numbers.
         memory: Any = torch.utils.deterministic
         fills, memory.fill_uninitialized_memory = memory.fill_uninitialized_memory, False
         try:
             self._replay, self._turns = record(lambda: self._step(self._x))
         except RuntimeError as error:
             raise ConfigError(
-                f"`cuda_graphs` (=true) cannot record these training steps: {_first_line(error)}; nothing in them may "
-                "wait for the GPU or be copied to it; or use cuda_graphs=false"
+                f"`cuda_graphs` (=true) cannot record these training steps: {_first_line(error)}; remove host syncs "
+                "and copies to the GPU from them, or use cuda_graphs=false"
             ) from error
         finally:
             self.under_way = False
@@ -89,7 +89,7 @@ class Recorded:
 
 
 def aside(work: Callable[[], T]) -> T:
-    """Do work on a stream of its own, as what is to be recorded must be warmed up."""
+    """Do work on a side stream, as the warm-up of a recording requires."""
     stream, current = _side_stream(), torch.cuda.current_stream()
     stream.wait_stream(current)
     with torch.cuda.stream(stream):
@@ -104,15 +104,15 @@ def _side_stream() -> torch.cuda.Stream:
 
 
 def record(work: Callable[[], T]) -> tuple[Callable[[], None], T]:
-    """Record work without doing it: → what does it as often as it is called, and what it returns, in one place."""
+    """Record work without executing it; return a function that replays it, and its result, which replays overwrite."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # a DataLoader's threads may go on
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # a DataLoader's threads may continue
         result = work()
     return graph.replay, result
 
 
 def _first_line(error: BaseException) -> str:
-    """What went wrong first: ending a recording that has failed is an error of its own."""
+    """Return the first line of the first error: ending a failed recording raises another."""
     while isinstance(error.__context__, RuntimeError):
         error = error.__context__
     return str(error).splitlines()[0]

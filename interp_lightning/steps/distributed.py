@@ -1,4 +1,4 @@
-"""One global batch over several devices: who holds what, and how the whole comes together again."""
+"""Shard a global batch over several devices, and gather it again."""
 
 from typing import Any
 
@@ -8,10 +8,21 @@ from torch import Tensor
 
 
 def shard(batch: Tensor, rank: int, world_size: int) -> Tensor:
-    """This rank's part of a global batch: a slice from the front and its mirror image from the back.
+    """Return this rank's shard of a global batch: a slice from the front and its mirror image from the back.
 
-    So the i-th and the i-th last sample of the global batch stay together, and reversing the local batch pairs
-    the same samples as reversing the global one. The batch must be a multiple of 2·world_size long.
+    So the i-th and the i-th last sample of the global batch stay together: reversing the local batch pairs the same
+    samples as reversing the global one.
+
+    Args:
+        batch: (N, …), N a multiple of 2·world_size.
+        rank, world_size: this device and the number of devices.
+
+    Returns:
+        (N / world_size, …).
+
+    Example:
+        >>> shard(torch.arange(8), rank=1, world_size=2)
+        tensor([2, 3, 4, 5])
     """
     if world_size == 1:
         return batch
@@ -36,10 +47,10 @@ class _Gather(torch.autograd.Function):
 
 
 def gather(local: Tensor) -> Tensor:
-    """The global batch, in its order, of its shards: (B, …) on each rank → (B·world_size, …); backward sums over ranks.
+    """Gather shards into the global batch, in its order: (B, …) on each rank → (B·world_size, …).
 
-    With DDP's averaging this makes the gradient of a function of the global batch the one-device gradient,
-    without a factor in the function.
+    The backward pass sums over ranks. With DDP's averaging, the gradient of a function of the global batch equals the
+    gradient on one device, without a factor in the function.
     """
     if not _several():
         return local
@@ -47,7 +58,7 @@ def gather(local: Tensor) -> Tensor:
 
 
 def everywhere(holds: Tensor) -> Tensor:
-    """Whether something holds on all devices: (), 1 or 0 → ()."""
+    """Return 1 if a flag is 1 on all devices, else 0: () → ()."""
     if not _several():
         return holds
     on_all = holds.float()

@@ -1,4 +1,4 @@
-"""Detect divergence: NaN and infinite gradients, and losses that explode. Stop, skip steps, or roll back."""
+"""Detect divergence: NaN and infinite gradients, and exploding losses. Stop, skip steps, or roll back."""
 
 import logging
 import math
@@ -15,25 +15,25 @@ from interp_lightning.errors import Diverged
 log = logging.getLogger(__name__)
 
 MODES = ("stop", "skip", "rollback")
-ROLLBACKS = 5  # in one run, after which it stops
+ROLLBACKS = 5  # in one run; then it stops
 WAY_OUT = "the run's checkpoints are from before: resume by ckpt_path=last with a smaller optimizer.lr or λ"
 OR_ROLLBACK = ", or with guard=rollback, which halves the learning rates by itself"
 
 RECONSTRUCTION = "reconstruction"
-RECENT = 0.1  # weight of a new loss in its moving average, which so is one of about ten batches
-LEARNED = 0.8  # times the error of the mean image: below it a model has learned something
-EXPLODED = 100  # times the lowest level so far
-UNEASY = 3  # times that level: no checkpoint to go back to
-LEAST = 1.0  # a sum of losses below it is no explosion, whatever it was before
+RECENT = 0.1  # weight of a new loss in its moving average: about ten batches
+LEARNED = 0.8  # times the error of the mean image: a model below it has learned something
+EXPLODED = 100  # times the lowest level so far: divergence
+UNEASY = 3  # times that level: not a checkpoint to roll back to
+LEAST = 1.0  # a sum of losses below it is never an explosion
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What a player's turn came to, on the device that took it."""
+    """The outcome of a player's turn, on its device."""
 
     player: str
     losses: tuple[str, ...]
-    numbers: Tensor  # (len(losses) + 1,): their values and, last, whether the gradient was finite, 1 or 0
+    numbers: Tensor  # (len(losses) + 1,): their values and, last, 1 if the gradient was finite, else 0
 
     def clone(self) -> Self:
         return replace(self, numbers=self.numbers.clone())
@@ -41,39 +41,39 @@ class Turn:
 
 @dataclass
 class Level:
-    """How high a loss is now, averaged over about ten batches, and how low that has been."""
+    """A moving average of a loss over about ten batches, and its minimum so far."""
 
     now: float
     lowest: float
 
     def add(self, loss: float) -> None:
-        """Take in the loss of the next batch."""
+        """Add the loss of the next batch."""
         self.now += RECENT * (loss - self.now)
         self.lowest = min(self.lowest, self.now)
 
 
 class Guard:
-    """Decide on the device which steps are skipped; notice on the host that training has diverged.
+    """Skip steps on the device; detect divergence on the host.
 
-    Training has diverged where a gradient is NaN or infinite, where a player's losses rise to 100 times their lowest
-    level (and above 1), and where reconstructions that have been better than the mean training image are worse again.
-    Levels are moving averages over ten batches, so that one bad batch is no divergence.
+    Training has diverged if a gradient is NaN or infinite, if a player's losses rise to 100 times their lowest level
+    (and above 1), or if reconstructions become worse than the mean training image after they have been better. Levels
+    are moving averages over ten batches, so that one bad batch is not a divergence.
 
     Args:
-        mode: "stop" skips the first step whose gradient is not finite and all that follow, and raises Diverged;
-            "skip" skips and counts such steps, and raises Diverged where losses explode;
-            "rollback" asks for the last good checkpoint to be restored (`due`) and halves the learning rates, at most
-            five times, then raises Diverged.
+        mode: "stop" skips the first step whose gradient is not finite and all later ones, and raises Diverged;
+            "skip" skips and counts such steps, and raises Diverged if losses explode;
+            "rollback" requests a rollback to the last good checkpoint (`due`) and halves the learning rates, at most
+            five times; then it raises Diverged.
     """
 
     def __init__(self, mode: str) -> None:
         self.mode = mode
-        self.mean_image_error = math.inf  # loss of a model that reconstructs each image as the mean training image
+        self.mean_image_error = math.inf  # loss of the mean training image as reconstruction
         self.skipped = 0  # steps
         self.rollbacks = 0
-        self.reason = ""  # why training has diverged on this device
-        self.due = False  # whether the last good checkpoint is to be restored
-        self.error = 0.0  # of reconstructions by the weights as they are, which no loss has shown yet
+        self.reason = ""  # of the divergence on this device
+        self.due = False  # a rollback is requested
+        self.error = 0.0  # of reconstructions with the current weights, which no loss has shown yet
         self._unread: list[tuple[int, Turn]] = []  # by the number of their batch
         self._levels: dict[str, Level] = {}
 
@@ -83,7 +83,7 @@ class Guard:
 
     @property
     def calm(self) -> bool:
-        """Whether all losses are near their lowest levels, so that the weights are worth going back to."""
+        """All losses are near their lowest levels, so that these weights are worth a rollback to them."""
         for name, level in self._levels.items():
             now = max(level.now, self.error) if name == RECONSTRUCTION else level.now
             if not now <= max(UNEASY * level.lowest, 0.0 if name == RECONSTRUCTION else LEAST):
@@ -91,27 +91,31 @@ class Guard:
         return not self.reason and math.isfinite(self.error)
 
     def start(self, device: torch.device) -> None:
-        """Begin a training."""
+        """Reset at the start of a training."""
         self._unread.clear()
         self.reason, self.due = "", False
         self._stopped = torch.zeros((), device=device)  # 1 once all further steps are skipped
 
     def skips(self, finite: Tensor) -> Tensor:
-        """Return 1 to skip a step, 0 to take it, by whether its gradient is finite: (), () → (), on the device."""
+        """Return 1 to skip a step, 0 to take it; decided on the device, without a host sync.
+
+        Args:
+            finite: 1 if the gradient is finite, else 0, ().
+        """
         skipped = torch.maximum(self._stopped, 1 - finite.float())
         if self.mode == "stop":
             self._stopped.copy_(skipped)
         return skipped
 
     def note(self, batch: int, turns: list[Turn]) -> None:
-        """Keep a batch's turns until they are looked at; the first batch's number is 1."""
+        """Store the turns of a batch until the next `look`; the first batch is number 1."""
         self._unread += [(batch, turn) for turn in turns]
 
     def look(self) -> None:
-        """Look at the turns since the last time, and set `reason` where losses of this device have exploded.
+        """Read the turns since the last call, and set `reason` if losses of this device have exploded.
 
         Raises:
-            Diverged: a gradient was not finite, as on all devices, and the mode is "stop".
+            Diverged: a gradient was not finite, on all devices, and the mode is "stop".
         """
         unread, self._unread = self._unread, []
         numbers = iter(torch.cat([turn.numbers for _, turn in unread]).tolist() if unread else [])
@@ -125,7 +129,7 @@ class Guard:
                 self.answer(_broken(batch, turn, losses))
 
     def answer(self, reason: str) -> None:
-        """Answer a divergence that all devices know of: raise Diverged, or ask for a checkpoint to be restored."""
+        """Respond to a divergence that all devices know of: raise Diverged, or request a rollback."""
         if self.mode != "rollback" or self.rollbacks == ROLLBACKS:
             after = f", after {ROLLBACKS} rollbacks" if self.mode == "rollback" else ""
             way_out = WAY_OUT + OR_ROLLBACK * (self.mode != "rollback")
@@ -133,23 +137,23 @@ class Guard:
         self.reason, self.due = reason, True
 
     def rolled_back(self, state: dict[str, Any]) -> None:
-        """Begin again from a checkpoint that was restored, with half the learning rates."""
+        """Continue from a restored checkpoint, with half the learning rates."""
         self._unread.clear()
         self.restore(state | {"skipped": self.skipped, "rollbacks": self.rollbacks + 1})
         self.reason, self.due = "", False
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint records, as plain numbers."""
+        """Return the state for a checkpoint, as plain numbers."""
         levels = {name: [level.now, level.lowest] for name, level in self._levels.items()}
         return {"skipped": self.skipped, "rollbacks": self.rollbacks, "calm": self.calm, "levels": levels}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what a checkpoint has recorded."""
+        """Restore the state of a checkpoint."""
         self.skipped, self.rollbacks = state["skipped"], state["rollbacks"]
         self._levels = {name: Level(*numbers) for name, numbers in state["levels"].items()}
 
     def _exploded(self, batch: int, turn: Turn, losses: list[float]) -> str:
-        """Return what has exploded with a player's losses in a batch, "" if nothing has."""
+        """Return a sentence if a player's losses have exploded in a batch, else ""."""
         level = self._add(turn.player, sum(losses))
         if level.now > max(LEAST, EXPLODED * level.lowest):
             return (
@@ -177,7 +181,7 @@ class Guard:
 
 
 def _broken(batch: int, turn: Turn, losses: list[float]) -> str:
-    """Say what is not finite in a turn."""
+    """Name the numbers of a turn that are not finite."""
     broken = [
         f"train/{turn.player}/{name} (={loss})"
         for name, loss in zip(turn.losses, losses, strict=True)
@@ -188,8 +192,8 @@ def _broken(batch: int, turn: Turn, losses: list[float]) -> str:
 
 
 def skips_by_itself(optimizer: Optimizer) -> bool:
-    """Whether an optimizer leaves out a step if its `found_inf`, a tensor on its device, is 1, as torch.amp has it.
+    """Return True if an optimizer skips a step when its `found_inf`, a tensor on its device, is 1, as in torch.amp.
 
-    A fused SGD is said to, but after a first step that it left out its momentum is whatever was in memory.
+    Fused SGD claims to, but if it skips its first step, its momentum is uninitialised memory.
     """
     return isinstance(optimizer, Adam) and getattr(optimizer, "_step_supports_amp_scaling", False)

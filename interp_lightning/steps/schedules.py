@@ -8,11 +8,11 @@ from interp_lightning.config.check import check
 
 
 class Schedule(ABC):
-    """Stateless, so that a resumed run goes on exactly where it stopped."""
+    """A factor on every learning rate. Stateless, so that a resumed run continues exactly where it stopped."""
 
     @abstractmethod
     def __call__(self, epoch: float, epochs: int) -> float:
-        """The factor at `epoch` (fractional, 0 at the start) of a run of `epochs`."""
+        """Return the factor at `epoch` (fractional, 0 at the start) of a run of `epochs`."""
 
 
 class Constant(Schedule):
@@ -23,7 +23,11 @@ class Constant(Schedule):
 
 
 class Cosine(Schedule):
-    """Half a cosine from 1 to `final` (Loshchilov and Hutter 2017, eq. 5, without restarts)."""
+    """Half a cosine from 1 to `final` (Loshchilov and Hutter 2017, eq. 5, without restarts).
+
+    Args:
+        final: factor at the end.
+    """
 
     def __init__(self, final: float = 0.0) -> None:
         self.final = check("schedule.final", final)
@@ -34,7 +38,11 @@ class Cosine(Schedule):
 
 
 class PiecewiseConstant(Schedule):
-    """The factor of the latest epoch in `factors` that has begun, and 1 before the first."""
+    """The factor of the latest epoch in `factors` that has started, 1 before the first.
+
+    Args:
+        factors: by the epoch from which each applies.
+    """
 
     def __init__(self, factors: Mapping[int, float]) -> None:
         self.factors = dict(check("schedule.factors", factors))

@@ -175,13 +175,13 @@ def _check_validation(model: Autoencoder, x: Tensor) -> None:
     p = model(x)
     _check_losses(f"`{_name(model)}.autoencoder_losses`", model.autoencoder_losses(p), least=1)
     _check_number(f"`{_name(model.penalty)}.forward`", model.divergence(replace(p, z=p.prior)))
-    answers = model.answers(p)
-    source = f"`{_name(model.penalty)}.answers`"
-    pairs = isinstance(answers, dict) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in answers.values())
-    _require(pairs, f"{source} must return a dictionary of pairs (predictions, targets)", answers)
-    for said, right in answers.values():
-        alike = isinstance(said, Tensor) and isinstance(right, Tensor) and said.shape == right.shape
-        _require(alike, f"{source} must return predictions and targets of one shape, (M,) each", said)
+    found = model.critic_predictions(p)
+    source = f"`{_name(model.penalty)}.critic_predictions`"
+    pairs = isinstance(found, dict) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in found.values())
+    _require(pairs, f"{source} must return a dictionary of pairs (predictions, targets)", found)
+    for predicted, target in found.values():
+        alike = isinstance(predicted, Tensor) and isinstance(target, Tensor) and predicted.shape == target.shape
+        _require(alike, f"{source} must return predictions and targets of one shape, (M,) each", predicted)
 
 
 def _check_state(model: Autoencoder) -> None:

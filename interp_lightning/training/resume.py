@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from interp_lightning.errors import CheckpointError
-from interp_lightning.models.base import COUNTS, Autoencoder
+from interp_lightning.models.base import Autoencoder
 from interp_lightning.parameters import LARGEST, shown
 from interp_lightning.runs.checkpoints import newest_checkpoint, read_checkpoint
 from interp_lightning.runs.relevance import flat
+from interp_lightning.steps.players import COUNTS
 
 log = logging.getLogger(__name__)
 

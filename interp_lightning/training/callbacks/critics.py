@@ -15,7 +15,7 @@ class Critics(L.Callback):
 
     A dead critic says nearly the same of everything, a saturated one is right about everything; either way its gradient
     says little of where to go (for GANs: Arjovsky and Bottou 2017, section 2, https://arxiv.org/abs/1701.04862). What
-    it goes by is `val/critic/<name>_spread` and `val/critic/<name>_explained`; see `Autoencoder.answers`.
+    it goes by is `val/critic/<name>_spread` and `val/critic/<name>_explained`; see `Autoencoder.critic_predictions`.
     """
 
     def __init__(self) -> None:

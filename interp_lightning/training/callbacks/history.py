@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from interp_lightning.data.base import ImageData
 from interp_lightning.display import figures
-from interp_lightning.evaluation.protocol import Assessment
+from interp_lightning.evaluation.assessment import Assessment
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs.record import run_title
 

@@ -1,0 +1,100 @@
+"""The images of an evaluation: the same test images, pairs and draws for every model."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from interp_lightning.data.base import ImageData
+from interp_lightning.data.loaders import EvaluationLoader
+from interp_lightning.data.sources import Source
+from interp_lightning.evaluation.assessment import Encoded
+from interp_lightning.functional.images import to_unit_range
+from interp_lightning.metrics.catalogue import HOW
+from interp_lightning.models.base import Autoencoder
+from interp_lightning.paths.base import named
+from interp_lightning.paths.lerp import Lerp
+
+BATCH = 500
+EPSILON = 1e-2  # step of the perceptual path length: small for the path, large for float32
+
+
+@torch.no_grad()
+def encode_all(model: Autoencoder, source: Source) -> Encoded:
+    """Encode and decode every image of a split, in order. Leave the model in evaluation mode."""
+    model.eval()
+    codes, labels, error = [], [], 0.0
+    loader = EvaluationLoader(source, rank=0, world_size=1)
+    for images, y in tqdm(loader, desc="Encoding", leave=False, disable=None):
+        x = to_unit_range(images).to(model.device)
+        z = model.encode(x)
+        error += F.mse_loss(model.decode(z), x).item() * len(x)
+        codes.append(z)
+        labels.append(y.long().to(model.device))
+    return Encoded(torch.cat(codes), torch.cat(labels), error / len(source))
+
+
+class Sample:
+    """Images that a model makes of the test images, and those to compare them with.
+
+    Args:
+        model, data: to evaluate, and to evaluate on.
+        z: codes of the test split, (N, d).
+        images, pairs, steps: see `Evaluation`.
+    """
+
+    def __init__(self, model: Autoencoder, data: ImageData, z: Tensor, images: int, pairs: int, steps: int) -> None:
+        self.model, self.data, self.pairs, self.steps = model, data, pairs, steps
+        generator = torch.Generator().manual_seed(0)
+        self.order = torch.randperm(len(z), generator=generator)[:images]
+        self.partner = self.order.roll(1)  # each image begins one path and ends another
+        self.z_a, self.z_b = z[self.order], z[self.partner]
+        self.z_prior = model.penalty.prior(torch.randn(z[self.order].shape, generator=generator).to(z))
+        self.t = (1 - EPSILON) * torch.rand(images, 1, generator=generator).to(z)
+        self.from_training = torch.randperm(len(data.train), generator=generator)[:images]
+
+    def paths(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield images along the first pairs' paths, (pairs, steps, C, H, W), by kind of path; pixel fading is last."""
+        for how in HOW:
+            codes = named(how).points(self.z_a[: self.pairs], self.z_b[: self.pairs], self.steps)
+            yield how, torch.cat(list(self.decode(codes.flatten(0, 1)))).unflatten(0, codes.shape[:2])
+        x_a, x_b = (self._test(items[: self.pairs]) for items in (self.order, self.partner))
+        yield "blend", Lerp().points(x_a.flatten(1), x_b.flatten(1), self.steps).unflatten(2, x_a.shape[1:])
+
+    def neighbours(self, how: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches of two images, EPSILON apart at one random position on each path."""
+        near, far = (self.decode(named(how)(self.z_a, self.z_b, t)[:, 0]) for t in (self.t, self.t + EPSILON))
+        return zip(near, far, strict=True)
+
+    def real(self) -> Iterator[Tensor]:
+        """Yield batches of test images."""
+        return (self._test(items) for items in self.order.split(BATCH))
+
+    def generated(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        """Yield batches of decoded images, by the origin of their codes."""
+        yield "reconstructions", self.decode(self.z_a)
+        yield "prior", self.decode(self.z_prior)
+        middle = torch.tensor([0.5]).to(self.t)
+        for how in HOW:
+            yield f"midpoints_{how}", self.decode(named(how)(self.z_a, self.z_b, middle)[:, 0])
+
+    def baselines(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        """Yield batches of other real images, of blends of two images, and of noise."""
+        train = self.data.train
+        yield "real", (self._batch(train, items) for items in self.from_training.split(BATCH))
+        pairs = zip(self.order.split(BATCH), self.partner.split(BATCH), strict=True)
+        yield "midpoints_blend", ((self._test(a) + self._test(b)) / 2 for a, b in pairs)
+        generator = torch.Generator().manual_seed(0)
+        yield "noise", (2 * torch.rand(x.shape, generator=generator).to(x) - 1 for x in self.real())
+
+    def decode(self, z: Tensor) -> Iterator[Tensor]:
+        """Yield batches of decoded codes (n, d)."""
+        return (self.model.decode(part) for part in z.split(BATCH))
+
+    def _test(self, items: Tensor) -> Tensor:
+        return self._batch(self.data.test, items)
+
+    def _batch(self, source: Source, items: Tensor) -> Tensor:
+        return to_unit_range(source.batch(source.all()[items])[0]).to(self.model.device)
