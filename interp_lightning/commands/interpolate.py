@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interp_lightning.commands.settings import Settings, command
-from interp_lightning.config.check import HOW
 from interp_lightning.errors import ConfigError
+from interp_lightning.metrics.catalogue import HOW
 from interp_lightning.parameters import check_choice, check_integer
 from interp_lightning.runs.folders import find_runs
 from interp_lightning.system.disk import replace, within

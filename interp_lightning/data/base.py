@@ -4,7 +4,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import lightning as L
 import numpy as np
@@ -13,16 +13,26 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 from torchmetrics import Metric
 
-from interp_lightning.config.check import check
 from interp_lightning.data.contract import UNLABELLED, Contract, described, spread, theirs
 from interp_lightning.errors import ConfigError, DataError
 from interp_lightning.functional.images import to_unit_range
-from interp_lightning.parameters import Choice, Integer, Text
+from interp_lightning.parameters import (
+    Configurable,
+    Count,
+    Natural,
+    Seed,
+    Text,
+    WayOut,
+    accepts,
+    check_integer,
+    check_value,
+)
 from interp_lightning.steps.distributed import shard
 
 EVAL_BATCH = 500
 SPLITS = ("training", "validation", "test")
 
+Fallback = Literal["digits"] | None
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), uint8 or in [−1, 1]; labels (B,), all −1 if there are none
 
 
@@ -117,7 +127,7 @@ class OnDisk(Source):
     workers: int = 2
 
     def __post_init__(self) -> None:
-        Integer(0).check("OnDisk(…, workers=)", self.workers)
+        check_integer("OnDisk(…, workers=)", self.workers, least=0)
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -271,7 +281,7 @@ class Drawing:
     by_mass: bool  # whether its centre of mass is in the middle (at the pixel after it, as in MNIST), or its frame's
 
 
-class ImageData(L.LightningDataModule, ABC):
+class ImageData(Configurable, L.LightningDataModule, ABC, group="data", top_level=("seed",)):
     """A data set of square images; `data.contract.Contract` says what they and their labels must be.
 
     Args:
@@ -301,11 +311,11 @@ class ImageData(L.LightningDataModule, ABC):
             cls.image_shape = tuple(cls.image_shape)
         _check_declarations(cls, cls.__name__)
 
-    def __init__(self, batch_size: int, seed: int = 0, fallback: str | None = None) -> None:
+    def __init__(self, batch_size: Count, seed: Seed = 0, fallback: Fallback = None) -> None:
         super().__init__()
-        self.batch_size = check("data.batch_size", batch_size)
-        self.seed = check("seed", seed)
-        self.fallback = check("data.fallback", fallback)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.fallback = fallback
 
     @abstractmethod
     def load(self) -> tuple[Source, Source, Source]:
@@ -414,21 +424,21 @@ def mean_image_error(source: Source, items: int = 2_000) -> float:
 def _check_declarations(data: Any, owner: str) -> None:
     """Raise ConfigError if a data set, class or object, declares of itself what cannot be."""
     rules = {
-        "name": Text(),
-        "classes": Integer(0, way_out="0 is for images without labels"),
-        "epochs": Integer(1),
-        "features": Choice(("digits", "inception", None)),
+        "name": Text,
+        "classes": Annotated[Natural, WayOut("0 is for images without labels")],
+        "epochs": Count,
+        "features": Literal["digits", "inception"] | None,
     }
     for name, rule in rules.items():
         if not hasattr(getattr(data, name), "__get__"):  # a property has its value in objects only
-            rule.check(f"{owner}.{name}", getattr(data, name))
+            check_value(f"{owner}.{name}", getattr(data, name), rule)
     shape = data.image_shape
     if hasattr(shape, "__get__"):
         return
     if not (
         isinstance(shape, tuple)
         and len(shape) == 3
-        and all(Integer(1).accepts(each) for each in shape)
+        and accepts(tuple[Count, Count, Count], shape)
         and shape[0] in (1, 3)
         and shape[1] == shape[2]
     ):

@@ -15,11 +15,10 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import SymmetricalLogLocator
 from torch import Tensor
 
-from interp_lightning.config.check import HOW
 from interp_lightning.data.base import ImageData
 from interp_lightning.evaluation.protocol import Assessment, Profile
 from interp_lightning.functional.images import to_unit_range
-from interp_lightning.metrics.catalogue import PATHS, SANITY
+from interp_lightning.metrics.catalogue import HOW, PATHS, SANITY
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.system.disk import replace
 from interp_lightning.system.text import plain, shortened

@@ -5,15 +5,15 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 from torchmetrics import Metric
 from tqdm import tqdm
 
-from interp_lightning.config.check import check
 from interp_lightning.data.base import EvaluationLoader, ImageData, Source
 from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.functional.images import to_unit_range
@@ -27,6 +27,7 @@ from interp_lightning.metrics.latent import LEAST_W2, LatentMatch
 from interp_lightning.metrics.paths import PathEvenness, PathLength, Realism, entropy, step_lengths
 from interp_lightning.metrics.probe import LinearProbe
 from interp_lightning.models.base import Autoencoder
+from interp_lightning.parameters import Configurable, File
 from interp_lightning.paths.base import BETWEEN, path
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Assessment:
         return {"protocol": self.protocol, "metrics": self.metrics, "sanity": self.sanity}
 
 
-class Evaluation:
+class Evaluation(Configurable, group="metrics"):
     """Measures a trained model on the test images, as thoroughly as `conf/metrics/*.yaml` say.
 
     All random draws have a fixed seed and all arithmetic is done in full single precision or better, so that the same
@@ -89,19 +90,15 @@ class Evaluation:
 
     def __init__(
         self,
-        restarts: int = 100,
-        images: int | None = 5_000,
-        pairs: int = 256,
-        steps: int = 16,
-        features: str | None = "auto",
-        weights: str | None = None,
+        restarts: Annotated[int, Field(ge=1, le=100_000)] = 100,
+        images: Annotated[int, Field(ge=2)] | None = 5_000,
+        pairs: Annotated[int, Field(ge=1, le=100_000)] = 256,
+        steps: Annotated[int, Field(ge=3, le=1_000)] = 16,
+        features: Literal["auto", "digits", "inception"] | None = "auto",
+        weights: File | None = None,
     ) -> None:
-        self.restarts = check("metrics.restarts", restarts)
-        self.images = check("metrics.images", images)
-        self.pairs = check("metrics.pairs", pairs)
-        self.steps = check("metrics.steps", steps)
-        self.features = check("metrics.features", features)
-        self.weights = weights
+        self.restarts, self.images, self.pairs, self.steps = restarts, images, pairs, steps
+        self.features, self.weights = features, weights
 
     def judge(self, data: ImageData) -> Judge | None:
         """The network that looks at a data set's images; None if there is none.

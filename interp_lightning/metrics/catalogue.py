@@ -34,6 +34,8 @@ class Entry:
         return f"{value:.2e}" if 0 < abs(value) < 1e-3 else f"{value:.4g}"
 
 
+HOW = ("lerp", "slerp")  # kinds of paths
+
 METRICS = {
     "reconstruction_mse": Entry("MSE", "mean squared error of reconstructions, pixels in [−1, 1]"),
     "probe_accuracy": Entry("probe", "test accuracy of one softmax layer on the codes", True, percent=True),

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import lightning as L
 import numpy as np
@@ -16,9 +16,9 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from interp_lightning import __version__
-from interp_lightning.config.check import check
 from interp_lightning.functional import devices
 from interp_lightning.networks.base import Network
+from interp_lightning.parameters import Configurable, Positive, Seed, WayOut
 from interp_lightning.paths.base import path
 from interp_lightning.penalties.base import Penalty
 from interp_lightning.steps.cuda_graphs import Recorded
@@ -28,6 +28,7 @@ from interp_lightning.steps.schedules import Constant, Schedule
 
 LAZY_CODES = 64  # that lazy layers see first
 TRAINING, EVALUATION = 0, 1  # streams of random numbers
+Limit = Annotated[Positive | None, WayOut("use null for no limit")]
 COUNTS = ("batches_seen", "images_seen", "epochs_seen")  # that checkpoints hold
 
 
@@ -45,7 +46,7 @@ class Pass:
         return type(self)(**{field.name: getattr(self, field.name).detach() for field in fields(self)})
 
 
-class Autoencoder(L.LightningModule, ABC):
+class Autoencoder(Configurable, L.LightningModule, ABC, group="model", top_level=("guard", "clip", "seed")):
     """Encoder and decoder against a critic, in alternating steps.
 
     The autoencoder player owns encoder and decoder, the critic player every other parameter, the penalty's
@@ -68,9 +69,9 @@ class Autoencoder(L.LightningModule, ABC):
         penalty: Penalty,
         optimizer: Callable[..., Optimizer] = torch.optim.Adam,
         schedule: Schedule | None = None,
-        guard: str = "stop",
-        clip: Mapping[str, float | None] | None = None,
-        seed: int = 0,
+        guard: Literal["stop", "skip", "rollback"] = "stop",
+        clip: Mapping[Literal["autoencoder", "critic"], Limit] | None = None,
+        seed: Seed = 0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -80,8 +81,8 @@ class Autoencoder(L.LightningModule, ABC):
         self.latent_dim = network.latent_dim
         self.optimizer = optimizer
         self.schedule = schedule or Constant()
-        self.guard = Guard(check("guard", guard))
-        self.clip = {player: check(f"clip.{player}", limit) for player, limit in (clip or {}).items()}
+        self.guard = Guard(guard)
+        self.clip: Mapping[Any, float | None] = clip or {}
         self.seed = seed
         self.cuda_graphs = False  # whether training steps are recorded and replayed: on one GPU, by fused optimizers
         self.batches_seen = self.images_seen = self.epochs_seen = 0  # in training; only whole epochs count

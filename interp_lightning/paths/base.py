@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from interp_lightning.config.check import HOW
+from interp_lightning.metrics.catalogue import HOW
 from interp_lightning.parameters import check_choice, check_integer
 
 
