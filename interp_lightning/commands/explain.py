@@ -9,7 +9,6 @@ from omegaconf.errors import KeyValidationError, OmegaConfBaseException
 from yaml import YAMLError
 
 from interp_lightning.config.launchers import missing_package
-from interp_lightning.config.names import did_you_mean
 from interp_lightning.errors import ConfigError, chain, of_own_code
 
 LOST_JOB = ("TerminatedWorkerError", "UncompletedJobError")  # joblib's and submitit's
@@ -69,6 +68,8 @@ def explain(error: BaseException) -> str | None:
         hint = f"; did you mean {group}={near[0]}?" if near else ""
         return f"`{group}` (={choice}) must be one of: {', '.join(error.options)}{hint}"
     if unknown := re.match(r"Could not override '(.+?)'", str(error)):
+        from interp_lightning.config.check import did_you_mean  # which imports this
+
         ours = not unknown[1].startswith("hydra.")
         hint = did_you_mean(unknown[1]) if ours else "--cfg hydra prints those there are"
         return f"`{unknown[1].split('@')[0]}` is no setting of this run; {hint}"

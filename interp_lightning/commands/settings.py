@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interp_lightning.commands.explain import explain
-from interp_lightning.config.check import check_setting
+from interp_lightning.config.check import check
 from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import check_choice, check_integer
 from interp_lightning.system.console import fail, guarded
@@ -154,7 +154,7 @@ def prepare(device: str, threads: int) -> "torch.device":
 
     from interp_lightning.system.machine import prepare_cpu
 
-    prepare_cpu(check_setting("threads", threads))
+    prepare_cpu(check("threads", threads))
     check_choice("device", device, DEVICES)
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("`device` (=cuda) is not there; leave it out to work on the CPU")

@@ -3,5 +3,5 @@
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
-# Inside the package in an installed wheel, beside it in a checkout.
+# In an installed wheel, beside the package in a checkout.
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())

@@ -1,4 +1,4 @@
-"""Defaults for Hydra's sweepers and launchers. Imports no torch."""
+"""What chooses a sweep's jobs and what does them: Hydra's plugins, set up for this program. Nothing imports torch."""
 
 import logging
 import re
@@ -9,14 +9,13 @@ from hydra.core.config_store import ConfigLoadError, ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
-from interp_lightning.config.check import check_setting
 from interp_lightning.metrics.catalogue import parse
 from interp_lightning.runs.sweeps import LAUNCHER
 from interp_lightning.system.processes import cores
 
 DAY = 24 * 60  # minutes
 
-# Choices of hydra/launcher and hydra/sweeper that need another package.
+# Choices of hydra/launcher and hydra/sweeper that are packages of their own.
 PACKAGES = {
     "joblib": "hydra-joblib-launcher",
     "submitit_local": "hydra-submitit-launcher",
@@ -24,25 +23,25 @@ PACKAGES = {
     "ray": "hydra-ray-launcher",
     "optuna": "hydra-optuna-sweeper",
 }
-# Defaults that differ from the plugins' own. The command line overrides them, as in hydra.launcher.n_jobs=3.
+# Where the plugins' own defaults do not suit; the command line goes before, as in hydra.launcher.n_jobs=3.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "hydra/launcher/joblib": {"n_jobs": "${jobs_at_once:${threads}}"},
     "hydra/launcher/submitit_local": {"timeout_min": DAY},
     "hydra/launcher/submitit_slurm": {
         "timeout_min": DAY,
-        "max_num_timeout": 10,  # resumptions of a job that runs out of time
+        "max_num_timeout": 10,  # times that a job which has run out of time goes on from its newest checkpoint
         "cpus_per_task": "${threads}",
     },
     "hydra/sweeper/basic": {"max_batch_size": "${batch_of_jobs:${hydra.runtime.choices},${threads}}"},
     "hydra/sweeper/optuna": {
         "n_jobs": "${trials_at_once:${hydra.runtime.choices},${threads}}",
         "direction": "${direction:${sweep.objective}}",
-        "max_failure_rate": 1.0,  # failed jobs do not end the search
+        "max_failure_rate": 1.0,  # a failed job does not end the search
     },
-    "hydra/sweeper/sampler/tpe": {"seed": 0},  # so that sweep.resume=true finds the same jobs
+    "hydra/sweeper/sampler/tpe": {"seed": 0},  # so that sweep.resume=true comes upon the same jobs again
 }
 
-# hydra/job_logging=stderr: log on stderr and in the run's folder.
+# Choice of hydra/job_logging: on stderr and in the run's folder. Others, such as none, are Hydra's.
 LOGGING: dict[str, Any] = {
     "version": 1,
     "formatters": {"simple": {"format": "%(asctime)s %(levelname)s %(message)s", "datefmt": "%H:%M:%S"}},
@@ -62,9 +61,9 @@ LOGGING: dict[str, Any] = {
 
 
 def set_up() -> None:
-    """Set the defaults of the installed plugins."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # Optuna's, which logs its imports
-    Plugins.instance()  # registers the plugins' own defaults
+    """Give Hydra's plugins, as far as they are installed, the defaults of this program."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # of Optuna's, which tells what it imports
+    Plugins.instance()  # which lets them say what their own are
     store = ConfigStore.instance()
     for name, values in DEFAULTS.items():
         group, _, choice = name.rpartition("/")
@@ -74,31 +73,30 @@ def set_up() -> None:
 
 
 def jobs_at_once(threads: int) -> int:
-    """Return the number of jobs of this many threads that fit onto the cores."""
+    """How many jobs of so many threads there are cores for."""
     return max(1, cores() // threads) if isinstance(threads, int) and threads > 0 else 1
 
 
 def batch_of_jobs(choices: DictConfig, threads: int) -> int | None:
-    """Return how many jobs a launcher gets at a time; None is all.
-
-    submitit_local starts at once all that it gets.
-    """
+    """How many jobs a launcher is handed at once: all, except to the one that starts all it is handed."""
     return jobs_at_once(threads) if choices.get(LAUNCHER) == "submitit_local" else None
 
 
 def trials_at_once(choices: DictConfig, threads: int) -> int:
-    """Return the number of points that a search chooses before it sees their results."""
+    """How many points a search chooses before it sees what became of them."""
     return 1 if choices.get(LAUNCHER) == "basic" else jobs_at_once(threads)
 
 
 def direction(objective: str) -> str:
-    """Return the direction in which a search improves its objective."""
-    check_setting("sweep.objective", objective)
+    """Which way a search goes."""
+    from interp_lightning.config.check import check  # which imports this
+
+    check("sweep.objective", objective)
     return "maximize" if parse(objective)[0].higher_is_better else "minimize"
 
 
 def missing_package(message: str) -> str | None:
-    """Return the sentence for a launcher or sweeper that is not installed; None for any other message of Hydra's."""
+    """The sentence for a launcher or sweeper that is not installed, from what Hydra says of it."""
     for choice, package in PACKAGES.items():
         if re.search(rf"Could not find 'hydra/\w+/{choice}'", message):
             return f"hydra/{package.split('-')[-1]}={choice} is not installed: pip install {package}"
@@ -106,6 +104,6 @@ def missing_package(message: str) -> str | None:
 
 
 ConfigStore.instance().store("stderr", LOGGING, "hydra/job_logging", "hydra.job_logging")
-# For references such as ${jobs_at_once:…}.
+# Configurations ask: ${jobs_at_once:…}.
 for resolver in (jobs_at_once, batch_of_jobs, trials_at_once, direction):
     OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)

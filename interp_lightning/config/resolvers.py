@@ -1,4 +1,4 @@
-"""Resolve references in the configuration files, such as ${run_dir:…}. Imports no torch."""
+"""Resolvers for the configuration files, such as ${run_dir:…}. Imports no torch."""
 
 import tempfile
 from datetime import datetime
@@ -7,16 +7,16 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from interp_lightning.config.check import check_setting, written_out
+from interp_lightning.config.check import check, written_out
 from interp_lightning.errors import ConfigError
 from interp_lightning.runs.folders import SUMMARY, TIME, check_links, new, new_folder, newest_run
 from interp_lightning.system.processes import rank
 
 
 def run_dir(outputs: str, name: str, ckpt_path: str | None) -> str:
-    """Return a new folder named by the time, or with ckpt_path=last the folder of the newest run.
+    """Return a new folder named by the time, or with ckpt_path=last that of the newest run.
 
-    OmegaConf caches the result in the configuration, so that each run has one folder.
+    OmegaConf keeps the answer as long as the configuration that asks, so that each run has one folder of its own.
     """
     runs = Path(written_out("outputs", outputs)) / name
     if ckpt_path == "last" and (run := newest_run(runs)):
@@ -29,41 +29,41 @@ def run_dir(outputs: str, name: str, ckpt_path: str | None) -> str:
 
 @cache
 def _scratch() -> tempfile.TemporaryDirectory[str]:
-    """Make the log folder of a further process of torchrun or SLURM. The run's folder belongs to the first process.
+    """Where a device's process that torchrun or SLURM has started has its log; the run's folder is the first one's.
 
-    Lightning passes the run's folder to the processes that it starts itself.
+    (Lightning tells those that it starts itself where the run's folder is.)
     """
     return tempfile.TemporaryDirectory(prefix="interp_lightning_")
 
 
 def sweep_dir(outputs: str, name: str, resume: bool) -> str:
-    """Return a new folder for a sweep, or with sweep.resume=true the folder of the newest sweep of this name."""
+    """A new folder for a sweep, or with sweep.resume=true that of the newest one of this name."""
     runs = Path(written_out("outputs", outputs)) / name
     if resume is not True:
         return new_folder(runs)
     sweeps = sorted(path.parent for path in runs.glob(f"*/{SUMMARY}"))
     if not sweeps:
-        raise ConfigError(f"`sweep.resume` (=true) finds no sweep in {runs}; remove it to start one")
+        raise ConfigError(f"`sweep.resume` (=true) finds no sweep in {runs}; leave it out to start one")
     check_links(sweeps[-1])
     new.add(sweeps[-1].absolute())
     return str(sweeps[-1])
 
 
 def run_name(name: str | None, choices: DictConfig) -> str:
-    """Return the folder name of runs: the given name, the experiment, or the cell of the grid."""
+    """What runs are filed under: the name given, the experiment, or the cell of the grid."""
     chosen = choices.get("experiment") or f"{choices.get('model')}_{choices.get('penalty')}"
-    return check_setting("name", chosen if name is None else name)
+    return check("name", chosen if name is None else name)
 
 
 def record_dir(*, _root_: DictConfig) -> str:
-    """Return the subfolder for Hydra's record of the configuration. A resumed run keeps the first record."""
+    """Where in the run's folder Hydra keeps the configuration; a continuation leaves the first one alone."""
     begun = (Path(_root_.hydra.runtime.output_dir) / ".hydra").exists()
     return f".hydra/continued_{datetime.now():{TIME}}" if begun else ".hydra"
 
 
-# Registered on import, also in the processes that run a sweep's jobs.
+# Configurations ask: ${run_dir:…}. Registered by importing this, as in the processes that do a sweep's jobs.
 for resolver in (run_name, record_dir):
     OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
-# Cached in the configuration by the text of their arguments, so that a run or a sweep has one folder.
+# Cached in the configuration by the text of their arguments: a run has one folder, and so have a sweep's jobs.
 for cached in (run_dir, sweep_dir):
     OmegaConf.register_new_resolver(cached.__name__, cached, use_cache=True, replace=True)
