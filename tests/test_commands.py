@@ -210,7 +210,7 @@ def test_what_interpolate_needs(trained):
         ),
         (["run=x", "ckpt=y", "a=1", "b=1"], r"`run` and `ckpt` both name a model; leave one of them out"),
         (["run=x", "a=1", "b=1", "a=2"], r"`a` is given twice; give one value"),
-        (["run=x", "a=1", "b=1", "steps=1"], r"`steps` \(=1\) must be an integer ≥ 2 and ≤ 1000"),
+        (["run=x", "a=1", "b=1", "steps=1"], r"`steps` \(=1\) must be ≥ 2 and ≤ 1000"),
     ):
         with pytest.raises(ConfigError, match=message):
             call(interpolate, *arguments)

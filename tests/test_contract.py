@@ -349,10 +349,10 @@ def test_looks_are_few_and_reach_both_ends(number):
         ({"classes": 2.5}, r"`Mine.classes` \(=2.5\) must be an integer ≥ 0"),
         ({"classes": -1}, "classes"),
         ({"classes": ["cat", "dog"]}, "classes"),
-        ({"epochs": 0}, r"`Mine.epochs` \(=0\) must be an integer ≥ 1"),
+        ({"epochs": 0}, r"`Mine.epochs` \(=0\) must be ≥ 1"),
         ({"epochs": "5"}, "epochs"),
         ({"name": 5}, "name"),
-        ({"features": "vgg"}, r"`Mine.features` \(='vgg'\) must be one of: digits, inception, null"),
+        ({"features": "vgg"}, r"`Mine.features` \(='vgg'\) must be one of: digits, inception, or null"),
     ],
 )
 def test_declarations_are_checked_when_the_class_is_made(declared, sentence):

@@ -220,7 +220,7 @@ def test_devices(monkeypatch):
     for device, threads, message in (
         ("tpu", 1, r"`device` \(='tpu'\) must be one of: auto, cpu, cuda"),
         ("cuda", 1, r"`device` \(=cuda\) is not there; leave it out"),
-        ("cpu", 0, r"`threads` \(=0\) must be an integer ≥ 1"),
+        ("cpu", 0, r"`threads` \(=0\) must be ≥ 1"),
     ):
         with pytest.raises(ConfigError, match=message):
             prepare(device, threads)
