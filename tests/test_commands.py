@@ -24,7 +24,7 @@ from interp_lightning.data.files import read_image
 from interp_lightning.data.lines import Lines
 from interp_lightning.data.mnist import MNIST
 from interp_lightning.errors import ConfigError, DataError, ResultsError
-from interp_lightning.runs.folders import find_runs
+from interp_lightning.runs.find import find_runs
 
 QUICK = ["metrics.restarts=3", "metrics.images=100", "metrics.pairs=8", "metrics.steps=4"]
 Call = Callable[..., None]
@@ -90,9 +90,9 @@ def test_help_names_every_setting_and_does_not_import_torch(module):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["evaluate", "run=nowhere"], "nowhere is no folder; name a run's"),
+        (["evaluate", "run=nowhere"], "nowhere is not a folder; name a run's"),
         (["interpolate", "a=1", "b=2", "how=line", "run=x"], "`how` (='line') must be one of: lerp, slerp"),
-        (["compare", "nowhere"], "nowhere is no folder"),
+        (["compare", "nowhere"], "nowhere is not a folder"),
         (["evaluate", "metrics=slow", "run=."], "`metrics` (=slow) must be one of: fast, full"),
     ],
 )
@@ -149,7 +149,7 @@ def test_one_bad_run_does_not_stop_the_others(trained, tmp_path, caplog):
     (tmp_path / "sweep" / "acai" / "checkpoints" / "last.ckpt").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"1 of 2 could not be evaluated"):
         call(evaluate, f"run={tmp_path}/sweep", f"out={tmp_path}/out", *QUICK)
-    assert "is no readable checkpoint" in caplog.text
+    assert "is not a readable checkpoint" in caplog.text
     (written,) = (tmp_path / "out").iterdir()
     assert results(written)["model"] == "ae"
     with pytest.raises(ConfigError, match=r"nothing to evaluate"):

@@ -15,7 +15,7 @@ from interp_lightning.commands import evaluate, interpolate
 from interp_lightning.commands import train as program
 from interp_lightning.commands.settings import COMMON, read_settings
 from interp_lightning.errors import ConfigError
-from interp_lightning.runs import folders
+from interp_lightning.runs.find import newest_run
 
 QUICK = [*TINY, "model=ae", "penalty=none", "trainer.limit_train_batches=2", "metrics.features=null"]
 
@@ -86,9 +86,9 @@ def test_last_is_a_run_that_was_renamed_or_whose_project_was_copied(invoke, tmp_
     invoke(*QUICK)
     (run,) = runs(tmp_path)
     renamed = run.rename(run.with_name("renamed"))
-    assert folders.newest_run(Path(tmp_path / "outputs/ae_none")) == renamed
+    assert newest_run(Path(tmp_path / "outputs/ae_none")) == renamed
     other = Path(shutil.copytree(tmp_path / "outputs", tmp_path / "project" / "outputs"))
-    assert folders.newest_run(other / "ae_none") == other / "ae_none" / "renamed"
+    assert newest_run(other / "ae_none") == other / "ae_none" / "renamed"
 
 
 @pytest.mark.parametrize(

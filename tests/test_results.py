@@ -28,9 +28,9 @@ from interp_lightning.comparison.tables import as_markdown, write_csv
 from interp_lightning.display import figures, tables
 from interp_lightning.errors import ResultsError
 from interp_lightning.runs import sweeps
-from interp_lightning.runs.folders import find_runs
+from interp_lightning.runs.find import find_runs
 from interp_lightning.runs.results import read_results, write_results
-from interp_lightning.system.text import csv_cell, markdown, plain, terminal
+from interp_lightning.system.text import csv_cell, markdown, printable, terminal
 from interp_lightning.training.logger import TensorBoard
 
 METRICS = {"reconstruction_mse": 0.03, "probe_accuracy": 0.96, "latent_w2": 0.2, "fid_midpoints_lerp": 10.0,
@@ -118,7 +118,7 @@ def test_altered_results_are_refused_in_a_sentence_or_shown(place, how, key, val
     run = write(room / "altered", content)
     sentence, read = outcome(run)
     if read is None:
-        assert sentence == plain(sentence)
+        assert sentence == printable(sentence)
         assert str(run) in sentence
         assert "python -m interp_lightning.commands.evaluate run=" in sentence
         return
@@ -170,8 +170,8 @@ def test_what_is_written_can_be_read(config, name, room):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"model": "a", "model": "b"}', r"cannot be read \(a key stands twice"),
-        (json.dumps(VALID)[:-1] + ', "new": {"\\ud800": 1}}', r"cannot be read \(a key is no text in Unicode"),
+        ('{"model": "a", "model": "b"}', r"cannot be read \(a key occurs twice"),
+        (json.dumps(VALID)[:-1] + ', "new": {"\\ud800": 1}}', r"cannot be read \(a key is not valid Unicode"),
         (json.dumps(VALID)[:-1] + f', "new": {"9" * 5000}}}', r"cannot be read \(Exceeds the limit"),
         (json.dumps(VALID)[:-1] + f', "new": {"[" * 30 + "]" * 30}}}', r"has no usable new, .*nested at most 20 deep"),
         (" " * (16 * 2**20 + 1), r"cannot be read \(it has more than 16 MiB\)"),
@@ -231,7 +231,7 @@ def runs_called(texts: list[str], room: Path) -> Comparison:
     """A run for each text, which stands wherever results.json takes one."""
     runs = []
     for number, text in enumerate(texts):
-        name = text if text == plain(text) and text else "plain"
+        name = text if text == printable(text) and text else "plain"
         content = changed(("model", name), ("penalty", name), ("versions", {name: name}),
                           ("protocol.features", "".join(texts)),
                           ("metrics.fid_midpoints_lerp", 10.0 + number))  # fmt: skip
@@ -265,7 +265,7 @@ def test_every_format_shows_texts_as_they_are(texts, room):
     assert not re.search(r"[<>`\[\]\\$]|https?:|www\.", prose)
     for text in texts if len(texts) > 1 else []:  # a single run's label has no settings
         for place in (page.text, html_module.unescape(shown["markdown"]), shown["terminal"]):
-            assert len(text) > 30 or f"guard={plain(text)}".split(",")[0] in place
+            assert len(text) > 30 or f"guard={printable(text)}".split(",")[0] in place
     assert "\x1b" not in shown["terminal"]
 
     table = list(csv.reader(io.StringIO(shown["csv"], newline="")))
@@ -345,7 +345,7 @@ def test_figures_show_texts_as_they_are_without_a_warning(texts, room):
             figure.savefig(io.BytesIO(), dpi=40)
     shown = texts_of(grid)
     for text in texts:
-        start = " ".join(plain(text, figures._font_has)[:12].split())
+        start = " ".join(printable(text, figures._font_has)[:12].split())
         assert any(found.startswith(start) for found in shown)
     legend = [entry.get_text() for entry in drawn["trade_off"].legends[0].get_texts()]
     assert len({*legend}) == len(legend) == len(comparison_figures.lines(comparison, "penalty.lam", "model.lam"))

@@ -17,7 +17,8 @@ from omegaconf import OmegaConf
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError
 from interp_lightning.runs.build import build_model
-from interp_lightning.runs.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
+from interp_lightning.runs.checkpoints import newest_checkpoint, read_checkpoint
+from interp_lightning.training.checkpoints import AtomicCheckpointIO
 from interp_lightning.training.resume import check_content, find_checkpoint
 from interp_lightning.training.run import run
 
@@ -87,7 +88,7 @@ def test_what_is_no_file_among_the_checkpoints_is_skipped(trained_file, caplog):
         make()
         path, _, (skipped,) = newest_checkpoint(folder, check=check_content)
         assert path.name == "previous.ckpt"
-        assert "last.ckpt is no checkpoint: it is " in skipped
+        assert "last.ckpt is not a checkpoint: it is " in skipped
         trained_file.rmdir() if trained_file.is_dir() else trained_file.unlink()
 
 
@@ -151,9 +152,9 @@ def altered(trained_file, configure, tmp_path, monkeypatch):
     """A checkpoint's content, what finds it when it has been altered, and what trains on from there."""
     import lightning as L
 
-    from interp_lightning.runs.checkpoints import Best
     from interp_lightning.training.callbacks.history import Recorder
     from interp_lightning.training.callbacks.saver import Saver
+    from interp_lightning.training.checkpoints import Best
 
     logging.getLogger("interp_lightning").setLevel(logging.ERROR)
     cfg = configure(*TINY, *RUN)

@@ -235,7 +235,7 @@ def test_checkpoints_of_other_models_and_damaged_ones_are_refused(launch, tmp_pa
     content = path.read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"not a checkpoint"):
         path.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match=r"is no readable checkpoint of this project"):
+        with pytest.raises(CheckpointError, match=r"is not a readable checkpoint of this project"):
             launch("model=acai", "penalty=gan", f"ckpt_path={path}", folder="second")
 
 

@@ -11,7 +11,7 @@ from conftest import IMAGE_SHAPE
 import interp_lightning
 from interp_lightning.commands.settings import prepare
 from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound, ResultsError
-from interp_lightning.runs.folders import find_runs
+from interp_lightning.runs.find import find_runs
 from interp_lightning.runs.load import load_run
 from interp_lightning.runs.results import read_results, write_results
 
@@ -74,9 +74,9 @@ def test_a_data_set_may_be_called_other_than_its_yaml(trained, tmp_path):
     ("damage", "message"),
     [
         (lambda path: path.unlink(), r"holds no checkpoints/last\.ckpt; it has: best"),
-        (lambda path: path.write_bytes(path.read_bytes()[:5000]), r"is no readable checkpoint .* truncated"),
-        (lambda path: path.write_bytes(b""), r"is no readable checkpoint"),
-        (lambda path: path.write_text("weights"), r"is no readable checkpoint"),
+        (lambda path: path.write_bytes(path.read_bytes()[:5000]), r"is not a readable checkpoint .* truncated"),
+        (lambda path: path.write_bytes(b""), r"is not a readable checkpoint"),
+        (lambda path: path.write_text("weights"), r"is not a readable checkpoint"),
         (lambda path: torch.save({"state_dict": {}}, path), r"not one that interp_lightning .* writes; train again"),
         (lambda path: torch.save([1, 2], path), r"not one that interp_lightning .* writes; train again"),
     ],
@@ -141,14 +141,14 @@ def test_nan_weights_are_refused(copy):
 def test_foreign_code_is_not_run_unless_trusted(changes, copy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     change(copy, **changes)
-    with pytest.raises(CheckpointError, match=r"which is not this package's; with trust=true it is run"):
+    with pytest.raises(CheckpointError, match=r"which is not part of this package; use trust=true to run it"):
         load_run(copy)
     assert not (tmp_path / "trap").exists()
 
 
 def test_references_are_not_followed_unless_trusted(copy):
     change(copy, hyper_parameters__penalty__mean="${data}")
-    with pytest.raises(CheckpointError, match=r"a setting is a reference .*; with trust=true it is followed"):
+    with pytest.raises(CheckpointError, match=r"a setting is a reference .*; use trust=true to follow it"):
         load_run(copy)
 
 
@@ -173,7 +173,7 @@ def test_runs_are_found_at_any_depth_in_the_order_of_their_numbers(tmp_path):
     (tmp_path / "chosen").mkdir()
     (tmp_path / "chosen" / "one").symlink_to(sweep / "10")
     assert find_runs([str(tmp_path / "chosen")]) == [tmp_path / "chosen" / "one"]
-    with pytest.raises(ConfigError, match=r"nowhere is no folder; name a run's"):
+    with pytest.raises(ConfigError, match=r"nowhere is not a folder; name a run's"):
         find_runs(["nowhere"])
     with pytest.raises(ConfigError, match=r"other holds no run: no results\.json and no checkpoints"):
         find_runs([str(sweep / "other")])
@@ -286,7 +286,7 @@ def test_a_pickled_trap_is_not_sprung(where, copy, launch, tmp_path):
     state = torch.load(path, weights_only=True)
     torch.save(state | {where: Trap(trap)}, path)
     for load in (lambda: load_run(copy), lambda: load_run(copy, trust=True), lambda: launch(f"ckpt_path={path}")):
-        with pytest.raises(CheckpointError, match=r"is no readable checkpoint of this project"):
+        with pytest.raises(CheckpointError, match=r"is not a readable checkpoint of this project"):
             load()
     assert not trap.exists()
     torch.load(path, weights_only=False)

@@ -125,7 +125,7 @@ REFUSED = [
     ("--config-dir my_conf penalty=bytes", "a configuration file is no text in UTF-8"),
     ("outputs=/dev/null/here", "cannot be written or read (Not a directory); name a folder of yours"),
     ("ckpt_path=nowhere.ckpt", "`ckpt_path` (=nowhere.ckpt) names no checkpoint: there is no such file"),
-    ("ckpt_path=file", "file is no readable checkpoint of this project"),
+    ("ckpt_path=file", "file is not a readable checkpoint of this project"),
     ("ckpt_path=last", "`ckpt_path` (=last) names no checkpoint"),
     ("ckpt_path=https://example.com/a.ckpt", "must be `last` or a checkpoint file on this machine, or null; download"),
     ("metrics.features=vgg", "`metrics.features` (='vgg') must be one of: auto, digits, inception, null"),
@@ -246,7 +246,7 @@ def test_a_refused_continuation_leaves_the_run_as_it_was(invoke, tmp_path):
     (run / "checkpoints" / "last.ckpt").write_text("damaged")
     status, output = invoke("data=digits", "ckpt_path=last")
     assert status == 1
-    assert "last.ckpt is no readable checkpoint" in output
+    assert "last.ckpt is not a readable checkpoint" in output
     assert (run / "checkpoints" / "last.ckpt").read_text() == "damaged"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from interp_lightning.commands.explain import reason
 from interp_lightning.commands.settings import Settings, command
 from interp_lightning.errors import CheckpointError, CheckpointMissing, ConfigError
-from interp_lightning.runs.folders import find_runs
+from interp_lightning.runs.find import find_runs
 from interp_lightning.system.disk import replace, within
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from interp_lightning.commands.settings import TRACEBACK, Settings, command
 from interp_lightning.config.check import check_config
 from interp_lightning.config.files import CONF
 from interp_lightning.errors import ConfigError
-from interp_lightning.runs.folders import find_runs, has_checkpoints
+from interp_lightning.runs.find import find_runs, has_checkpoints
 from interp_lightning.system.disk import within
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def work(settings: Settings) -> None:
     from hydra.utils import instantiate
 
     from interp_lightning.commands.settings import prepare
-    from interp_lightning.runs.files import run_folder
+    from interp_lightning.runs.find import run_folder
 
     device = prepare(settings["device"], settings["threads"])
     evaluation = instantiate(metrics)

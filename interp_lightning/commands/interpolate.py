@@ -10,7 +10,7 @@ from interp_lightning.commands.settings import Settings, command
 from interp_lightning.config.check import HOW
 from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import check_choice, check_integer
-from interp_lightning.runs.folders import find_runs
+from interp_lightning.runs.find import find_runs
 from interp_lightning.system.disk import replace, within
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def work(settings: Settings) -> None:
 
     from interp_lightning.commands.settings import prepare
     from interp_lightning.display import figures
-    from interp_lightning.runs.files import run_folder
+    from interp_lightning.runs.find import run_folder
     from interp_lightning.runs.load import load_run
     from interp_lightning.runs.record import title
 

@@ -28,7 +28,7 @@ from interp_lightning.errors import INTERRUPTED, ConfigError
 from interp_lightning.runs import folders, sweeps
 from interp_lightning.system.console import fail, guarded, set_up
 from interp_lightning.system.disk import regular
-from interp_lightning.system.processes import FIRST, forget_stray_ranks, rank
+from interp_lightning.system.processes import FIRST, RANKS, forget_leftovers, rank
 
 log = logging.getLogger(__name__)
 
@@ -171,8 +171,8 @@ def _main() -> None:
         sys.argv.append("--resolve")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # or a device that ends has the others print C++ frames
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, is no reason for tracebacks
-    if stray := forget_stray_ranks():
-        print(f"Ignored: {', '.join(stray)}, as neither torchrun nor srun has started this process.", file=sys.stderr)
+    if left := forget_leftovers(RANKS):
+        print(f"Ignored: {', '.join(left)}, as neither torchrun nor srun has started this process.", file=sys.stderr)
     launchers.set_up()
     if not TRACEBACK:
         os.environ[QUIET] = "1"

@@ -14,7 +14,7 @@ from interp_lightning.errors import ResultsError
 from interp_lightning.metrics.catalogue import conditions, must_beat, parse
 from interp_lightning.runs.relevance import Effect, relevant
 from interp_lightning.runs.results import read_results
-from interp_lightning.system.text import plain, shortened
+from interp_lightning.system.text import printable, shortened
 
 LAMBDAS = ("penalty.lam", "model.lam")
 
@@ -306,7 +306,7 @@ def _told(members: Sequence[Result], result: Result, key: str) -> str:
 
 
 def _label(text: str) -> str:
-    return shortened(plain(text), MOST_OF_A_LABEL)
+    return shortened(printable(text), MOST_OF_A_LABEL)
 
 
 def _numbered(texts: Sequence[str]) -> list[str]:

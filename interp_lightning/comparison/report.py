@@ -15,7 +15,7 @@ from interp_lightning.comparison.groups import Comparison
 from interp_lightning.comparison.tables import tables
 from interp_lightning.display.tables import amount
 from interp_lightning.metrics.catalogue import COLUMNS, METRICS, parse
-from interp_lightning.system.text import plain
+from interp_lightning.system.text import printable
 
 CAPTIONS = {
     "trade": "Each point is a setting, averaged over its seeds; bars are standard deviations.",
@@ -50,7 +50,7 @@ def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
-        finalize=lambda value: value if isinstance(value, Markup) else plain(value),
+        finalize=lambda value: value if isinstance(value, Markup) else printable(value),
     )
     return environment.get_template("report.html.j2")
 

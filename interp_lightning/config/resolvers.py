@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.config.check import check, written_out
 from interp_lightning.errors import ConfigError
-from interp_lightning.runs.folders import SUMMARY, TIME, check_links, new, new_folder, newest_run
+from interp_lightning.runs.find import newest_run
+from interp_lightning.runs.folders import SUMMARY, TIME, check_links, new, new_folder
 from interp_lightning.system.processes import rank
 
 

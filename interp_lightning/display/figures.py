@@ -22,7 +22,7 @@ from interp_lightning.functional.images import to_unit_range
 from interp_lightning.metrics.catalogue import PATHS, SANITY
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.system.disk import replace
-from interp_lightning.system.text import plain, shortened
+from interp_lightning.system.text import printable, shortened
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def literal(text: str, width: int) -> str:
 
     Without it matplotlib takes dollars for mathematics, and warns of characters that its font lacks.
     """
-    return "\n".join(textwrap.wrap(shortened(plain(text, _font_has), LINES * width), width)).replace("$", r"\$")
+    return "\n".join(textwrap.wrap(shortened(printable(text, _font_has), LINES * width), width)).replace("$", r"\$")
 
 
 def legend_label(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, how a model comes out of it, how results get into it."""
+"""Load a trained model from a run's folder."""
 
 import contextlib
 from collections.abc import Callable
@@ -15,21 +15,20 @@ from interp_lightning.errors import CheckpointError, of_own_code
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs.build import build, build_model
 from interp_lightning.runs.checkpoints import read_checkpoint
-from interp_lightning.runs.files import checkpoint_file
+from interp_lightning.runs.find import checkpoint_file
 from interp_lightning.runs.foreign import Limited, build_ours, check_foreign
-from interp_lightning.runs.record import _substituted
-from interp_lightning.runs.results import write_results as write_results
+from interp_lightning.runs.record import substituted
 from interp_lightning.system.disk import within
 from interp_lightning.system.plain import UNPRINTABLE
 
-ROOM = 10**8  # numbers in tensors that a model of few weights may make while it is set up
+ROOM = 10**8  # elements of tensors that a small model may create while it is built
 
 
 class Run(NamedTuple):
-    """A trained run: what `load_run` returns."""
+    """A trained run."""
 
     model: Autoencoder  # on the CPU, in evaluation mode
-    datamodule: ImageData  # not loaded yet; its splits load themselves when asked for
+    datamodule: ImageData  # its splits load themselves on first access
     config: dict[str, Any]
 
 
@@ -38,17 +37,17 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
 
     Args:
         folder: a run's folder, or a checkpoint file.
-        checkpoint: which one of a folder, "last" or "best".
-        root: the folder of the data files, if it is not where it was in training.
-        trust: let the configuration set up classes from outside this package, such as a penalty of your own. That runs
-            their code: only for runs whose origin you know.
+        checkpoint: the checkpoint of a folder, "last" or "best".
+        root: the folder of the data files, if they have moved since training.
+        trust: build classes from outside this package, such as a penalty of your own. This runs their code: use it
+            only for runs whose origin you know.
 
     Returns:
         (model, datamodule, config).
 
     Raises:
-        CheckpointError: there is no such checkpoint; it is damaged or another program's; it lies elsewhere by a link;
-            it names foreign code.
+        CheckpointError: the checkpoint is missing, damaged or from another program; a link leads out of the folder;
+            the configuration names code from outside this package.
     """
     path = checkpoint_file(Path(folder), checkpoint)
     if Path(folder).is_dir() and not trust:
@@ -69,7 +68,7 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
         model.load_state_dict(state["state_dict"])
     except CheckpointError:
         raise
-    except Exception as error:  # whatever code of another version trips over
+    except Exception as error:  # settings and weights of another version can raise anything
         if sentence := of_own_code(error):
             raise CheckpointError(f"{path}: {sentence}") from error
         reason = UNPRINTABLE.sub("?", " ".join(str(error.__cause__ or error).split()))
@@ -83,15 +82,15 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
 
 
 def _data(config: dict[str, Any], root: str | None, make: Callable[..., Any]) -> ImageData:
-    """The data set that the run trained on: what it asked for, or the substitute."""
-    if _substituted(config):
+    """Build the data set that the run trained on: the one in its configuration, or the substitute."""
+    if substituted(config):
         return Digits(config["data"]["batch_size"], config["seed"])
     settings = config["data"] | {"fallback": None} | ({"root": root} if root and "root" in config["data"] else {})
     return make("data", settings, seed=config["seed"])
 
 
 def _stays_here(root: str) -> bool:
-    """Whether a folder that a run names is below the current one, so that data may be put there."""
+    """Return True if a path in a run's configuration is below the current folder, so that data may be saved there."""
     return not Path(root).is_absolute() and ".." not in Path(root).parts and not root.startswith("~")
 
 

@@ -23,7 +23,7 @@ from interp_lightning.runs import folders
 from interp_lightning.runs.folders import PLAN, SUMMARY
 from interp_lightning.runs.relevance import Effect, changes
 from interp_lightning.system.disk import regular, write_whole
-from interp_lightning.system.plain import plain
+from interp_lightning.system.plain import plain_copy
 from interp_lightning.system.text import markdown, terminal
 
 log = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ def _check_same(folder: Path, cfg: DictConfig) -> None:
     """Refuse to resume a job in the folder of another one."""
     # References stay as they are written, because to resolve one acts.
     before, now = (
-        cast(dict[str, Any], plain(OmegaConf.to_container(config, resolve=False)))
+        cast(dict[str, Any], plain_copy(OmegaConf.to_container(config, resolve=False)))
         for config in (_recorded(folder / ".hydra" / "config.yaml"), cfg)
     )
     if different := changes(before, now, Effect.WEIGHTS, Effect.SEED, Effect.SCORES):

@@ -13,7 +13,7 @@ UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control charac
 Path = tuple[str | int, ...]
 
 
-def plain(settings: Any) -> Any:
+def plain_copy(settings: Any) -> Any:
     """Copy settings into new dictionaries and lists that hold text, numbers, truth values and None only.
 
     Types are compared exactly, because a subclass can do anything. Tuples become lists. Keys are text or, as in

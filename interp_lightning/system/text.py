@@ -16,7 +16,7 @@ CODE = re.compile(r"(`[\w.=/+ -]+`)")
 FORMULA = re.compile(r"(^|;)(\s*)([=+\-@＝＋－＠])")
 
 
-def plain(text: object, shows: Callable[[str], bool] = str.isprintable) -> str:
+def printable(text: object, shows: Callable[[str], bool] = str.isprintable) -> str:
     """Return a text on one line, with an escape such as \\x1b or \\u202e for each character that does not show.
 
     Args:
@@ -34,7 +34,7 @@ def shortened(text: str, most: int) -> str:
 
 def terminal(text: object, style: str = "") -> Text:
     """For Rich, which takes brackets and colons in strings for markup."""
-    return Text(plain(text), style)
+    return Text(printable(text), style)
 
 
 def markdown(text: object, quotes: bool = False) -> str:
@@ -46,7 +46,7 @@ def markdown(text: object, quotes: bool = False) -> str:
         text: a string, or what has one.
         quotes: keep short code spans, in which our own sentences quote settings.
     """
-    parts = CODE.split(plain(text)) if quotes else [plain(text)]
+    parts = CODE.split(printable(text)) if quotes else [printable(text)]
     return "".join(part if at % 2 else MARKDOWN.sub(_entity, part) for at, part in enumerate(parts))
 
 
@@ -54,7 +54,7 @@ def csv_cell(value: object) -> Any:
     """For a cell of a CSV file: numbers as they are, and an apostrophe before a text that would be a formula."""
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return value
-    return FORMULA.sub(r"\1\2'\3", plain(value))
+    return FORMULA.sub(r"\1\2'\3", printable(value))
 
 
 def _escape(character: str) -> str:

@@ -18,11 +18,7 @@ from torch.optim import Optimizer
 
 from interp_lightning.errors import ConfigError
 from interp_lightning.steps.guard import skips_by_itself
-from interp_lightning.system.processes import cores, launched
-
-# What torchrun sets for each process that it starts.
-LAUNCHERS: tuple[str, ...] = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-LAUNCHERS += ("MASTER_ADDR", "MASTER_PORT")
+from interp_lightning.system.processes import MEETING, RANKS, alone, cores, forget_leftovers, started_by_srun
 
 log = logging.getLogger(__name__)
 
@@ -89,23 +85,11 @@ def ignore_leftovers(num_nodes: int) -> None:
 
     A LOCAL_RANK left over would silence the logger, and a MASTER_ADDR or WORLD_SIZE let devices wait for one another.
     """
-    if launched() or started_by_srun() or num_nodes > 1:
+    if num_nodes > 1 or not alone():
         return
-    found = {name: os.environ.pop(name) for name in LAUNCHERS if name in os.environ}
-    if found:
-        named = ", ".join(f"{name}={value}" for name, value in found.items())
-        log.warning(f"Ignored, because neither torchrun nor srun has started this process: {named}")
+    if left := forget_leftovers((*RANKS, *MEETING)):
+        log.warning(f"Ignored: {', '.join(left)}, as neither torchrun nor srun has started this process.")
     rank_zero_only.rank = 0  # type: ignore[attr-defined]  # which Lightning has read from them
-
-
-def started_by_srun() -> bool:
-    """Tell if srun has started this process, one of SLURM_NTASKS.
-
-    In the shell of an allocation (salloc, sbatch) SLURM_NTASKS says how many processes srun *would* start; there this
-    is the only one, as for the tools of the shell. A batch of one task is as good as started by srun.
-    """
-    tasks = os.environ.get("SLURM_NTASKS", "1")
-    return SLURMEnvironment.detect() and tasks == os.environ.get("SLURM_STEP_NUM_TASKS", "1")
 
 
 def check_processes(trainer: L.Trainer) -> None:

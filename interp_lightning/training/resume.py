@@ -105,7 +105,7 @@ def _wrong_content(state: dict[str, Any]) -> str | None:
         if not _counts(state.get(key)):
             return f"its `{key}` (={shown(state.get(key))}) is no number that counts"
     config = state["hyper_parameters"]
-    if not _plain(config) or not all(
+    if not _is_plain(config) or not all(
         isinstance(config[key], dict) for key in (*WEIGHTS, "choices", "data", "optimizer")
     ):
         return "its configuration has more than numbers, text, lists and tables of them"
@@ -131,7 +131,7 @@ def _wrong_content(state: dict[str, Any]) -> str | None:
         ):
             return "the epoch of its data is another than its own"
     guard = state["guard"]
-    if not _counts(guard["skipped"]) or not _counts(guard["rollbacks"]) or not _plain(guard):
+    if not _counts(guard["skipped"]) or not _counts(guard["rollbacks"]) or not _is_plain(guard):
         return "its `guard` is not what a run writes"
     if not all(len(level) == 2 and all(type(each) is float for each in level) for level in guard["levels"].values()):
         return "its `guard.levels` are not what a run writes"
@@ -178,11 +178,11 @@ def _counts(value: Any) -> bool:
     return type(value) is int and 0 <= value <= LARGEST
 
 
-def _plain(value: Any) -> bool:
+def _is_plain(value: Any) -> bool:
     if isinstance(value, dict):
-        return all(map(_plain, value)) and all(map(_plain, value.values()))
+        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
     return (
-        all(map(_plain, value))
+        all(map(_is_plain, value))
         if isinstance(value, (list, tuple))
         else type(value) in (type(None), bool, int, float, str)
     )
@@ -273,7 +273,7 @@ def _same_form(saved: dict[str, Any], own: dict[str, Any]) -> bool:
     for key, value in own.items():
         if isinstance(value, Tensor) and not _replaces(saved[key], value):
             return False
-        if not isinstance(value, Tensor) and (type(saved[key]) is not type(value) or not _plain(value)):
+        if not isinstance(value, Tensor) and (type(saved[key]) is not type(value) or not _is_plain(value)):
             return False
         if key in ("step", "exp_avg_sq", "max_exp_avg_sq") and not (torch.as_tensor(saved[key]) >= 0).all():
             return False

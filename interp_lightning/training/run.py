@@ -28,7 +28,6 @@ from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.networks.folding import compile_networks
 from interp_lightning.runs.build import build, build_model
-from interp_lightning.runs.checkpoints import AtomicCheckpointIO, Best
 from interp_lightning.runs.record import budget, new_results, title
 from interp_lightning.runs.relevance import Effect, changes, flat
 from interp_lightning.runs.results import write_results
@@ -41,6 +40,7 @@ from interp_lightning.training.callbacks.critics import Critics
 from interp_lightning.training.callbacks.history import Recorder
 from interp_lightning.training.callbacks.progress import Progress
 from interp_lightning.training.callbacks.saver import Saver, seconds
+from interp_lightning.training.checkpoints import AtomicCheckpointIO, Best
 from interp_lightning.training.devices import (
     check_devices,
     check_processes,
