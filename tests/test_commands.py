@@ -50,7 +50,9 @@ def results(folder: Path) -> dict[str, Any]:
 class Example(Common):
     """Do something.
 
-    example run=DIR      with a run
+      example run=DIR      with a run
+
+    It is quick.
     """
 
     run: list[str] = setting([], "a run", "DIR")
@@ -95,7 +97,7 @@ def test_a_single_value_given_twice():
 
 def test_help_comes_from_the_fields():
     text = help_text(Example)
-    assert text.startswith("Do something.\n\n  example run=DIR      with a run\n\n  run=DIR ")
+    assert text.startswith("Do something.\n\n  example run=DIR      with a run\n\nIt is quick.\n\n  run=DIR ")
     for line in (
         "  metrics=fast   how thoroughly",
         "  steps=11       points on the path",
@@ -550,7 +552,7 @@ def test_runs_without_results_or_models_and_unlike_protocols_are_named(sweep, ca
     content["protocol"]["restarts"] = 1000
     (sweep / "2" / "results.json").write_text(json.dumps(content))
     call(compare, str(sweep))
-    assert re.search(r"Left out: .*0 has no results\.json; python -m interp_lightning\.evaluate run=", caplog.text)
+    assert re.search(r"Left out: .*0 has no results\.json; python -m interp_lightning evaluate run=", caplog.text)
     assert "Not all runs were measured alike" in caplog.text
     assert "No pictures of acai × wasserstein, penalty.lam=0.1: " in caplog.text
     assert "Not all runs were measured alike" in (sweep / "comparison" / "report.html").read_text()
