@@ -41,8 +41,8 @@ class Critics(L.Callback):
         self._said[name] = state
         if state == "dead":
             log.warning(
-                f"Epoch {epoch}: the critic `{name}` is dead: it predicts nearly the same for every input (its predictions "
-                f"spread {spread:.1%} as far as the targets); a smaller learning rate for it may help"
+                f"Epoch {epoch}: the critic `{name}` is dead: it predicts nearly the same for every input (its "
+                f"predictions spread {spread:.1%} as far as the targets); a smaller learning rate for it may help"
             )
         elif state == "saturated":
             log.warning(
