@@ -131,7 +131,7 @@ def test_gpus_that_there_are_not(options, there, message, configure, monkeypatch
         (
             {"accelerator": CPUAccelerator()},
             True,
-            r"requires one NVIDIA GPU; (use trainer=gpu|torch sees none here), or",
+            r"requires one NVIDIA GPU; (use trainer=gpu|torch sees none)",
         ),
         ({"world_size": 2}, True, r"requires one NVIDIA GPU"),
         ({"precision": "16-mixed"}, True, r"`trainer.precision` \(=16-mixed\) exclude each other.*use bf16-mixed"),

@@ -85,7 +85,7 @@ def cluster_environment() -> list[ClusterEnvironment]:
 def ignore_leftovers(num_nodes: int) -> None:
     """Remove a launcher's variables from the environment of a process that no launcher has started; log a warning.
 
-    A LOCAL_RANK left over would silence the logger, and with a MASTER_ADDR or WORLD_SIZE devices would wait for one another.
+    A leftover LOCAL_RANK would silence the logger; with a MASTER_ADDR or WORLD_SIZE, devices would wait for others.
     """
     if num_nodes > 1 or not alone():
         return
@@ -102,8 +102,8 @@ def check_processes(trainer: L.Trainer) -> None:
     started = TorchElasticEnvironment.detect() or started_by_srun() or "NODE_RANK" in os.environ
     if trainer.num_nodes > 1 and not started:
         raise ConfigError(
-            f"`trainer.num_nodes` (={trainer.num_nodes}) requires torchrun or srun, which start processes on each node; "
-            "see docs/devices.md"
+            f"`trainer.num_nodes` (={trainer.num_nodes}) requires torchrun or srun, which start processes on each "
+            "node; see docs/devices.md"
         )
     for by, variable in ((TorchElasticEnvironment.detect(), "WORLD_SIZE"), (started_by_srun(), "SLURM_NTASKS")):
         if by and int(os.environ[variable]) != trainer.num_devices * trainer.num_nodes:

@@ -14,7 +14,7 @@ from interp_lightning.data.base import ImageData
 from interp_lightning.display import figures
 from interp_lightning.evaluation.protocol import Assessment
 from interp_lightning.models.base import Autoencoder
-from interp_lightning.runs.record import title
+from interp_lightning.runs.record import run_title
 
 FIRST_PICTURES = 20.0  # seconds of training; each further interval is twice as long
 
@@ -48,7 +48,7 @@ class Recorder(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         self.model, self.data = pl_module, trainer.datamodule  # type: ignore[attr-defined]
-        self.title = title(dict(pl_module.hparams))
+        self.title = run_title(dict(pl_module.hparams))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._drawn = time.monotonic()
