@@ -1,6 +1,6 @@
 """Autoencoder interpolation: ACAI, Wasserstein autoencoders and their combinations, on PyTorch Lightning."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> object:
