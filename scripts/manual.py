@@ -46,8 +46,9 @@ def reference(room: str) -> str:
     folder = PACKAGE / room
     modules = sorted(path for path in folder.rglob("*.py") if room or path.parent == PACKAGE)
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules if path.stem[0] != "_"]
-    title = f"interp_lightning.{room}".removesuffix(".")
-    lines = [f"# {title}", ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""]
+    path = f"interp_lightning.{room}".removesuffix(".")
+    docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    lines = [f"# {room or path}", docstring, f"The modules of `{path}`:" if room else "Its parts:"]
     if not room:
         listed = [f"- [`{other}`]({other}.md): {summary(PACKAGE / other / '__init__.py')}" for other in rooms()[1:]]
         lines += ["\n".join(listed)]
@@ -65,7 +66,7 @@ def settings() -> str:
         "# All settings",
         "The files in `conf/`, as they are. Set any value on the command line (`penalty.lam=0.1`), and choose a file "
         "of a group by its name (`penalty=mmd`). `interp-lightning --cfg job` prints the result.",
-        block("conf/config.yaml"),
+        block("conf/config.yaml", before="\nhydra:\n"),
     ]
     for group in sorted(path for path in (ROOT / "conf").iterdir() if path.is_dir()):
         lines.append(f"## {group.name}")
@@ -73,9 +74,10 @@ def settings() -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def block(name: str) -> str:
-    """Return a YAML file as a code block with a title."""
-    return f'```yaml title="{name}"\n{(ROOT / name).read_text().strip()}\n```'
+def block(name: str, before: str = "\0") -> str:
+    """Return a YAML file, or its part before a text, as a code block with a title."""
+    content = (ROOT / name).read_text().partition(before)[0].strip()
+    return f'```yaml title="{name}"\n{content}\n```'
 
 
 def metrics() -> str:
