@@ -23,7 +23,7 @@ from interp_lightning.runs.build import build_model
 from interp_lightning.steps import cuda_graphs
 from interp_lightning.system.machine import prepare_cpu
 from interp_lightning.training.callbacks.history import Recorder
-from interp_lightning.training.run import build_trainer
+from interp_lightning.training.trainer import build_trainer
 
 IMAGES, SHAPE = 55_000, (1, 32, 32)  # MNIST's number and size; the content does not matter
 

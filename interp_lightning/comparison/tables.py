@@ -153,26 +153,33 @@ def _duel(name: str) -> tuple[str, str]:
     return WHOSE[kind], WHOM[MUST_BEAT[kind]]
 
 
-def write_csv(comparison: Comparison, path: Path) -> None:
-    """One row for each run: where it is, what was set, all its numbers, and whether it counts."""
+def records(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return a row for each run: where it is, its settings that differ, all its metrics, and whether it counts."""
     facts, settings, metrics = [], [], []
     for group in comparison.groups:
         for result in group.results:
             content = result.content
             facts.append(
-                {"run": result.run, "group": group.label, "counts": result in group.counted}
+                {"run": str(result.run), "group": group.label, "counts": result in group.counted}
                 | {key: content[key] for key in ("model", "penalty", "data", "seed", "config_hash", "git_commit")}
                 | {"images_seen": content["budget"]["images"], "seconds": content["budget"]["seconds"]}
             )
             settings.append(result.settings)
             metrics.append(content["metrics"])
     columns = list(dict.fromkeys(key for rows in (facts, settings, metrics) for row in rows for key in row))
+    rows = [  # a setting replaces no metric, and neither replaces a fact
+        was_set | measured | fact for measured, was_set, fact in zip(metrics, settings, facts, strict=True)
+    ]
+    return [{column: row.get(column) for column in columns} for row in rows]
+
+
+def write_csv(comparison: Comparison, path: Path) -> None:
+    """Write the records of a comparison, one row for each run."""
+    rows = records(comparison)
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(map(csv_cell, columns))
-    for measured, was_set, fact in zip(metrics, settings, facts, strict=True):
-        row = was_set | measured | fact  # a setting takes the place of no number, and neither that of a fact
-        writer.writerow([csv_cell(row.get(column)) for column in columns])
+    writer.writerow(map(csv_cell, rows[0]))
+    writer.writerows([map(csv_cell, row.values()) for row in rows])
     replace(path, text.getvalue())
 
 
