@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from interp_lightning.runs.load import Run as Run
     from interp_lightning.runs.load import load_run as load_run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Imported on first use, because they import torch.
 _MODULES = {
