@@ -16,10 +16,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import TINY, _compose
+from conftest import TINY, train_in
 from hypothesis import example, given
 from hypothesis import strategies as st
 from lightning.pytorch.utilities import rank_zero_only
@@ -37,7 +38,6 @@ from interp_lightning.runs import folders
 from interp_lightning.system.disk import lock, regular
 from interp_lightning.system.table import Column, Row, Table, print_table
 from interp_lightning.training.callbacks.progress import Line
-from interp_lightning.training.run import run as train
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGE = REPOSITORY / "interp_lightning"
@@ -51,9 +51,7 @@ CLOSED, FULL, FILE = "closed", "full", "file"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     """Return the folder of a small run; tests must not write into it."""
-    outputs = tmp_path_factory.mktemp("small")
-    train(_compose(outputs, SMALL, "run"))
-    return outputs / "run"
+    return train_in(tmp_path_factory.mktemp("small") / "run", SMALL)
 
 
 @pytest.fixture
@@ -79,7 +77,6 @@ def start(tmp_path) -> Callable[..., tuple[int, str, str]]:
                     _open(number, state, encoding)
                 settings.logging.root.handlers.clear()
                 sys.argv = ["interp_lightning", *arguments]
-                settings.TRACEBACK = program.TRACEBACK = False
                 before()
                 status = _exit_status(work)
             finally:
@@ -126,7 +123,7 @@ def _exit_status(work: Callable[[], None]) -> int:
 
 
 def command(module: object) -> Callable[[], None]:
-    return lambda: settings.command(module.USAGE, module.DEFAULTS, module.work)
+    return lambda: settings.command(module.Settings, module.work)
 
 
 def complete(run: Path) -> bool:
@@ -146,7 +143,11 @@ STATES = [
 def test_no_way_of_printing_fails_a_command(streams, encoding, start, tmp_path):
     """In every state that the standard streams can be in: each may be open, closed or on a full device."""
 
-    def work(settings: settings.Settings) -> None:
+    @dataclass
+    class Settings(settings.Common):
+        run: list[str] = settings.setting([], "a run")
+
+    def work(given: Settings) -> None:
         for stream in (sys.stdout, sys.stderr):
             print("a × b → λ \udc80", file=stream)
             rich = Console(file=stream)
@@ -160,9 +161,7 @@ def test_no_way_of_printing_fails_a_command(streams, encoding, start, tmp_path):
         print("x" * 100_000, flush=True)
         (tmp_path / "done").touch()
 
-    status, output, errors = start(
-        lambda: settings.command("", {"run": []}, work), "x", streams=streams, encoding=encoding
-    )
+    status, output, errors = start(lambda: settings.command(Settings, work), "x", streams=streams, encoding=encoding)
     assert (tmp_path / "done").exists(), errors
     assert status == (streams[1] == FULL), errors
     assert "Traceback" not in output + errors

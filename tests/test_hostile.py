@@ -39,7 +39,7 @@ TARGETS = (
     "interp_lightning.runs.foreign.re.sys.modules",
     "interp_lightning.runs.load.torch.utils.collect_env.run",
     "interp_lightning.runs.load.instantiate",
-    "interp_lightning.training.run.run",
+    "interp_lightning.training.run.train",
     "torch.optim.lr_scheduler.LambdaLR",
 )
 TRAPS = st.sampled_from(TARGETS).flatmap(
@@ -410,7 +410,7 @@ def test_no_error_of_one_run_ends_evaluate_for_the_others(error, tmp_path, monke
     for name in "012":
         (tmp_path / name / "checkpoints").mkdir(parents=True)
         (tmp_path / name / "checkpoints" / "last.ckpt").touch()
-    monkeypatch.setattr(evaluate, "evaluate", evaluated)
+    monkeypatch.setattr(evaluate, "evaluate_source", evaluated)
     with pytest.raises(ConfigError, match=r"1 of 3 could not be evaluated"):
         call(evaluate, f"run={tmp_path}")
     assert done == ["0", "2"]
@@ -422,7 +422,7 @@ def test_what_the_user_does_ends_evaluate(error, trained, tmp_path, monkeypatch)
     def interrupted(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(evaluate, "evaluate", interrupted)
+    monkeypatch.setattr(evaluate, "evaluate_source", interrupted)
     with pytest.raises(error):
         call(evaluate, f"run={trained['ae']}", f"out={tmp_path}")
 
@@ -438,7 +438,7 @@ def test_a_folder_that_cannot_be_looked_into_is_named(trained, tmp_path, monkeyp
         return iterdir(self)
 
     monkeypatch.setattr(Path, "iterdir", denied)
-    monkeypatch.setattr(evaluate, "evaluate", lambda source, *_: load_run(source))
+    monkeypatch.setattr(evaluate, "evaluate_source", lambda source, *_: load_run(source))
     with pytest.raises(ConfigError, match=r"1 of 2 could not be evaluated"):
         call(evaluate, f"run={tmp_path}")
     assert "locked holds no checkpoints/last.ckpt" in caplog.text

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, _compose
+from conftest import TINY, train_in
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -19,8 +19,8 @@ from interp_lightning.errors import CheckpointError
 from interp_lightning.runs.build import build_model
 from interp_lightning.runs.checkpoints import newest_checkpoint, read_checkpoint
 from interp_lightning.training.checkpoints import AtomicCheckpointIO
-from interp_lightning.training.resume import check_content, find_checkpoint
-from interp_lightning.training.run import run
+from interp_lightning.training.content import check_content
+from interp_lightning.training.resume import find_checkpoint
 
 RUN = ["model=ae", "penalty=gan", "penalty.width=4", "penalty.depth=1", "metrics.features=null", "metrics.restarts=1"]
 RUN += ["trainer.limit_train_batches=2", "network.depth=2", "latent_dim=4"]
@@ -29,9 +29,7 @@ RUN += ["trainer.limit_train_batches=2", "network.depth=2", "latent_dim=4"]
 @pytest.fixture(scope="module")
 def one_run(tmp_path_factory) -> Path:
     """A run of two batches; tests must not write into it."""
-    outputs = tmp_path_factory.mktemp("resuming")
-    run(_compose(outputs, [*TINY, *RUN], "run"))
-    return outputs / "run"
+    return train_in(tmp_path_factory.mktemp("resuming") / "run", [*TINY, *RUN])
 
 
 @pytest.fixture

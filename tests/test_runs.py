@@ -36,18 +36,22 @@ def change(run: Path, **changes: object) -> None:
 
 
 def test_a_session_as_in_a_notebook(trained):
-    model, datamodule, config = interp_lightning.load_run(trained["acai"])
-    assert not model.training
+    run = interp_lightning.load_run(trained["acai"])
+    assert not run.model.training
     saved = torch.load(trained["acai"] / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
-    assert config["penalty"]["lam"] == 0.003
-    assert datamodule.name == "digits"
+    assert all(torch.equal(value, saved[name]) for name, value in run.model.state_dict().items())
+    assert run.config["penalty"]["lam"] == 0.003
+    assert run.datamodule.name == "digits"
 
-    images, _ = datamodule.test.batch(torch.arange(4))
+    assert run.folder == trained["acai"]
+    assert run.results["metrics"].keys() >= {"reconstruction_mse", "fid_midpoints_lerp"}
+    assert repr(run).startswith(f"<Run acai × wasserstein on digits in {run.folder}: reconstruction_mse=")
+
+    images, _ = run.datamodule.test.batch(torch.arange(4))
     x = images / 127.5 - 1
     with torch.no_grad():
-        path = model.interpolate(x[:2], x[2:], steps=5, how="slerp")
-        torch.testing.assert_close(path[:, 0], model.decode(model.encode(x[:2])), atol=1e-5, rtol=1e-4)
+        path = run.model.interpolate(x[:2], x[2:], steps=5, how="slerp")
+        torch.testing.assert_close(path[:, 0], run.model.decode(run.model.encode(x[:2])), atol=1e-5, rtol=1e-4)
     assert path.shape == (2, 5, *IMAGE_SHAPE)
 
 
@@ -132,7 +136,7 @@ def test_nan_weights_are_refused(copy):
     [
         {"hyper_parameters__penalty___target_": "os.system"},
         {"hyper_parameters__penalty___target_": "torch.hub.load"},
-        {"hyper_parameters__penalty___target_": "interp_lightning.training.run.run"},
+        {"hyper_parameters__penalty___target_": "interp_lightning.training.run.train"},
         {"hyper_parameters__penalty__mean": {"_target_": "pathlib.Path.touch", "self": "trap"}},
         {"hyper_parameters__penalty__mean": [{"_target_": "pathlib.Path", "_args_": ["trap"]}]},
         {"hyper_parameters__optimizer___target_": "builtins.open"},
@@ -219,7 +223,7 @@ def test_devices(monkeypatch):
     assert prepare("auto", 1) == torch.device("cpu")
     for device, threads, message in (
         ("tpu", 1, r"`device` \(='tpu'\) must be one of: auto, cpu, cuda"),
-        ("cuda", 1, r"`device` \(=cuda\) is not there; leave it out"),
+        ("cuda", 1, r"`device` \(=cuda\) is not available; use device=cpu"),
         ("cpu", 0, r"`threads` \(=0\) must be ≥ 1"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -21,8 +21,8 @@ from interp_lightning.config.names import did_you_mean
 from interp_lightning.runs.build import build, build_model
 from interp_lightning.system.conf import CONF
 from interp_lightning.training.callbacks.history import Recorder
-from interp_lightning.training.rehearsal import check_size
-from interp_lightning.training.run import build_trainer, try_optimizer
+from interp_lightning.training.rehearsal import check_size, try_optimizer
+from interp_lightning.training.trainer import build_trainer
 
 FILES = {
     "broken.yaml": "penalty: {lam: 1\n",
@@ -111,7 +111,7 @@ REFUSED = [
     ("name=../x", "`name` (='../x') must be the name of a folder, or null"),
     ("name=..", "`name` (='..') must be the name of a folder, or null"),
     ("name=1", "`name` (=1) must be the name of a folder, or null"),
-    ("name=ünï", "wants quotes within quotes"),
+    ("name=ünï", "requires quotes within quotes"),
     ("outputs=null", "`outputs` (=null) must be a folder"),
     ("logger.name=../zz", "`logger.name` (='../zz') must be the name of a folder"),
     ("logger.version=/tmp/zz", "`logger.version` (='/tmp/zz') must be an integer ≥ 0 or one of:"),
@@ -119,7 +119,7 @@ REFUSED = [
     ("model=[acai,ae]", "`model` must be one of its choices, not several"),
     ("+optimizer.amsgrad=maybe", "`optimizer` cannot be set up: _fused_adam_() received an invalid combination"),
     ("+optimizer.foreach=true", "`optimizer` cannot be set up: `fused` and `foreach` cannot be `True` together"),
-    ("--experimental-rerun job.pickle", "--experimental-rerun is refused, as it would run what is in the file"),
+    ("--experimental-rerun job.pickle", "--experimental-rerun is refused, because it would run code in the file"),
     ("--resolve", "debug=true shows where"),
     ("--config-dir my_conf penalty=bytes", "a configuration file is no text in UTF-8"),
     ("outputs=/dev/null/here", "cannot be written or read (Not a directory); name a folder of yours"),
@@ -140,12 +140,15 @@ REFUSED = [
     ("trainer.num_nodes=2", "`trainer.devices` (=1) and `trainer.num_nodes` (=2) must be 1 unless with trainer=ddp"),
     ("trainer.devices=[0,1]", "`trainer.devices` (=[0, 1]) must be an integer ≥ 1, or auto, on a CPU"),
     ("trainer.devices=-1", "`trainer.devices` (=-1) must be an integer ≥ 1, or auto, on a CPU"),
-    ("trainer.limit_train_batches=0.001", "`trainer.limit_train_batches` (=0.001) leaves none of 39 batches; use"),
-    ("trainer.limit_val_batches=1e-9", "`trainer.limit_val_batches` (=1e-09) leaves none of 1 batches; use"),
+    (
+        "trainer.limit_train_batches=0.001",
+        "`trainer.limit_train_batches` (=0.001) leaves less than one of 39 batches; use",
+    ),
+    ("trainer.limit_val_batches=1e-9", "`trainer.limit_val_batches` (=1e-09) leaves less than one of 1 batches; use"),
     ("trainer.strategy=horovod", "`trainer.strategy` (='horovod') must be auto or a mapping"),
     ("trainer.precision=12", "`trainer.precision` (=12) must be one of: 32-true, bf16-mixed"),
     ("+trainer.frobnicate=1", "unexpected keyword argument 'frobnicate'"),
-    ("sweep.resume=true", "`sweep.resume` (=true) is for sweeps; add -m, or resume a run with ckpt_path=last"),
+    ("sweep.resume=true", "`sweep.resume` (=true) is for sweeps; add -m, or resume a run by ckpt_path=last"),
     ("sweep=3", "`sweep` (=3) must be a group of settings: objective, resume"),
     ("sweep.objective=fun", "`sweep.objective` (='fun') must be one of: fid_midpoints_lerp, realism_midpoints_lerp,"),
     ("~sweep", "`sweep` is missing; put it back"),
@@ -181,7 +184,7 @@ REFUSED = [
     ("-m seed=range(0,0)", "the sweep has no jobs, as a setting has no values"),
     ("-m seed=glob(zzz)", "the sweep has no jobs, as a setting has no values"),
     ("-m seed=choice()", "empty choice is not legal"),
-    ("ckpt_path=outputs/lam=0.1/last.ckpt", "wants quotes within quotes"),
+    ("ckpt_path=outputs/lam=0.1/last.ckpt", "requires quotes within quotes"),
     ("--config-dir my_conf experiment=circle", "refers to itself (experiment/circle → experiment/circle); remove"),
     ("--config-dir my_conf experiment=null_key", "has a key that is null or no text; put it in quotes"),
     ("--config-dir my_conf experiment=anchor", "a configuration file refers to itself; remove"),
@@ -216,7 +219,7 @@ def test_options_may_stand_between_settings(invoke):
         assert line in output
 
 
-@pytest.mark.parametrize("program", ["interp_lightning", "interp_lightning.commands.compare"])
+@pytest.mark.parametrize("program", ["interp_lightning", "interp_lightning compare"])
 def test_output_that_nobody_reads(program, tmp_path):
     shell = f"{sys.executable} -m {program} --help | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(

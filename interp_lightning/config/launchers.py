@@ -1,7 +1,8 @@
 """Defaults for Hydra's sweepers and launchers, and its logging. Imports no torch."""
 
 import logging
-import re
+import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -9,6 +10,7 @@ from hydra.core.config_store import ConfigLoadError, ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
+from interp_lightning.errors import ConfigError
 from interp_lightning.metrics.catalogue import parse
 from interp_lightning.runs.sweeps import LAUNCHER
 from interp_lightning.system.processes import cores
@@ -95,12 +97,20 @@ def direction(objective: str) -> str:
     return "maximize" if parse(objective)[0].higher_is_better else "minimize"
 
 
-def missing_package(message: str) -> str | None:
-    """Explain Hydra's message about a launcher or sweeper that is not installed; None for other messages."""
-    for choice, package in PACKAGES.items():
-        if re.search(rf"Could not find 'hydra/\w+/{choice}'", message):
-            return f"hydra/{package.split('-')[-1]}={choice} is not installed: pip install {package}"
-    return None
+def missing_package(group: str, choice: str) -> str | None:
+    """Return the sentence for a launcher or sweeper whose package is not installed; None for other choices."""
+    package = PACKAGES.get(choice)
+    if package is None or group != f"hydra/{package.rsplit('-', 1)[1]}":
+        return None
+    return f"{group}={choice} is not installed: pip install {package}"
+
+
+def check_srun(arguments: Sequence[str]) -> None:
+    """Raise ConfigError if the arguments choose SLURM on a machine without it."""
+    if "hydra/launcher=submitit_slurm" in arguments and shutil.which("srun") is None:
+        raise ConfigError(
+            "hydra/launcher=submitit_slurm requires SLURM, and there is no srun here; use joblib or submitit_local"
+        )
 
 
 ConfigStore.instance().store("stderr", LOGGING, "hydra/job_logging", "hydra.job_logging")

@@ -2,8 +2,9 @@
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -11,25 +12,46 @@ from omegaconf import OmegaConf
 from interp_lightning import __version__
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
-from interp_lightning.errors import CheckpointError, of_own_code
+from interp_lightning.errors import CheckpointError, ResultsError, of_own_code
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs.build import build, build_model
 from interp_lightning.runs.checkpoints import read_checkpoint
-from interp_lightning.runs.find import checkpoint_file
+from interp_lightning.runs.find import checkpoint_file, run_folder
 from interp_lightning.runs.foreign import SizeLimit, build_ours, check_foreign
-from interp_lightning.runs.record import substituted
+from interp_lightning.runs.record import run_title, substituted
+from interp_lightning.runs.results import read_results
 from interp_lightning.system.disk import within
 from interp_lightning.system.text import printable
 
+HEADLINE = ("reconstruction_mse", "fid_midpoints_lerp", "realism_midpoints_lerp", "lines_mean_distance_lerp")
 ROOM = 10**8  # elements of tensors that a small model may create while it is built
 
 
-class Run(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class Run:
     """A trained run."""
 
     model: Autoencoder  # on the CPU, in evaluation mode
     datamodule: ImageData  # its splits load themselves on first access
     config: dict[str, Any]
+    source: Path  # what was loaded: a run's folder for its last checkpoint, otherwise a checkpoint file
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return run_folder(self.source)
+
+    @property
+    def results(self) -> dict[str, Any] | None:
+        """The content of results.json, which describes the last checkpoint; None if there is none."""
+        return read_results(self.folder) if (self.folder / "results.json").exists() else None
+
+    def __repr__(self) -> str:
+        metrics: dict[str, float] = {}
+        with contextlib.suppress(ResultsError):
+            metrics = (self.results or {}).get("metrics", {})
+        numbers = ", ".join(f"{name}={metrics[name]:.4g}" for name in HEADLINE if name in metrics)
+        return f"<Run {run_title(self.config)} in {self.folder}: {numbers or 'no results'}>"
 
 
 def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = None, trust: bool = False) -> Run:
@@ -42,12 +64,15 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
         trust: build classes from outside this package, such as a penalty of your own. This runs their code: use it
             only for runs whose origin you know.
 
-    Returns:
-        (model, datamodule, config).
-
     Raises:
         CheckpointError: the checkpoint is missing, damaged or from another program; a link leads out of the folder;
             the configuration names code from outside this package.
+
+    Example:
+        >>> import interp_lightning
+        >>> run = interp_lightning.load_run("outputs/acai_wasserstein/mine")  # doctest: +SKIP
+        >>> run  # doctest: +SKIP
+        <Run acai × wasserstein on mnist in outputs/acai_wasserstein/mine: reconstruction_mse=0.02148>
     """
     path = checkpoint_file(Path(folder), checkpoint)
     if Path(folder).is_dir() and not trust:
@@ -78,7 +103,7 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
     broken = [name for name, value in model.state_dict().items() if not _finite(value)]
     if broken:
         raise CheckpointError(f"{path} holds NaN or infinite weights ({broken[0]}, …); use an earlier checkpoint")
-    return Run(model.eval(), data, config)
+    return Run(model.eval(), data, config, Path(folder) if checkpoint == "last" else path)
 
 
 def _data(config: dict[str, Any], root: str | None, make: Callable[..., Any]) -> ImageData:
