@@ -166,7 +166,7 @@ def test_python_names_missing_and_unknown_arguments():
         MMD(1, lambda_=2)  # type: ignore[call-arg]
 
 
-def test_a_subclass_without_a_constructor_is_checked_once_and_a_redeclared_parameter_by_its_own_type():
+def test_a_subclass_inherits_declarations_or_replaces_them():
     class Wide(MMD):
         pass
 
@@ -177,19 +177,30 @@ def test_a_subclass_without_a_constructor_is_checked_once_and_a_redeclared_param
         def forward(self, z: Tensor, prior: Tensor) -> Tensor:
             return z.mean()
 
+    class Loose(Named):
+        def __init__(self, lam) -> None:  # type: ignore[no-untyped-def]
+            super().__init__(lam.lower())
+
     with pytest.raises(ConfigError, match=r"`penalty.sigma` \(=0\)"):
         Wide(1, sigma=0)
+    assert Loose("LOW").lam == 0.1
     assert Named("high").lam == 1.0
     with pytest.raises(ConfigError, match=r"`penalty.lam` \(=1\) must be one of: low, high"):
         Named(1)  # type: ignore[arg-type]
 
 
-def test_types_that_only_a_type_checker_imports_are_not_checked():
+def test_unusual_annotations():
     class Later(Configurable, group="later"):
         def __init__(self, size: "Decimal") -> None:
             self.size = size
 
+    class Documented(Configurable, group="documented"):
+        def __init__(self, size: Annotated[Count, {"unit": "pixels"}]) -> None:
+            self.size = size
+
     assert Later("any").size == "any"  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"`documented.size` \(=0\) must be ≥ 1"):
+        Documented(0)
 
 
 FILES = [(group, choice) for group in GROUPS for choice in choices(group)]

@@ -92,7 +92,11 @@ def check_part(kind: type[Configurable], part: Mapping[str, Any], config: Mappin
 
 @functools.cache
 def declared(kind: type[Configurable]) -> dict[str, Any]:
-    """Return the annotation of each parameter that can be checked, of the class and of its bases."""
+    """Return the annotation of each parameter that can be checked, of the class and of its bases.
+
+    A class that takes a parameter itself, annotated or not, replaces the declaration of its bases, which check the
+    value that they get.
+    """
     found: dict[str, Any] = {}
     for each in reversed(kind.__mro__):
         if issubclass(each, Configurable) and "__init__" in vars(each):
@@ -101,14 +105,14 @@ def declared(kind: type[Configurable]) -> dict[str, Any]:
 
 
 def _annotations(init: Callable[..., None]) -> dict[str, Any]:
-    """Return the annotations of a constructor's named parameters."""
+    """Return the annotations of a constructor's named parameters; Any for those without one."""
     try:
         hints = get_type_hints(init, include_extras=True)
-    except NameError:  # a user's file imports a type for type checkers only
-        return {}
+    except Exception:  # of a user's annotation, such as the name of a type that is imported for type checkers only
+        hints = {}
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     named = [name for name, each in inspect.signature(init).parameters.items() if each.kind not in variadic]
-    return {name: hints[name] for name in named if name in hints}
+    return {name: hints.get(name, Any) for name in named}
 
 
 def _is_object(annotation: Any) -> bool:

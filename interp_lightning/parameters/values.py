@@ -40,7 +40,10 @@ def check_value(name: str, value: T, annotation: Any) -> T:
         interp_lightning.errors.ConfigError: `penalty.scales[1]` (=True) must be a finite number > 0
     """
     check_fits(name, value)
-    adapter = _adapter(annotation)
+    try:
+        adapter = _adapter(annotation)
+    except TypeError:  # an annotation with metadata that cannot be hashed
+        adapter = _adapter.__wrapped__(annotation)
     try:
         if adapter is not None:
             adapter.validate_python(value)
