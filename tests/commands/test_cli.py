@@ -17,7 +17,7 @@ from conftest import TINY
 from interp_lightning.config.resolvers import run_dir, sweep_dir
 from interp_lightning.runs.checkpoints import read_checkpoint
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 
 
 def command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -39,7 +39,7 @@ from interp_lightning.system.disk import lock, regular
 from interp_lightning.system.table import Column, Row, Table, print_table
 from interp_lightning.training.callbacks.progress import Line
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "interp_lightning"
 SMALL = [*TINY, "model=ae", "penalty=none", "metrics.features=null", "metrics.restarts=1"]
 SMALL += ["trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "trainer.enable_progress_bar=true"]

@@ -223,7 +223,7 @@ def test_options_may_stand_between_settings(invoke):
 def test_output_that_nobody_reads(program, tmp_path):
     shell = f"{sys.executable} -m {program} --help | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(
-        ["bash", "-c", shell], cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False
+        ["bash", "-c", shell], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
     )
     assert done.returncode in (0, 141)
     assert done.stderr == ""

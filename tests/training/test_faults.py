@@ -22,7 +22,7 @@ from interp_lightning.system.disk import write_whole
 from interp_lightning.training.callbacks.history import Recorder
 from interp_lightning.training.logger import TensorBoard
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -232,7 +232,7 @@ def test_the_default_of_each_parameter_is_accepted():
 
 @pytest.mark.parametrize("room", ["penalties", "networks", "functional"])
 def test_pure_parts_import_neither_hydra_nor_lightning(room):
-    package = Path(__file__).parents[1] / "interp_lightning"
+    package = Path(__file__).parents[2] / "interp_lightning"
     modules = [f"interp_lightning.{room}.{path.stem}" for path in sorted((package / room).glob("[a-z]*.py"))]
     code = (
         f"import sys\nimport {', '.join([*modules, 'interp_lightning.steps.schedules'])}\n"

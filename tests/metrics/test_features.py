@@ -18,7 +18,7 @@ from interp_lightning.metrics.features import SHA256, WEIGHTS, DigitNetwork, dig
 from interp_lightning.metrics.paths import confident
 from scripts.train_digit_network import no_digits
 
-MNIST_FOLDER = Path(__file__).parent.parent / "data"
+MNIST_FOLDER = Path(__file__).parents[2] / "data"
 
 
 def accuracy(images: torch.Tensor, labels: torch.Tensor) -> float:
