@@ -348,3 +348,15 @@ def test_the_table_has_settings_that_exist_and_no_setting_of_a_class():
     assert set(SETTINGS) <= {name for _, name in leaves()} | nested
     groups = {name.partition(".")[0] for name in SETTINGS if "." in name}
     assert groups == {"checkpoint", "logger", "optimizer", "sweep", "trainer"}
+
+
+@pytest.mark.parametrize("argument", ["+penalty.lamb=1", "trainer.precision=12", "threads=0"])
+def test_a_wrong_name_and_the_trainers_values_are_answered_without_torch(argument, tmp_path):
+    code = (
+        "import sys\nfrom interp_lightning.commands.train import main\n"
+        f"sys.argv[1:] = [{argument!r}, 'outputs={tmp_path}']\n"
+        "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "AssertionError" not in done.stderr
+    assert f"`{argument.lstrip('+').partition('=')[0]}`" in done.stderr

@@ -213,7 +213,7 @@ def test_every_experiment_runs_on_other_data_too(experiment, launch):
         ),
         (["optimizer.lr=-1"], r"`optimizer\.lr` \(=-1\) must be > 0"),
         (["optimizer.lr=fast"], r"`optimizer\.lr` \(='fast'\)"),
-        (["optimizer.betas=[1,2]"], r"`optimizer\.betas` \(=\[1, 2\]\) must be a list of 2"),
+        (["optimizer.betas=[1,2]"], r"`optimizer\.betas\[1\]` \(=2\) must be ≥ 0 and ≤ 1"),
         (["seed=99999999999"], r"`seed` \(=99999999999\) must be ≥ 0 and ≤ 4294967295"),
         (["metrics.restarts=0"], r"`metrics\.restarts` \(=0\) must be ≥ 1"),
         (["metrics.images=1"], r"`metrics\.images` \(=1\) must be ≥ 2"),
