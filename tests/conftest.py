@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
 from interp_lightning import __main__ as program
+from interp_lightning.config import launchers, resolvers  # noqa: F401, register names that conf/ uses
 from interp_lightning.config.check import check_config
 from interp_lightning.config.files import CONF
 from interp_lightning.display import figures
