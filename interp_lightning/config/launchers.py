@@ -107,7 +107,8 @@ def missing_package(group: str, choice: str) -> str | None:
 
 def check_srun(arguments: Sequence[str]) -> None:
     """Raise ConfigError if the arguments choose SLURM on a machine without it."""
-    if "hydra/launcher=submitit_slurm" in arguments and shutil.which("srun") is None:
+    installed = "submitit_slurm.yaml" in ConfigStore.instance().list(LAUNCHER)
+    if installed and f"{LAUNCHER}=submitit_slurm" in arguments and shutil.which("srun") is None:
         raise ConfigError(
             "hydra/launcher=submitit_slurm requires SLURM, and there is no srun here; use joblib or submitit_local"
         )
