@@ -1,122 +1,136 @@
-"""The ways to train that the benchmark compares, each in a process of its own: same networks, same objective."""
+"""The ways to train that the benchmark compares: same networks, same objective, one process each."""
 
 import json
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.steps import WITHOUT, configuration
-from interp_lightning.networks import layers
-from interp_lightning.networks.folding import Folding, compile_networks
+from interp_lightning.data.base import ImageData
+from interp_lightning.data.sources import InMemory, OnDisk, Source
+from interp_lightning.models.base import Autoencoder
+from interp_lightning.networks.folding import compile_networks
+from interp_lightning.runs.build import build_model
 from interp_lightning.steps import cuda_graphs
-from interp_lightning.system import machine
 from interp_lightning.system.machine import prepare_cpu
+from interp_lightning.training.callbacks.history import Recorder
+from interp_lightning.training.trainer import build_trainer
 
-# What makes this package fast, where it is, and what is put there to see what it is worth.
-REPLACED: dict[str, tuple[object, str, Any]] = {
-    "folding": (Folding, "forward", nn.Sequential.forward),
-    "in_place": (layers, "leaky_relu", lambda: nn.LeakyReLU(layers.SLOPE)),
-    "memory": (machine, "keep_memory", lambda: None),
-    "denormals": (torch, "set_flush_denormal", lambda flush: None),
-}
-
-IMAGES, SHAPE = 55_000, (1, 32, 32)  # MNIST's number and size; what is on them does not matter
+IMAGES, SHAPE = 55_000, (1, 32, 32)  # MNIST's number and size; the content does not matter
 
 
 class Turns:
-    """Says when to train: waits for a number of batches, and answers how fast they were trained on."""
+    """Pace one contender: read a number of batches from stdin, train on them, report images per second.
+
+    Args:
+        batch: images per step.
+        device: the device that trains.
+    """
 
     def __init__(self, batch: int, device: torch.device) -> None:
         self.batch, self.device = batch, device
-        self._answers, sys.stdout = sys.stdout, sys.stderr
+        self._reports, sys.stdout = sys.stdout, sys.stderr
         self._asked = self._left = 0
         self._began = 0.0
 
     def next(self) -> None:
-        """To be called before the first batch and after each."""
+        """Count one batch. Call it before the first batch and after each."""
         self._left -= 1
         if self._left > 0:
             return
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         if self._asked:
-            self._say(images_per_second=self._asked * self.batch / (time.perf_counter() - self._began))
+            self._report(images_per_second=self._asked * self.batch / (time.perf_counter() - self._began))
         self._asked = self._left = int(sys.stdin.readline() or 0)
         if not self._asked:
-            self._say(peak_mib=_peak(self.device))
+            self._report(peak_mib=_peak(self.device))
             raise SystemExit
         self._began = time.perf_counter()
 
-    def _say(self, **content: float) -> None:
-        print(json.dumps(content), file=self._answers, flush=True)
+    def _report(self, **content: float) -> None:
+        print(json.dumps(content), file=self._reports, flush=True)
+
+
+class Clock(L.Callback):
+    """Count the batches of a Trainer."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.turns = turns
+
+    def on_train_start(self, *_: Any) -> None:
+        self.turns.next()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.turns.next()
+
+
+class NoPictures(Recorder):
+    """Record losses and speed, but draw nothing: the other sides do not draw either."""
+
+    def draw_images(self, trainer: L.Trainer) -> None:
+        pass
+
+
+class Noise(ImageData):
+    """Random images in memory, or read one by one through a DataLoader."""
+
+    name = "noise"
+    image_shape, classes, epochs = SHAPE, 10, 1
+
+    def __init__(self, batch_size: int, one_by_one: bool = False) -> None:
+        super().__init__(batch_size)
+        self.one_by_one = one_by_one
+
+    def load(self) -> tuple[Source, Source, Source]:
+        images = torch.randint(0, 256, (IMAGES, *SHAPE), dtype=torch.uint8)
+        labels = torch.zeros(IMAGES, dtype=torch.long)
+        part: Source = InMemory(images, labels)
+        if self.one_by_one:
+            part = OnDisk(TensorDataset(images, labels), workers=0)
+        return part, part, part
 
 
 def ours(given: dict[str, Any], turns: Turns) -> None:
-    """This package's loop as a run has it, but for validation, checkpoints and pictures, which the others lack."""
-    without = given["side"].removeprefix(WITHOUT)
-    if without in REPLACED:
-        setattr(*REPLACED[without])
-    prepare_cpu(given["threads"])
-    import tempfile
-    from pathlib import Path
-
-    import lightning as L
-
-    from interp_lightning.data.base import ImageData
-    from interp_lightning.data.sources import InMemory, OnDisk, Source
-    from interp_lightning.runs.build import build_model
-    from interp_lightning.training.callbacks.history import Recorder
-    from interp_lightning.training.run import build_trainer
-
-    class Noise(ImageData):
-        name = "noise"
-        image_shape, classes, epochs = SHAPE, 10, 1_000
-
-        def load(self) -> tuple[Source, Source, Source]:
-            images = torch.randint(0, 256, (IMAGES, *SHAPE), dtype=torch.uint8)
-            labels = torch.zeros(IMAGES, dtype=torch.long)
-            part: Source = InMemory(images, labels)
-            if without == "data":
-                part = OnDisk(TensorDataset(images, labels), workers=0)
-            return part, part, part
-
-    class Clock(L.Callback):
-        def on_train_start(self, *_: Any) -> None:
-            turns.next()
-
-        def on_train_batch_end(self, *_: Any) -> None:
-            turns.next()
-
-    cfg = configuration(given)
-    cfg.optimizer.fused = without != "fused"
+    """Train by this package, without validation, checkpoints and pictures, which the other sides lack."""
     with tempfile.TemporaryDirectory() as folder:
-        data = Noise(given["batch"])
-        model = build_model(cfg, data)
-        if without == "channels_last":
-            model.to(memory_format=torch.contiguous_format)
-        if given["side"] == "compiled":
-            compile_networks(model)
-        model.cuda_graphs = given["side"] == "recorded"
-        model.save_hyperparameters(
-            {"choices": given | {"data": "noise"}, "data_used": "noise", "data": {}}, logger=False
-        )
-        recorder = Recorder(Path(folder))
-        trainer = build_trainer(cfg, data, Path(folder), recorder, None)
-        trainer.callbacks.append(Clock())  # type: ignore[attr-defined]
-        recorder._wait = float("inf")
-        trainer.fit_loop.max_epochs = data.epochs
+        trainer, model, data = assemble(given, Path(folder))
+        trainer.callbacks.append(Clock(turns))  # type: ignore[attr-defined]
         trainer.fit(model, datamodule=data)
 
 
+def assemble(given: dict[str, Any], folder: Path) -> tuple[L.Trainer, Autoencoder, ImageData]:
+    """Build this package's trainer, model and data, and omit one optimisation if the side's name says so."""
+    without = given["side"].removeprefix(WITHOUT)
+    prepare_cpu(given["threads"], flush_denormal=without != "denormals", keep_memory=without != "memory")
+    cfg = configuration(given)
+    cfg.optimizer.fused = without != "fused"
+    data = Noise(given["batch"], one_by_one=without == "data")
+    model = build_model(cfg, data)
+    for name, part in list(model.named_children()):
+        if name in ("encoder", "decoder", "critic"):
+            setattr(model, name, _rebuilt(part, folded=without != "folding", in_place=without != "in_place"))
+    if without == "channels_last":
+        model.to(memory_format=torch.contiguous_format)
+    if given["side"] == "compiled":
+        compile_networks(model)
+    model.cuda_graphs = given["side"] == "recorded"
+    model.save_hyperparameters({"choices": given | {"data": "noise"}, "data_used": "noise", "data": {}}, logger=False)
+    return build_trainer(cfg, data, folder, NoPictures(folder), None), model, data
+
+
 def plain(given: dict[str, Any], turns: Turns) -> None:
-    """What one writes: floats in a DataLoader, layers as they are, every backward pass through everything."""
+    """Train by the loop that one writes by hand: floats in a DataLoader, plain layers, full backward passes."""
     parts, penalty, settings = _parts(given, turns.device, folded=False)
     images = torch.rand(IMAGES, *SHAPE) * 2 - 1
     loader = DataLoader(
@@ -140,7 +154,7 @@ def plain(given: dict[str, Any], turns: Turns) -> None:
 
 
 def bare(given: dict[str, Any], turns: Turns) -> None:
-    """The least that a step can be with these networks: no framework, no copies, no gradient that nobody uses."""
+    """Train by the cheapest loop with these networks: no framework, no copies, no unused gradients."""
     prepare_cpu(given["threads"])
     parts, penalty, settings = _parts(given, turns.device, folded=True)
     images = torch.randint(0, 256, (IMAGES, *SHAPE), dtype=torch.uint8, device=turns.device)
@@ -170,7 +184,7 @@ def bare(given: dict[str, Any], turns: Turns) -> None:
 
 
 def _recorded(step: Callable[[Tensor], None], example: Tensor) -> Callable[[Tensor], None]:
-    """A step as a CUDA graph, for items as many as in the example."""
+    """Capture a step as a CUDA graph, for batches of the example's size."""
     for _ in range(cuda_graphs.WARM_UP):
         cuda_graphs.aside(lambda: step(example))
     replay, _ = cuda_graphs.record(lambda: step(example))
@@ -183,9 +197,7 @@ def _recorded(step: Callable[[Tensor], None], example: Tensor) -> Callable[[Tens
 
 
 def pythae(given: dict[str, Any], turns: Turns) -> None:
-    """pythae's trainer with the same networks and kernel: WAE-MMD."""
-    import tempfile
-
+    """Train WAE-MMD by pythae's trainer, with the same networks and kernel."""
     from pythae.data.datasets import BaseDataset
     from pythae.models import WAE_MMD, WAE_MMD_Config
     from pythae.models.base.base_utils import ModelOutput
@@ -206,7 +218,7 @@ def pythae(given: dict[str, Any], turns: Turns) -> None:
 
         return Adapted()
 
-    class Clock(TrainingCallback):
+    class Ticks(TrainingCallback):
         def on_train_begin(self, *_: Any, **__: Any) -> None:
             turns.next()
 
@@ -222,17 +234,17 @@ def pythae(given: dict[str, Any], turns: Turns) -> None:
         )  # fmt: skip
         encoder = adapted(BaseEncoder, parts["encoder"], "embedding")
         decoder = adapted(BaseDecoder, parts["decoder"], "reconstruction")
-        BaseTrainer(WAE_MMD(config, encoder, decoder), images, training_config=training, callbacks=[Clock()]).train()
+        BaseTrainer(WAE_MMD(config, encoder, decoder), images, training_config=training, callbacks=[Ticks()]).train()
 
 
 def _parts(given: dict[str, Any], device: torch.device, folded: bool) -> tuple[dict[str, nn.Module], Any, Any]:
-    """The networks of a run of that cell, its penalty and its model's settings."""
+    """Build the networks and the penalty of a cell; return them with the model's settings."""
     from hydra.utils import instantiate
 
     cfg = configuration(given)
     network = instantiate(cfg.network, image_shape=SHAPE, latent_dim=cfg.latent_dim)
     penalty = instantiate(cfg.penalty, _convert_="all")
-    penalty(*torch.randn(2, 2 * cfg.latent_dim, cfg.latent_dim))  # which lets it see the size of a code
+    penalty(*torch.randn(2, 2 * cfg.latent_dim, cfg.latent_dim))  # lazy layers take their size from the first codes
     parts = {"encoder": network.encoder(), "decoder": network.decoder()}
     parts["critic"] = network.critic() if given["model"] == "acai" else nn.Identity()
     for part in [*parts.values(), penalty]:
@@ -240,21 +252,24 @@ def _parts(given: dict[str, Any], device: torch.device, folded: bool) -> tuple[d
         if not folded:
             part.to(memory_format=torch.contiguous_format)
     if not folded:
-        parts = {name: _unfolded(part) for name, part in parts.items()}
+        parts = {name: _rebuilt(part, folded=False, in_place=False) for name, part in parts.items()}
     return parts, penalty, cfg.model
 
 
-def _unfolded(module: nn.Module) -> nn.Module:
-    """The same layers as one writes them: one by one, and none in place."""
+def _rebuilt(module: nn.Module, folded: bool, in_place: bool) -> nn.Module:
+    """Return the same layers with the same parameters, folded or one by one, with activations in place or not."""
     if isinstance(module, nn.Sequential):
-        return nn.Sequential(*map(_unfolded, module))
-    return nn.LeakyReLU(module.negative_slope) if isinstance(module, nn.LeakyReLU) else module
+        kind = type(module) if folded else nn.Sequential
+        return kind(*(_rebuilt(layer, folded, in_place) for layer in module))
+    if isinstance(module, nn.LeakyReLU):
+        return nn.LeakyReLU(module.negative_slope, inplace=module.inplace and in_place)
+    return module
 
 
 def _objective(
     parts: dict[str, nn.Module], penalty: Any, settings: Any, x: Tensor, precision: str
 ) -> tuple[Tensor, Callable[[], Tensor]]:
-    """The autoencoder's loss of a batch, and what gives the critics' once the autoencoder has taken its step."""
+    """Return the autoencoder's loss of a batch, and a function for the critics' loss after the autoencoder's step."""
     encoder, decoder, critic = parts["encoder"], parts["decoder"], parts["critic"]
     adversarial = not isinstance(critic, nn.Identity)
     cast = torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
@@ -282,7 +297,7 @@ def _objective(
 
 
 def _peak(device: torch.device) -> float:
-    """The most memory that this process has held, MiB: the GPU's, or the CPU's."""
+    """Return this process's peak memory in MiB: the GPU's, or the CPU's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -290,7 +305,7 @@ def _peak(device: torch.device) -> float:
 
 
 def main() -> None:
-    """One side: its settings as JSON in the only argument, then turns on stdin and answers on stdout."""
+    """Run one side: settings as JSON in the only argument, numbers of batches on stdin, reports on stdout."""
     given = json.loads(sys.argv[1])
     torch.set_num_threads(given["threads"])
     cuda = given["device"] != "cpu" and torch.cuda.is_available()

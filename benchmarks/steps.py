@@ -1,103 +1,114 @@
-"""python -m benchmarks.steps: what a training step costs, here and elsewhere, measured side by side."""
+"""Measure training steps: this package's loop beside others, on the same machine, taking turns.
+
+python -m benchmarks.steps --help
+"""
 
 import json
-import logging
 import os
 import platform
 import statistics
 import subprocess
 import sys
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from interp_lightning.commands.settings import Settings, command
+from interp_lightning.config import launchers, resolvers  # noqa: F401, register names that conf/ uses
 from interp_lightning.config.check import check_config
-from interp_lightning.errors import ConfigError
-from interp_lightning.parameters import check_choice, check_integer
-from interp_lightning.runs import folders  # noqa: F401, which registers what conf/ asks for
+from interp_lightning.errors import ConfigError, chain
 from interp_lightning.system.conf import CONF
 
-log = logging.getLogger(__name__)
+USAGE = """Measure training steps: this package's loop, a loop written by hand, the best bare loop, pythae's.
 
-USAGE = """Measure training steps: this package's loop, the one that one would write, the best bare one, pythae's.
-
-  cells=ae×mmd,…   what to train: model×penalty (or model*penalty), separated by commas
+  cells=ae×mmd,…   cells to train: model×penalty (or model*penalty), separated by commas
   network=acai     the paper's, or fast
   depth=16,…       channels of its widest scale
   latent_dim=32,…  numbers per code
   batch=64,…       images per step
   precision=…      32-true, or bf16-mixed
-  sides=ours,…     what to measure, of: ours (with which the others are compared), compiled, recorded, plain, bare,
-                   pythae; all that can be if not given; each is a process that takes a gigabyte of memory
-  without=…        further sides, this package without one of what makes it fast each: folding, channels_last, in_place,
-                   fused, memory, denormals, data; or all
-  rounds=7         how often each side takes its turn; the medians are compared
-  batches=8        steps in a turn
-  pythae=PYTHON    an interpreter that has pythae, to measure its trainer too (for ae×mmd):
+  sides=ours,…     contenders: ours (the reference), compiled, recorded, plain, bare, pythae; by default all that this
+                   machine can run; each is a process that takes a gigabyte of memory
+  without=…        further sides, this package without one optimisation each: folding, channels_last, in_place, fused,
+                   memory, denormals, data; or all
+  rounds=7         turns of each side; the table shows the medians
+  batches=8        steps per turn
+  device=auto      cpu, cuda, or auto
+  threads=1        threads of the CPU
+  pythae=PYTHON    an interpreter with pythae, to measure its trainer too (for ae×mmd):
                    python3 -m venv .pythae && .pythae/bin/pip install -e . pythae, then pythae=.pythae/bin/python
-  out=FILE         where to write the numbers as JSON; benchmark.json if not given"""
+  out=FILE         JSON file for the numbers; benchmark.json by default"""
 
-DEFAULTS: Settings = {
-    "cells": "ae×none,ae×mmd,acai×wasserstein",
-    "network": "acai",
-    "depth": "16",
-    "latent_dim": "32",
-    "batch": "64",
-    "precision": "32-true",
-    "sides": "",
-    "without": "",
-    "rounds": 7,
-    "batches": 8,
-    "pythae": "",
-    "out": "benchmark.json",
-}
+
+@dataclass
+class Settings:
+    """Settings of the benchmark, as key=value on the command line. Several values are separated by commas."""
+
+    cells: str = "ae×none,ae×mmd,acai×wasserstein"
+    network: str = "acai"
+    depth: str = "16"
+    latent_dim: str = "32"
+    batch: str = "64"
+    precision: str = "32-true"
+    sides: str = ""
+    without: str = ""
+    rounds: int = 7
+    batches: int = 8
+    device: str = "auto"
+    threads: int = 1
+    pythae: str = ""
+    out: str = "benchmark.json"
+
+
 PRECISIONS = ("32-true", "bf16-mixed")
-LISTS = {"depth": 1, "latent_dim": 1, "batch": 2}  # settings of which there may be several, and their least values
-PACKAGE = Path(__file__).parent.parent  # for an interpreter in which it is not installed
+LISTS = {"depth": 1, "latent_dim": 1, "batch": 2}  # settings with several values, and the least of each
+REPOSITORY = Path(__file__).parent.parent  # for an interpreter without this package
 SIDES = {
     "ours": "this package: its Trainer, model, data and callbacks",
     "compiled": "the same with compile=true",
     "recorded": "the same with cuda_graphs=true",
-    "plain": "the loop that one would write: DataLoader, Adam, contiguous tensors",
+    "plain": "a loop written by hand: DataLoader, Adam, contiguous tensors",
     "bare": "the best bare loop: the same folded layers, channels last, fused Adam, one indexing per batch; on a GPU "
     "each step a CUDA graph",
     "pythae": "pythae's BaseTrainer",
 }
-TRICKS = {  # by which this package is fast, and what a side without one of them has instead
+TRICKS = {  # optimisations of this package, and the replacement in a side without one of them
     "folding": "each layer computed by itself",
     "channels_last": "contiguous tensors",
     "in_place": "activations in memory of their own",
     "fused": "Adam not fused",
-    "memory": "memory given back to the system",
+    "memory": "memory returned to the system",
     "denormals": "denormal numbers kept",
     "data": "images one by one, by a DataLoader",
 }
-WITHOUT = "without "  # so begins the name of such a side
+WITHOUT = "without "  # prefix of such a side's name
 
 
 class Side:
-    """One way to train, in a process of its own that waits for its turns."""
+    """One contender in a process of its own, which waits for its turns."""
+
+    speeds: list[float]  # images per second, one for each turn
 
     def __init__(self, name: str, python: str, settings: dict[str, Any]) -> None:
         self.name, self.speeds, self.peak = name, [], 0.0
         self._process = subprocess.Popen(
             [python, "-m", "benchmarks.sides", json.dumps(settings | {"side": name})],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
-            env=os.environ | {"OMP_NUM_THREADS": str(settings["threads"]), "PYTHONPATH": str(PACKAGE)},
+            env=os.environ | {"OMP_NUM_THREADS": str(settings["threads"]), "PYTHONPATH": str(REPOSITORY)},
         )  # fmt: skip
 
-    speeds: list[float]  # images/s, of each turn
-
     def turn(self, batches: int) -> float:
-        """Images per second of so many steps."""
+        """Train on a number of batches; return images per second."""
         return self._ask(batches)["images_per_second"]
 
     def end(self) -> None:
-        """Take the peak of its memory, in MiB."""
+        """Let the process end, and record its peak memory in MiB."""
         self.peak = self._ask(0)["peak_mib"]
 
     def close(self) -> None:
@@ -121,60 +132,76 @@ class Side:
         return json.loads(answer)
 
 
-def work(settings: Settings) -> None:
-    """Measure all cells that the settings name."""
-    for key in ("rounds", "batches", "threads"):
-        check_integer(key, settings[key], least=1)
-    lists = {key: _integers(key, settings[key], least) for key, least in LISTS.items()}
-    cells = [cell.split("×") for cell in _names(settings["cells"].replace("*", "×"))]
-    if any(len(cell) != 2 for cell in cells):
-        raise ConfigError(f"`cells` (={settings['cells']}) must be model×penalty, separated by commas, such as ae×mmd")
-    names = _names(settings["sides"]) or list(SIDES)
-    for name in names:
-        check_choice("sides", name, tuple(SIDES))
-    tricks = _names(settings["without"])
-    for trick in tricks:
-        check_choice("without", trick, ("all", *TRICKS))
-    tricks = list(TRICKS) if "all" in tricks else tricks
-    check_choice("precision", settings["precision"], PRECISIONS)
-    if "pythae" in names and settings["sides"] and not settings["pythae"]:
-        raise ConfigError("`sides` (=pythae) wants an interpreter that has it, by pythae=PYTHON; --help says how")
-    from interp_lightning.commands.settings import prepare  # which takes a second
+def measure(settings: Settings) -> None:
+    """Measure all cells that the settings name, print a table for each, and write the numbers.
 
-    device = prepare(settings["device"], settings["threads"]).type  # if it is not there, say so now
-    if device != "cuda":
-        if "recorded" in names and settings["sides"]:
-            raise ConfigError("`sides` (=recorded) wants an NVIDIA GPU, which records CUDA graphs; leave it out")
-        names = [name for name in names if name != "recorded"]
-    names += [f"{WITHOUT}{trick}" for trick in tricks]
-    out = Path(settings["out"])
-    if out.is_dir() or not os.access(out.absolute().parent, os.W_OK):
-        raise ConfigError(f"`out` (={out}) must be a file in a folder that can be written to")
+    Raises:
+        ConfigError: a setting cannot work, or a side has ended.
+    """
+    names = sides_of(settings)
+    cells = [cell.split("×") for cell in _split(settings.cells.replace("*", "×"))]
+    if any(len(cell) != 2 for cell in cells):
+        raise ConfigError(f"`cells` (={settings.cells}) must be model×penalty, separated by commas, such as ae×mmd")
+    lists = {key: _integers(key, getattr(settings, key), least) for key, least in LISTS.items()}
     points = [
-        settings | {"model": model, "penalty": penalty} | dict(zip(lists, values, strict=True))
+        asdict(settings) | {"model": model, "penalty": penalty} | dict(zip(lists, values, strict=True))
         for model, penalty in cells
         for values in product(*lists.values())
     ]
-    for point in points:  # if one cannot work, say so now
+    for point in points:
         _check(point)
-    measured = [_measure(point, names) for point in points]
     content = {
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
-        "settings": {key: settings[key] for key in ("network", "precision", "rounds", "batches", "device", "threads")},
-        "cells": measured,
+        "settings": {key: getattr(settings, key) for key in ("network", "precision", "rounds", "batches", "threads")}
+        | {"device": _device(settings)},
+        "cells": [_measure(point, names) for point in points],
     }
-    out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    log.info(f"Numbers:  {out}")
+    Path(settings.out).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    print(f"Numbers:  {settings.out}")
 
 
 def configuration(given: dict[str, Any]) -> DictConfig:
-    """The configuration of a run of a cell, without what the other sides lack."""
+    """Compose the configuration of a run of a cell, without validation and progress bar."""
     overrides = [f"{key}={given[key]}" for key in ("model", "penalty", "network", "latent_dim")]
     overrides += [f"network.depth={given['depth']}", f"data.batch_size={given['batch']}", "trainer.limit_val_batches=0"]
     overrides += [f"trainer.precision={given['precision']}", "trainer.enable_progress_bar=false"]
-    overrides += [f"trainer.accelerator={given.get('accelerator', 'auto')}"]
+    overrides += [f"trainer.accelerator={given.get('accelerator', 'auto')}", "trainer.max_epochs=1000"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", overrides)
+
+
+def sides_of(settings: Settings) -> list[str]:
+    """Check the settings that do not depend on a cell; return the names of the sides to measure."""
+    for key in ("rounds", "batches", "threads"):
+        if getattr(settings, key) < 1:
+            raise ConfigError(f"`{key}` (={getattr(settings, key)}) must be an integer ≥ 1")
+    names, tricks = _split(settings.sides) or list(SIDES), _split(settings.without)
+    for key, given, allowed in (
+        ("sides", names, tuple(SIDES)),
+        ("without", tricks, ("all", *TRICKS)),
+        ("precision", [settings.precision], PRECISIONS),
+        ("device", [settings.device], ("auto", "cpu", "cuda")),
+    ):
+        for each in given:
+            if each not in allowed:
+                raise ConfigError(f"`{key}` (={each!r}) must be one of: {', '.join(allowed)}")
+    if "pythae" in names and settings.sides and not settings.pythae:
+        raise ConfigError("`sides` (=pythae) requires an interpreter with pythae; add pythae=PYTHON, see --help")
+    if _device(settings) != "cuda":
+        if "recorded" in names and settings.sides:
+            raise ConfigError("`sides` (=recorded) requires an NVIDIA GPU, which records CUDA graphs; omit it")
+        names = [name for name in names if name != "recorded"]
+    out = Path(settings.out)
+    if out.is_dir() or not os.access(out.absolute().parent, os.W_OK):
+        raise ConfigError(f"`out` (={out}) must be a file in a folder with write permission")
+    return names + [f"{WITHOUT}{trick}" for trick in (TRICKS if "all" in tricks else tricks)]
+
+
+def _device(settings: Settings) -> str:
+    """Return the device to train on: "cuda" or "cpu"."""
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("`device` (=cuda) is not available on this machine; use device=cpu")
+    return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _check(point: dict[str, Any]) -> None:
@@ -185,28 +212,30 @@ def _check(point: dict[str, Any]) -> None:
 
     cfg = configuration(point)
     check_config(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)), {})
-    data = MNIST(cfg.data.batch_size)  # whose images' shape the sides' have
+    data = MNIST(cfg.data.batch_size)  # its images have the shape of the sides' images
     check_size(cfg, data)
     build_model(cfg, data).check(cfg.data.batch_size)
 
 
-def _names(text: str) -> list[str]:
-    """What is separated by commas, each once."""
+def _split(text: str) -> list[str]:
+    """Split text at commas, and drop repetitions."""
     return list(dict.fromkeys(text.split(","))) if text else []
 
 
 def _integers(key: str, text: str, least: int) -> list[int]:
-    """Numbers separated by commas."""
+    """Convert numbers separated by commas; raise ConfigError for other text or a number below the least."""
     try:
-        return [check_integer(key, int(each), least=least) for each in _names(text)]
-    except ValueError as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"`{key}` (={text}) must be integers, separated by commas, such as {DEFAULTS[key]}") from None
+        numbers = [int(each) for each in _split(text)]
+    except ValueError:
+        raise ConfigError(f"`{key}` (={text}) must be integers, separated by commas, such as 16") from None
+    for number in numbers:
+        if number < least:
+            raise ConfigError(f"`{key}` (={number}) must be an integer ≥ {least}")
+    return numbers
 
 
 def _measure(point: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    """Measure one cell at one size: every side takes its turn in every round."""
+    """Measure one cell at one size: every side takes one turn per round."""
     kept = ("model", "penalty", "network", *LISTS, "precision", "device", "threads")
     given = {key: point[key] for key in kept}
     if not point["pythae"] or (point["model"], point["penalty"], point["precision"]) != ("ae", "mmd", PRECISIONS[0]):
@@ -253,5 +282,18 @@ def _show(point: dict[str, Any], results: dict[str, dict[str, Any]]) -> None:
     Console().print(table)
 
 
+def main() -> None:
+    """Run the command line."""
+    if {"-h", "--help"} & {*sys.argv}:
+        print(USAGE)
+        return
+    try:
+        given = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.from_cli())
+        measure(cast(Settings, OmegaConf.to_object(given)))
+    except (ConfigError, OmegaConfBaseException, HydraException) as error:
+        sentence = next((str(link) for link in chain(error) if isinstance(link, ConfigError)), str(error))
+        raise SystemExit(" ".join(sentence.split())) from error
+
+
 if __name__ == "__main__":
-    command(USAGE, DEFAULTS, work)
+    main()

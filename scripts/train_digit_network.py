@@ -1,6 +1,6 @@
 """Train the digit network that metrics/features.py ships: ten minutes on one thread.
 
-python scripts/train_digit_network.py data        # the folder with MNIST/raw
+python scripts/train_digit_network.py data        # folder with MNIST/raw
 """
 
 import hashlib

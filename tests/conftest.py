@@ -11,14 +11,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hypothesis import settings
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
 from interp_lightning import __main__ as program
-from interp_lightning.commands import settings as command_settings
-from interp_lightning.commands import train
+from interp_lightning.config import launchers, resolvers  # noqa: F401, register names that conf/ uses
 from interp_lightning.config.check import check_config
 from interp_lightning.display import figures
 from interp_lightning.models.acai import ACAI
@@ -27,7 +25,7 @@ from interp_lightning.models.base import Autoencoder
 from interp_lightning.networks.fast import FastNetwork
 from interp_lightning.penalties.base import Penalty
 from interp_lightning.system.conf import CONF
-from interp_lightning.training.run import run
+from interp_lightning.training.run import train
 
 # No timing stands in a test, and a red build is red again.
 settings.register_profile("steady", deadline=None, derandomize=True)
@@ -87,34 +85,34 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def configure(tmp_path: Path) -> Callable[..., DictConfig]:
-    """Compose the configuration that a command line would, with its output in tmp_path / folder."""
-    return lambda *overrides, folder="run": _compose(tmp_path, overrides, folder)
+    """Compose the configuration that a command line would."""
+    return lambda *overrides: compose_checked(tmp_path, overrides)[0]
 
 
-def _compose(outputs: Path, overrides: Iterable[str], folder: str) -> DictConfig:
+def compose_checked(outputs: Path, overrides: Iterable[str]) -> tuple[DictConfig, dict[str, str]]:
+    """Compose and check a configuration; return it and the choice in each group."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", [*overrides, f"outputs={outputs}"], return_hydra_config=True)
-    (outputs / folder).mkdir(exist_ok=True)
-    with open_dict(cfg):
-        cfg.hydra.runtime.output_dir = str(outputs / folder)
-    HydraConfig.instance().set_config(cfg)
-    choices = cfg.hydra.runtime.choices
+    choices = {key: str(value) for key, value in cfg.hydra.runtime.choices.items() if "/" not in key}
     with open_dict(cfg):
         del cfg["hydra"]
     check_config(OmegaConf.to_container(cfg, resolve=True), choices)
-    return cfg
+    return cfg, choices
+
+
+def train_in(folder: Path, overrides: Iterable[str]) -> Path:
+    """Train in this process, in a folder; return the folder."""
+    cfg, choices = compose_checked(folder.parent, overrides)
+    folder.mkdir(exist_ok=True)
+    train(cfg, folder, choices)
+    return folder
 
 
 @pytest.fixture
-def launch(configure: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., Path]:
+def launch(tmp_path: Path) -> Callable[..., Path]:
     """Run a tiny experiment in this process and return its folder."""
-
-    def launch_run(*overrides: str, folder: str = "run") -> Path:
-        run(configure(*TINY, *overrides, folder=folder))
-        return tmp_path / folder
-
-    return launch_run
+    return lambda *overrides, folder="run": train_in(tmp_path / folder, [*TINY, *overrides])
 
 
 @pytest.fixture
@@ -138,7 +136,6 @@ def invoke(tmp_path: Path) -> Callable[..., tuple[int, str]]:
                 os.dup2(output, 2)
                 sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
                 sys.argv = ["interp_lightning", *arguments]
-                command_settings.TRACEBACK = train.TRACEBACK = "debug=true" in arguments
                 before()
                 status = _exit_status(program.main)
                 sys.stdout.flush()
@@ -173,9 +170,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "seed": ["model=acai", "penalty=wasserstein", "seed=1"],
         "lines": ["model=ae", "penalty=none", "data=lines", "trainer.limit_train_batches=4"],
     }.items():
-        outputs = tmp_path_factory.mktemp(name)
-        run(_compose(outputs, [*TINY, *overrides], "run"))
-        runs[name] = outputs / "run"
+        runs[name] = train_in(tmp_path_factory.mktemp(name) / "run", [*TINY, *overrides])
     return runs
 
 

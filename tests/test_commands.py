@@ -2,12 +2,14 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,17 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
+import interp_lightning
 from interp_lightning.commands import compare, evaluate, interpolate
-from interp_lightning.commands.settings import COMMON, read_settings
-from interp_lightning.comparison.groups import collect
+from interp_lightning.commands.settings import Common, find_last, help_text, read_settings, setting
+from interp_lightning.comparison.collect import collect
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.files import read_image
 from interp_lightning.data.lines import Lines
 from interp_lightning.data.mnist import MNIST
 from interp_lightning.errors import ConfigError, DataError, ResultsError
-from interp_lightning.runs.folders import find_runs
+from interp_lightning.runs.find import find_runs
+from interp_lightning.runs.load import load_run
 
 QUICK = ["metrics.restarts=3", "metrics.images=100", "metrics.pairs=8", "metrics.steps=4"]
 Call = Callable[..., None]
@@ -32,7 +36,7 @@ Call = Callable[..., None]
 
 def call(module: Any, *arguments: str) -> None:
     """What a command line does, in this process."""
-    module.work(read_settings(list(arguments), module.DEFAULTS | COMMON))
+    module.work(read_settings(list(arguments), module.Settings))
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -42,69 +46,107 @@ def results(folder: Path) -> dict[str, Any]:
 # Settings
 
 
+@dataclass
+class Example(Common):
+    """Do something.
+
+      example run=DIR      with a run
+
+    It is quick.
+    """
+
+    run: list[str] = setting([], "a run", "DIR")
+    metrics: list[str] = setting([], "how thoroughly", "fast", group=True)
+    out: str = setting("", "where to write", "DIR")
+    steps: int = setting(11, "points on the path")
+
+
 def test_settings_of_every_kind():
-    defaults = {"run": [], "metrics": (), "out": "", "steps": 11, "trust": False, "data.root": ""}
-    given = ["run=a", "b", "run=c=d", "metrics=full", "metrics.pairs=3", "steps=4", "trust=True", "data.root=x=y"]
-    assert read_settings(given, defaults) == {
-        "run": ["a", "b", "c=d"],
-        "metrics": ("metrics=full", "metrics.pairs=3"),
-        "out": "",
-        "steps": 4,
-        "trust": True,
-        "data.root": "x=y",
-    }
-    assert defaults["run"] == []
+    given = ["run=a", "b", "run=c=${d", "metrics=full", "metrics.pairs=3", "steps=4", "trust=True", "data.root=x=007"]
+    assert read_settings(given, Example) == Example(
+        run=["a", "b", "c=${d"], metrics=["metrics=full", "metrics.pairs=3"], steps=4, trust=True, data_root="x=007"
+    )
+    assert read_settings([], Example).run == []
 
 
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("step=4", r"`step` is no setting of this command; it has: run, steps, trust, metrics"),
+        (
+            "step=4",
+            r"`step` is no setting of this command; did you mean `steps`\? It has: run, metrics, out, steps, data",
+        ),
+        ("nothing=4", r"`nothing` is no setting of this command; it has: run, metrics"),
         ("run.a=4", r"`run\.a` is no setting"),
         ("--steps=4", r"`--steps` is no setting"),
         ("--verbose", r"`--verbose` is no setting; settings are given as key=value, see --help"),
         ("steps=many", r"`steps` \(=many\) must be an integer, such as 11"),
         ("trust=maybe", r"`trust` \(=maybe\) must be true or false"),
-        ("run=", r"`run` has no value; give one as run=…, or leave it out"),
+        ("run=", r"`run` has no value; give one as run=…, or remove it"),
     ],
 )
-def test_settings_that_are_none(argument, message):
+def test_wrong_settings(argument, message):
     with pytest.raises(ConfigError, match=message):
-        read_settings([argument], {"run": [], "steps": 11, "trust": False, "metrics": ()})
+        read_settings([argument], Example)
 
 
-@pytest.mark.parametrize("module", ["evaluate", "interpolate", "compare"])
-def test_help_names_every_setting_and_does_not_import_torch(module):
+def test_a_single_value_given_twice():
+    with pytest.raises(ConfigError, match=r"`steps` is given twice; give one value"):
+        read_settings(["steps=3", "steps=3"], Example)
+
+
+def test_help_comes_from_the_fields():
+    text = help_text(Example)
+    assert text.startswith("Do something.\n\n  example run=DIR      with a run\n\nIt is quick.\n\n  run=DIR ")
+    for line in (
+        "  metrics=fast   how thoroughly",
+        "  steps=11       points on the path",
+        "  trust=false    true lets",
+    ):
+        assert line in text
+
+
+@pytest.mark.parametrize("name", ["evaluate", "interpolate", "compare"])
+def test_help_names_every_setting_and_does_not_import_torch(name):
     code = (
-        f"import sys\nfrom interp_lightning.commands import {module} as m\nfrom interp_lightning.commands.settings import command\n"
-        "sys.argv[1:] = ['--help']\ntry:\n    command(m.USAGE, m.DEFAULTS, m.work)\n"
-        "finally:\n    assert 'torch' not in sys.modules"
+        f"import sys\nfrom interp_lightning.__main__ import main\nsys.argv[1:] = ['{name}', '--help']\n"
+        "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    defaults = {"evaluate": evaluate, "interpolate": interpolate, "compare": compare}[module].DEFAULTS
-    for key in defaults | COMMON:
-        assert f"{key}=" in done.stdout or (module, key) == ("compare", "run")
+    for field in fields({"evaluate": evaluate, "interpolate": interpolate, "compare": compare}[name].Settings):
+        assert f"  {field.metadata['key'] or field.name}=" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["evaluate", "run=nowhere"], "nowhere is no folder; name a run's"),
+        (["evaluate", "run=nowhere"], "nowhere is not a folder; name a run's"),
+        (["evaluate", "run=last"], "`run` (=last) finds no run below "),
         (["interpolate", "a=1", "b=2", "how=line", "run=x"], "`how` (='line') must be one of: lerp, slerp"),
-        (["compare", "nowhere"], "nowhere is no folder"),
+        (["compare", "nowhere"], "nowhere is not a folder"),
+        (["compare", "last"], "`run` (=last) finds no run below "),
         (["evaluate", "metrics=slow", "run=."], "`metrics` (=slow) must be one of: fast, full"),
+        (["evalute", "run=last"], "`evalute` is no command; did you mean evaluate?"),
+        (["help"], "`help` is no command; the commands are: train, evaluate, interpolate, compare."),
     ],
 )
-def test_errors_are_a_sentence(arguments, expected, tmp_path):
-    command = [sys.executable, "-m", f"interp_lightning.{arguments[0]}", *arguments[1:]]
-    repository = str(Path(__file__).parent.parent)
-    done = subprocess.run(
-        command, cwd=tmp_path, env={"PYTHONPATH": repository}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert expected in done.stderr
-    assert "Traceback" not in done.stderr
+def test_errors_are_a_sentence(arguments, expected, invoke):
+    status, output = invoke(*arguments)
+    assert status == 1
+    assert expected in output
+    assert "Traceback" not in output
+
+
+def test_last_is_the_newest_run_below_outputs(trained, tmp_path, monkeypatch):
+    for age, name in enumerate(("ae", "acai")):
+        run = Path(shutil.copytree(trained[name], tmp_path / "outputs" / name / "run"))
+        for file in run.glob("checkpoints/*"):
+            os.utime(file, (1e9 - age, 1e9 - age))
+    monkeypatch.chdir(tmp_path)
+    assert find_last(["last", "other"]) == ["outputs/ae/run", "other"]
+    call(interpolate, "run=last", "a=3", "b=8")
+    assert (tmp_path / "outputs" / "ae" / "run" / "figures" / "3_to_8_lerp.gif").exists()
 
 
 # evaluate
@@ -149,11 +191,23 @@ def test_one_bad_run_does_not_stop_the_others(trained, tmp_path, caplog):
     (tmp_path / "sweep" / "acai" / "checkpoints" / "last.ckpt").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"1 of 2 could not be evaluated"):
         call(evaluate, f"run={tmp_path}/sweep", f"out={tmp_path}/out", *QUICK)
-    assert "is no readable checkpoint" in caplog.text
+    assert "is not a readable checkpoint" in caplog.text
     (written,) = (tmp_path / "out").iterdir()
     assert results(written)["model"] == "ae"
     with pytest.raises(ConfigError, match=r"nothing to evaluate"):
         call(evaluate, "metrics=fast")
+
+
+def test_evaluating_from_python_gives_the_same_numbers_and_writes_only_where_asked(trained, tmp_path):
+    run, before = load_run(trained["acai"]), {path: path.stat().st_mtime for path in trained["acai"].rglob("*")}
+    assert interp_lightning.evaluate(run, QUICK) == results(trained["acai"])
+    assert {path: path.stat().st_mtime for path in trained["acai"].rglob("*")} == before
+    again = interp_lightning.evaluate(str(trained["acai"]), [*QUICK, "metrics.images=150"], out=tmp_path / "out")
+    assert again == results(tmp_path / "out")
+    assert again["protocol"]["images"] == 150
+    assert (tmp_path / "out" / "figures" / "reconstructions.png").exists()
+    with pytest.raises(ConfigError, match=r"`metrics` \(=slow\) must be one of"):
+        interp_lightning.evaluate(run, ["metrics=slow"])
 
 
 # interpolate
@@ -208,9 +262,9 @@ def test_what_interpolate_needs(trained):
             [f"run={trained['acai']}", f"run={trained['ae']}", "a=1", "b=1"],
             r"`run` names 2 runs, the first .*; name one",
         ),
-        (["run=x", "ckpt=y", "a=1", "b=1"], r"`run` and `ckpt` both name a model; leave one of them out"),
+        (["run=x", "ckpt=y", "a=1", "b=1"], r"`run` and `ckpt` both name a model; remove one of them"),
         (["run=x", "a=1", "b=1", "a=2"], r"`a` is given twice; give one value"),
-        (["run=x", "a=1", "b=1", "steps=1"], r"`steps` \(=1\) must be an integer ≥ 2 and ≤ 1000"),
+        (["run=x", "a=1", "b=1", "steps=1"], r"`steps` \(=1\) must be ≥ 2 and ≤ 1000"),
     ):
         with pytest.raises(ConfigError, match=message):
             call(interpolate, *arguments)
@@ -428,6 +482,18 @@ def test_what_a_comparison_leaves(sweep, capsys):
     assert "acai × wasserstein, penalty.lam=0.1" in page
 
 
+def test_comparing_from_python_gives_a_row_for_each_run(sweep, trained):
+    rows = interp_lightning.compare([sweep / "0", str(sweep / "3"), load_run(sweep / "10")])
+    assert [Path(row["run"]).name for row in rows] == ["0", "3", "10"]
+    assert [row["fid_midpoints_lerp"] for row in rows] == [9.0, 1.0, 3.0]
+    assert [row["group"] for row in rows] == ["ae × none", *["acai × wasserstein"] * 2]
+    assert rows[0].keys() == rows[1].keys()
+    with pytest.raises(ConfigError, match=r"different data sets do not rank together"):
+        interp_lightning.compare([trained["ae"], trained["lines"]])
+    with pytest.raises(ConfigError, match=r"nothing to compare: name runs"):
+        interp_lightning.compare([])
+
+
 def test_groups_are_runs_that_differ_by_their_seed_only(sweep):
     groups = collect(sorted(sweep.iterdir())).groups
     assert sorted(len(group.results) for group in groups) == [1, 2, 2]
@@ -463,7 +529,7 @@ def test_groups_within_a_deviation_of_the_best_lead_with_it_and_numbers_that_are
 
 def test_a_comparison_of_different_data_is_refused_unless_asked_for(trained, tmp_path):
     runs = [trained["ae"], trained["lines"]]
-    with pytest.raises(ResultsError, match=r"different data sets do not rank together \(1 on digits, 1 on lines\)"):
+    with pytest.raises(ResultsError, match=r"cannot be ranked together \(1 on digits, 1 on lines\)"):
         call(compare, *map(str, runs), f"out={tmp_path}/a")
     assert not (tmp_path / "a").exists()
     call(compare, *map(str, runs), f"out={tmp_path}/b", "data=lines")
@@ -473,9 +539,7 @@ def test_a_comparison_of_different_data_is_refused_unless_asked_for(trained, tmp
     table = (tmp_path / "c" / "comparison.md").read_text()
     assert "ae × none on digits" in table
     assert "ae × none on lines" in table
-    with pytest.raises(
-        ResultsError, match=r"nothing to compare: none of 2 runs has results on data=mnist, but on digits, lines"
-    ):
+    with pytest.raises(ResultsError, match=r"no results to compare in 2 runs on data=mnist, only on digits, lines"):
         call(compare, *map(str, runs), f"out={tmp_path}/d", "data=mnist")
 
 
@@ -486,10 +550,10 @@ def test_runs_without_results_or_models_and_unlike_protocols_are_named(sweep, ca
     content["protocol"]["restarts"] = 1000
     (sweep / "2" / "results.json").write_text(json.dumps(content))
     call(compare, str(sweep))
-    assert re.search(r"Left out: .*0 has no results\.json; python -m interp_lightning\.evaluate run=", caplog.text)
-    assert "Not all runs were measured alike" in caplog.text
+    assert re.search(r"Skipped: .*0 has no results\.json; python -m interp_lightning evaluate run=", caplog.text)
+    assert "The runs were measured by different protocols" in caplog.text
     assert "No pictures of acai × wasserstein, penalty.lam=0.1: " in caplog.text
-    assert "Not all runs were measured alike" in (sweep / "comparison" / "report.html").read_text()
+    assert "The runs were measured by different protocols" in (sweep / "comparison" / "report.html").read_text()
     with pytest.raises(ConfigError, match=r"nothing to compare: name runs"):
         call(compare, "pictures=false")
 

@@ -21,7 +21,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import to_pil_image
 
 from interp_lightning.commands import compare, evaluate, interpolate
-from interp_lightning.commands.settings import COMMON, read_settings
+from interp_lightning.commands.settings import read_settings
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.contract import LOOKS, spread
 from interp_lightning.data.loaders import EvaluationLoader, TrainingLoader
@@ -349,10 +349,10 @@ def test_looks_are_few_and_reach_both_ends(number):
         ({"classes": 2.5}, r"`Mine.classes` \(=2.5\) must be an integer ≥ 0"),
         ({"classes": -1}, "classes"),
         ({"classes": ["cat", "dog"]}, "classes"),
-        ({"epochs": 0}, r"`Mine.epochs` \(=0\) must be an integer ≥ 1"),
+        ({"epochs": 0}, r"`Mine.epochs` \(=0\) must be ≥ 1"),
         ({"epochs": "5"}, "epochs"),
         ({"name": 5}, "name"),
-        ({"features": "vgg"}, r"`Mine.features` \(='vgg'\) must be one of: digits, inception, null"),
+        ({"features": "vgg"}, r"`Mine.features` \(='vgg'\) must be one of: digits, inception, or null"),
     ],
 )
 def test_declarations_are_checked_when_the_class_is_made(declared, sentence):
@@ -507,7 +507,7 @@ def test_fewer_images_are_refused_before_training(sizes, launch, tmp_path):
 
 def test_images_without_labels_have_all_but_what_needs_labels(launch, caplog, tmp_path):
     def call(module: Any, *arguments: str) -> None:
-        module.work(read_settings([*arguments, "trust=true"], module.DEFAULTS | COMMON))
+        module.work(read_settings([*arguments, "trust=true"], module.Settings))
 
     runs = [launch(*small(8, 2, 20, labelled=False, disk=disk), folder=str(disk)) for disk in (False, True)]
     for folder in runs:
@@ -566,7 +566,7 @@ def broken(*arguments: Any, **keywords: Any) -> Figure:
         (figures, "reconstructions", {"reconstructions"}),
         (figures, "latent_scatter", {"latent_scatter"}),
         (figures, "loss_curves", {"loss_curves"}),
-        (figures, "examples", {"the pictures of the test images"}),
+        (figures, "examples", {"the figures of the test images"}),
         (Figure, "savefig", {*ALWAYS, "loss_curves"}),
     ],
 )

@@ -457,7 +457,7 @@ def test_a_batch_larger_than_the_split():
 
 
 def test_an_unknown_fallback():
-    with pytest.raises(ConfigError, match=r"`data.fallback` \(='cifar'\) must be one of: null, digits"):
+    with pytest.raises(ConfigError, match=r"`data.fallback` \(='cifar'\) must be one of: digits, or null"):
         MNIST(batch_size=64, fallback="cifar")
 
 

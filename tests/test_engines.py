@@ -117,7 +117,7 @@ def test_a_killed_process_of_joblibs_costs_no_finished_job(invoke, kills, tmp_pa
     command += ["hydra.launcher.n_jobs=2"]
     status, output = invoke(*command)
     assert status == 1
-    assert "The process of a job has been killed" in output
+    assert "The process of a job was killed" in output
     assert "Traceback" not in output
     folder = only_sweep(tmp_path)
     *others, killed = [job["status"] for job in jobs(folder)]  # which began when one of the others had finished
@@ -146,7 +146,7 @@ def test_jobs_of_joblibs_can_read_from_a_disk(invoke, monkeypatch, tmp_path):
         ("penalty.lam=interval(0,1)", "hydra/sweeper=optuna searches in intervals"),
         (
             "hydra/launcher=submitit_slurm penalty.lam=1,2",
-            "hydra/launcher=submitit_slurm wants SLURM, and there is no srun",
+            "hydra/launcher=submitit_slurm requires SLURM, and there is no srun",
         ),
         ("hydra/launcher=joblib hydra.launcher.n_jobs=0 penalty.lam=1,2", "n_jobs == 0 in Parallel has no meaning"),
         ("hydra/launcher=joblib hydra.launcher.n_jobs=many penalty.lam=1,2", "Value 'many' of type 'str'"),
@@ -206,7 +206,7 @@ def test_a_job_that_a_cluster_starts_again_goes_on(configure, tmp_path):
     (folder / "checkpoints" / "last.ckpt").touch()
     assert sweeps.begin(folder, cfg, [])
     assert cfg.ckpt_path == "last"
-    sweeps.put_down(folder, [], sweeps.FINISHED)
+    sweeps.record_job(folder, [], sweeps.FINISHED)
     assert not sweeps.begin(folder, cfg, [])
 
 

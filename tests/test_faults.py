@@ -88,7 +88,7 @@ def test_without_room_for_curves_and_pictures_training_goes_on(small_disk, invok
     options = [*TINY, f"outputs={small_disk}", "trainer.limit_train_batches=8", "trainer.log_every_n_steps=1"]
     status, output = invoke(*options, "model=ae", "penalty=none", "metrics.features=null", before=before)
     assert status == 0, output
-    assert "could not be written (No space left on device); the run goes on" in output
+    assert "could not be written (No space left on device); the run continues" in output
     assert "Traceback" not in output
     (run,) = small_disk.glob("*/*")
     assert (run / "results.json").is_file()
@@ -108,7 +108,7 @@ def test_curves_are_given_up_with_one_sentence(small_disk, caplog, capfd):
     logger.finalize("success")
     lost = [message for message in caplog.messages if message.startswith("TensorBoard's files in ")]
     assert len(lost) == 1
-    assert "(No space left on device); the run goes on without further curves" in lost[0]
+    assert "(No space left on device); the run continues without further curves" in lost[0]
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -127,7 +127,7 @@ def test_errors_of_tensorflow_end_the_curves_only(tmp_path, caplog, monkeypatch)
         logger.log_metrics({"loss": 1.0}, step)
     logger.finalize("success")
     (lost,) = [message for message in caplog.messages if message.startswith("TensorBoard's files in ")]
-    assert "(RESOURCE_EXHAUSTED: no space); the run goes on" in lost
+    assert "(RESOURCE_EXHAUSTED: no space); the run continues" in lost
 
 
 def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(small_disk):

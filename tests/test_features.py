@@ -87,7 +87,9 @@ def test_images_of_other_sizes_and_missing_inception_are_refused(monkeypatch):
     class Large(Lines):
         image_shape = (3, 64, 64)
 
-    with pytest.raises(ConfigError, match=r"`metrics\.features` \(=digits\) is for images of \(1, 32, 32\), but these are"):
+    with pytest.raises(
+        ConfigError, match=r"`metrics\.features` \(=digits\) is for images of \(1, 32, 32\), but these are"
+    ):
         judge("digits", Large.image_shape)
 
     def absent(*args: object) -> None:

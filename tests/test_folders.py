@@ -13,9 +13,9 @@ from PIL import Image
 
 from interp_lightning.commands import evaluate, interpolate
 from interp_lightning.commands import train as program
-from interp_lightning.commands.settings import COMMON, read_settings
+from interp_lightning.commands.settings import read_settings
 from interp_lightning.errors import ConfigError
-from interp_lightning.runs import folders
+from interp_lightning.runs.find import newest_run
 
 QUICK = [*TINY, "model=ae", "penalty=none", "trainer.limit_train_batches=2", "metrics.features=null"]
 
@@ -86,9 +86,9 @@ def test_last_is_a_run_that_was_renamed_or_whose_project_was_copied(invoke, tmp_
     invoke(*QUICK)
     (run,) = runs(tmp_path)
     renamed = run.rename(run.with_name("renamed"))
-    assert folders.newest_run(Path(tmp_path / "outputs/ae_none")) == renamed
+    assert newest_run(Path(tmp_path / "outputs/ae_none")) == renamed
     other = Path(shutil.copytree(tmp_path / "outputs", tmp_path / "project" / "outputs"))
-    assert folders.newest_run(other / "ae_none") == other / "ae_none" / "renamed"
+    assert newest_run(other / "ae_none") == other / "ae_none" / "renamed"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_an_interrupted_sweep_knows_the_jobs_that_never_started(invoke, tmp_path
 
 
 def evaluated(*arguments: str) -> None:
-    evaluate.work(read_settings(list(arguments), evaluate.DEFAULTS | COMMON))
+    evaluate.work(read_settings(arguments, evaluate.Settings))
 
 
 NAMES = st.lists(
@@ -212,13 +212,9 @@ def test_pictures_of_other_images_and_checkpoints_are_other_files(trained, tmp_p
     for source in (f"run={run}", f"ckpt={best}"):
         for end in ("x/1.png", "y/1.png", "1"):
             interpolate.work(
-                read_settings(
-                    [source, f"a={tmp_path / end if '/' in end else end}", "b=3"], interpolate.DEFAULTS | COMMON
-                )
+                read_settings([source, f"a={tmp_path / end if '/' in end else end}", "b=3"], interpolate.Settings)
             )
     assert len(list((run / "figures").glob("*.png"))) == len(list((run / "figures").glob("*.gif"))) == 6
     for source in (run, trained["acai"]):
-        interpolate.work(
-            read_settings([f"run={source}", "a=0", "b=1", f"out={tmp_path}/out"], interpolate.DEFAULTS | COMMON)
-        )
+        interpolate.work(read_settings([f"run={source}", "a=0", "b=1", f"out={tmp_path}/out"], interpolate.Settings))
     assert len(list((tmp_path / "out").glob("*.png"))) == 2

@@ -22,11 +22,12 @@ from interp_lightning.commands import compare, evaluate, interpolate
 from interp_lightning.config.resolvers import run_dir
 from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.runs import sweeps
-from interp_lightning.runs.checkpoints import Best, read_checkpoint
+from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.runs.folders import check_links
 from interp_lightning.runs.load import load_run
 from interp_lightning.system.disk import write_whole
-from interp_lightning.system.plain import entries, plain
+from interp_lightning.system.plain import entries, plain_copy
+from interp_lightning.training.checkpoints import Best
 
 # Configurations
 
@@ -38,7 +39,7 @@ TARGETS = (
     "interp_lightning.runs.foreign.re.sys.modules",
     "interp_lightning.runs.load.torch.utils.collect_env.run",
     "interp_lightning.runs.load.instantiate",
-    "interp_lightning.training.run.run",
+    "interp_lightning.training.run.train",
     "torch.optim.lr_scheduler.LambdaLR",
 )
 TRAPS = st.sampled_from(TARGETS).flatmap(
@@ -148,7 +149,9 @@ def test_a_target_is_a_public_class_by_its_own_name(part, named, state, target):
     config = copies.deepcopy(state["hyper_parameters"])
     config[part]["_target_"] = named
     torch.save(state | {"hyper_parameters": config}, target)
-    with pytest.raises(CheckpointError, match=rf"`{part}` would run .*which is not this package's; with trust=true"):
+    with pytest.raises(
+        CheckpointError, match=rf"`{part}` would run .*which is not part of this package; use trust=true"
+    ):
         load_run(target)
 
 
@@ -168,7 +171,7 @@ def test_what_contains_itself_is_too_deep():
         tower = [tower] * 10  # a few bytes, 10¹² values
     for settings_ in (circle, {"x": tower}):
         with pytest.raises(ConfigError, match=r"is larger or deeper than settings can be"):
-            plain(settings_)
+            plain_copy(settings_)
 
 
 # Checkpoint files
@@ -209,7 +212,7 @@ def test_a_file_that_unpacks_to_more_than_it_is_is_refused(state, target):
     torch.save(state | {"more": torch.zeros(10**6)}, target)
     read_checkpoint(target)
     _packed(target)
-    with pytest.raises(CheckpointError, match=r"is no readable checkpoint"):
+    with pytest.raises(CheckpointError, match=r"is not a readable checkpoint"):
         read_checkpoint(target)
 
 
@@ -218,7 +221,7 @@ def test_a_model_far_larger_than_its_weights_is_not_made(part, key, value, state
     config = copies.deepcopy(state["hyper_parameters"])
     (config[part] if part else config)[key] = value
     torch.save(state | {"hyper_parameters": config}, target)
-    with pytest.raises(CheckpointError, match=r"its settings describe a far larger model than its weights are of"):
+    with pytest.raises(CheckpointError, match=r"its settings describe a far larger model than its weights"):
         load_run(target)
 
 
@@ -309,7 +312,7 @@ def test_no_file_is_written_into_a_folder_elsewhere(folder, trained, tmp_path):
 
 
 def test_nothing_prepared_at_the_name_of_a_temporary_file_is_followed(state, tmp_path):
-    from interp_lightning.runs.checkpoints import AtomicCheckpointIO
+    from interp_lightning.training.checkpoints import AtomicCheckpointIO
 
     victim = tmp_path / "victim"
     victim.write_text("precious")
@@ -330,7 +333,7 @@ def test_a_run_with_links_out_of_it_is_not_resumed(trained, tmp_path):
         if (run / name).exists():
             (run / name).rename(tmp_path / "elsewhere" / name.name)
         (run / name).symlink_to(tmp_path / "elsewhere" / name.name)
-        with pytest.raises(CheckpointError, match=r"is a link or no ordinary file, so that the run would write"):
+        with pytest.raises(CheckpointError, match=r"is a link or not a regular file, so the run would write"):
             check_links(run)
         shutil.rmtree(run)
         shutil.rmtree(tmp_path / "elsewhere")
@@ -341,7 +344,7 @@ def test_a_run_with_links_out_of_it_is_not_resumed(trained, tmp_path):
     check_links(tmp_path / "moved" / "name" / "run")
     for make in (lambda: os.link(run / "results.json", run / "run.log"), lambda: os.mkfifo(run / "run.log")):
         make()
-        with pytest.raises(CheckpointError, match=r"run\.log is a link or no ordinary file"):
+        with pytest.raises(CheckpointError, match=r"run\.log is a link or not a regular file"):
             run_dir(str(tmp_path / "outputs"), "name", "last")
         (run / "run.log").unlink()
 
@@ -352,7 +355,7 @@ def test_a_log_that_is_a_link_is_not_written_to_in_resuming(trained, invoke, tmp
     (run / "run.log").symlink_to(tmp_path / "victim")
     status, output = invoke("model=ae", "penalty=none", "data=digits", "ckpt_path=last")
     assert status == 1
-    assert "run.log is a link or no ordinary file" in output
+    assert "run.log is a link or not a regular file" in output
     assert "Traceback" not in output
     assert (tmp_path / "victim").read_text() == "precious"
 
@@ -377,14 +380,14 @@ def test_a_recorded_configuration_is_not_resolved(recorded, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text(recorded)
-    with pytest.raises(ConfigError, match=r"lam=1 \(was|is no configuration of a job"):
-        sweeps._check_same(tmp_path, OmegaConf.create({"lam": 1}))
+    with pytest.raises(ConfigError, match=r"lam=1 \(was|is not the configuration of a job"):
+        sweeps.check_same(tmp_path, OmegaConf.create({"lam": 1}))
     assert [path.name for path in tmp_path.iterdir()] == [".hydra"]
 
 
 def test_a_job_with_an_odd_error_has_not_finished(tmp_path):
     (tmp_path / "job.json").write_text(json.dumps({"overrides": [], "status": "finished", "error": 5}))
-    assert sweeps._read(tmp_path)["status"] == sweeps.UNFINISHED
+    assert sweeps.read_job(tmp_path)["status"] == sweeps.UNFINISHED
 
 
 # Several runs, one of them bad
@@ -407,7 +410,7 @@ def test_no_error_of_one_run_ends_evaluate_for_the_others(error, tmp_path, monke
     for name in "012":
         (tmp_path / name / "checkpoints").mkdir(parents=True)
         (tmp_path / name / "checkpoints" / "last.ckpt").touch()
-    monkeypatch.setattr(evaluate, "evaluate", evaluated)
+    monkeypatch.setattr(evaluate, "evaluate_source", evaluated)
     with pytest.raises(ConfigError, match=r"1 of 3 could not be evaluated"):
         call(evaluate, f"run={tmp_path}")
     assert done == ["0", "2"]
@@ -419,7 +422,7 @@ def test_what_the_user_does_ends_evaluate(error, trained, tmp_path, monkeypatch)
     def interrupted(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(evaluate, "evaluate", interrupted)
+    monkeypatch.setattr(evaluate, "evaluate_source", interrupted)
     with pytest.raises(error):
         call(evaluate, f"run={trained['ae']}", f"out={tmp_path}")
 
@@ -435,7 +438,7 @@ def test_a_folder_that_cannot_be_looked_into_is_named(trained, tmp_path, monkeyp
         return iterdir(self)
 
     monkeypatch.setattr(Path, "iterdir", denied)
-    monkeypatch.setattr(evaluate, "evaluate", lambda source, *_: load_run(source))
+    monkeypatch.setattr(evaluate, "evaluate_source", lambda source, *_: load_run(source))
     with pytest.raises(ConfigError, match=r"1 of 2 could not be evaluated"):
         call(evaluate, f"run={tmp_path}")
     assert "locked holds no checkpoints/last.ckpt" in caplog.text

@@ -102,5 +102,5 @@ def test_kmeans_from_one_start_is_lloyds_algorithm():
 def test_an_empty_cluster_stays_and_too_few_points_are_refused():
     points = torch.tensor([[0.0], [0.0], [0.0], [1.0]])
     assert set(kmeans(points, 3, restarts=4).flatten().tolist()) == {0.0, 1.0}
-    with pytest.raises(ConfigError, match=r"number of training codes` \(=4\) must be an integer ≥ 5; take more"):
+    with pytest.raises(ConfigError, match=r"number of training codes` \(=4\) must be ≥ 5; take more"):
         kmeans(points, 5, restarts=1)

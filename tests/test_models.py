@@ -17,7 +17,7 @@ from interp_lightning.penalties.gan import GAN
 from interp_lightning.penalties.mmd import MMD
 from interp_lightning.penalties.none import NoPenalty
 from interp_lightning.penalties.wasserstein import Wasserstein
-from interp_lightning.training.run import build_model
+from interp_lightning.runs.build import build_model
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_batch_sizes_that_cannot_work():
     with pytest.raises(ConfigError, match=r"`data.batch_size` \(=63\) must be even"):
         small_model(ACAI, penalty=NoPenalty()).check(63)
     for penalty in (MMD(1.0), Wasserstein(1.0)):
-        with pytest.raises(ConfigError, match=r"`data.batch_size` \(=1\) must be an integer ≥ 2"):
+        with pytest.raises(ConfigError, match=r"`data.batch_size` \(=1\) must be ≥ 2"):
             small_model(AE, penalty=penalty).check(1)
     small_model(AE, penalty=NoPenalty()).check(1)
 

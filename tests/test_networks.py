@@ -66,7 +66,7 @@ def test_initialisation_keeps_the_scale_of_activations(network):
     ("make", "message"),
     [
         (lambda: ACAINetwork((1, 32, 32), 33), r"`latent_dim` \(=33\) must be a multiple of 16"),
-        (lambda: ACAINetwork((1, 32, 32), 0), r"`latent_dim` \(=0\) must be an integer ≥ 1"),
+        (lambda: ACAINetwork((1, 32, 32), 0), r"`latent_dim` \(=0\) must be ≥ 1"),
         (lambda: ACAINetwork((1, 32, 32), 32, latent_width=3), r"`network.latent_width` \(=3\) must be one of \[16, 8"),
         (lambda: ACAINetwork((1, 32, 32), 32, depth=0), r"`network.depth` \(=0\)"),
         (lambda: FastNetwork((1, 32, 32), 2.5), r"`latent_dim` \(=2.5\)"),

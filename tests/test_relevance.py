@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp_lightning.commands import evaluate
-from interp_lightning.commands.settings import COMMON, read_settings
+from interp_lightning.commands.settings import read_settings
 from interp_lightning.errors import ConfigError
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.runs.record import results_so_far
@@ -79,7 +79,7 @@ def test_results_of_a_run_that_was_resumed_and_killed_are_of_its_checkpoint(laun
         launch(*QUICK, "trainer.max_epochs=3", "optimizer.lr=0.001", "ckpt_path=last")
     before = json.loads((folder / "results.json").read_text())
     again = [f"run={folder}", "metrics.features=null", "metrics.restarts=1"]
-    evaluate.work(read_settings(again, evaluate.DEFAULTS | COMMON))
+    evaluate.work(read_settings(again, evaluate.Settings))
     after = json.loads((folder / "results.json").read_text())
     state = read_checkpoint(folder / "checkpoints" / "last.ckpt")
     assert before["budget"]["batches"] == 19

@@ -16,9 +16,10 @@ import torch
 from conftest import CELLS
 
 from interp_lightning.errors import CheckpointError, ConfigError, Diverged
-from interp_lightning.runs import checkpoints
-from interp_lightning.runs.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
+from interp_lightning.runs.checkpoints import newest_checkpoint, read_checkpoint
+from interp_lightning.training import checkpoints
 from interp_lightning.training.callbacks.history import Recorder
+from interp_lightning.training.checkpoints import AtomicCheckpointIO
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -163,7 +164,7 @@ def test_a_damaged_checkpoint_costs_no_more_than_the_one_before(launch, at_batch
     assert len(skipped) == 1
     same_end(launch(*options, "ckpt_path=last", folder="broken"), straight)
     assert "Skipped: " in caplog.text
-    assert "last.ckpt is no readable checkpoint" in caplog.text
+    assert "last.ckpt is not a readable checkpoint" in caplog.text
 
     for file in folder.iterdir():
         file.write_bytes(b"")
@@ -177,7 +178,7 @@ def test_what_is_no_file_is_skipped_with_a_word(tmp_path):
     AtomicCheckpointIO().save_checkpoint({"step": 1}, tmp_path / "previous.ckpt")
     (tmp_path / "last.ckpt").mkdir()
     with pytest.raises(
-        CheckpointError, match=r"last.ckpt is no checkpoint: it is no file.*previous.ckpt is a checkpoint, but"
+        CheckpointError, match=r"last.ckpt is not a checkpoint: it is not a file.*previous.ckpt is a checkpoint, but"
     ):
         newest_checkpoint(tmp_path)
 

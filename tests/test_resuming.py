@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, _compose
+from conftest import TINY, train_in
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -17,9 +17,10 @@ from omegaconf import OmegaConf
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError
 from interp_lightning.runs.build import build_model
-from interp_lightning.runs.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
-from interp_lightning.training.resume import check_content, find_checkpoint
-from interp_lightning.training.run import run
+from interp_lightning.runs.checkpoints import newest_checkpoint, read_checkpoint
+from interp_lightning.training.checkpoints import AtomicCheckpointIO
+from interp_lightning.training.content import check_content
+from interp_lightning.training.resume import find_checkpoint
 
 RUN = ["model=ae", "penalty=gan", "penalty.width=4", "penalty.depth=1", "metrics.features=null", "metrics.restarts=1"]
 RUN += ["trainer.limit_train_batches=2", "network.depth=2", "latent_dim=4"]
@@ -28,9 +29,7 @@ RUN += ["trainer.limit_train_batches=2", "network.depth=2", "latent_dim=4"]
 @pytest.fixture(scope="module")
 def one_run(tmp_path_factory) -> Path:
     """A run of two batches; tests must not write into it."""
-    outputs = tmp_path_factory.mktemp("resuming")
-    run(_compose(outputs, [*TINY, *RUN], "run"))
-    return outputs / "run"
+    return train_in(tmp_path_factory.mktemp("resuming") / "run", [*TINY, *RUN])
 
 
 @pytest.fixture
@@ -87,7 +86,7 @@ def test_what_is_no_file_among_the_checkpoints_is_skipped(trained_file, caplog):
         make()
         path, _, (skipped,) = newest_checkpoint(folder, check=check_content)
         assert path.name == "previous.ckpt"
-        assert "last.ckpt is no checkpoint: it is " in skipped
+        assert "last.ckpt is not a checkpoint: it is " in skipped
         trained_file.rmdir() if trained_file.is_dir() else trained_file.unlink()
 
 
@@ -151,9 +150,9 @@ def altered(trained_file, configure, tmp_path, monkeypatch):
     """A checkpoint's content, what finds it when it has been altered, and what trains on from there."""
     import lightning as L
 
-    from interp_lightning.runs.checkpoints import Best
     from interp_lightning.training.callbacks.history import Recorder
     from interp_lightning.training.callbacks.saver import Saver
+    from interp_lightning.training.checkpoints import Best
 
     logging.getLogger("interp_lightning").setLevel(logging.ERROR)
     cfg = configure(*TINY, *RUN)

@@ -1,5 +1,6 @@
 """Whole runs in this process: every cell, what a run leaves, resuming, precision."""
 
+import csv
 import json
 import logging
 import math
@@ -111,6 +112,26 @@ def test_a_continued_run_ends_as_the_uninterrupted_one(penalty, launch, tmp_path
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_csv_curves_of_a_resumed_run_have_each_point_once(launch):
+    options = ["logger=csv", "model=ae", "penalty=none", "schedule=constant", "metrics.features=null"]
+    straight = launch(*options, "trainer.max_epochs=3", folder="straight")
+    launch(*options, "trainer.max_epochs=1", folder="broken")
+    broken = launch(*options, "trainer.max_epochs=3", "ckpt_path=last", folder="broken")
+    one, two = ((folder / "csv" / "metrics.csv").read_text() for folder in (straight, broken))
+    assert one == two
+    rows = list(csv.DictReader(one.splitlines()))
+    assert [int(row["step"]) for row in rows if row["val/autoencoder/reconstruction"]] == [18, 37, 56]
+    assert [int(row["step"]) for row in rows if row["test/reconstruction_mse"]] == [57]
+    assert "optimizer.lr" in (straight / "csv" / "hparams.yaml").read_text()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_without_a_logger(launch):
+    folder = launch("logger=none", "trainer.limit_train_batches=2")
+    assert {path.name for path in folder.iterdir()} == {"checkpoints", "results.json"}
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_last_is_the_newest_and_best_the_best(launch, monkeypatch):
     monkeypatch.setattr(guard, "EXPLODED", math.inf)
     # The learning rate grows until it is sixty times too large.
@@ -171,7 +192,7 @@ def test_every_experiment_runs_on_other_data_too(experiment, launch):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["penalty.lam=-1"], r"`penalty\.lam` \(=-1\) must be a finite number ≥ 0; use penalty=none"),
+        (["penalty.lam=-1"], r"`penalty\.lam` \(=-1\) must be ≥ 0; use penalty=none"),
         (["penalty.lam=nan"], r"`penalty\.lam` \(=nan\)"),
         (["model.lam=-1"], r"`model\.lam` \(=-1\) .* use model=ae"),
         (["model.gamma=2"], r"`model\.gamma` \(=2\)"),
@@ -182,28 +203,28 @@ def test_every_experiment_runs_on_other_data_too(experiment, launch):
         (["data.batch_size=5000"], r"`data\.batch_size` \(=5000\) must be ≤ 1257"),
         (["network=acai", "latent_dim=33"], r"`latent_dim` \(=33\) must be a multiple of 16"),
         (["seed=-1"], r"`seed` \(=-1\)"),
-        (["trainer.max_epochs=0"], r"`trainer\.max_epochs` \(=0\) must be an integer ≥ 1"),
+        (["trainer.max_epochs=0"], r"`trainer\.max_epochs` \(=0\) must be ≥ 1"),
         (["trainer.max_epochs=many"], r"`trainer\.max_epochs` \(='many'\) must be an integer ≥ 1"),
         (["trainer.log_every_n_steps=often"], r"`trainer\.log_every_n_steps` \(='often'\)"),
         (["trainer.check_val_every_n_epoch=0"], r"`trainer\.check_val_every_n_epoch` \(=0\)"),
         (
             ["trainer.limit_train_batches=0"],
-            r"`trainer\.limit_train_batches` \(=0\) must be a finite number > 0; there",
+            r"`trainer\.limit_train_batches` \(=0\) must be > 0; a run must",
         ),
-        (["optimizer.lr=-1"], r"`optimizer\.lr` \(=-1\) must be a finite number > 0"),
+        (["optimizer.lr=-1"], r"`optimizer\.lr` \(=-1\) must be > 0"),
         (["optimizer.lr=fast"], r"`optimizer\.lr` \(='fast'\)"),
         (["optimizer.betas=[1,2]"], r"`optimizer\.betas` \(=\[1, 2\]\) must be a list of 2"),
-        (["seed=99999999999"], r"`seed` \(=99999999999\) must be an integer ≥ 0 and ≤ 4294967295"),
-        (["metrics.restarts=0"], r"`metrics\.restarts` \(=0\) must be an integer ≥ 1"),
-        (["metrics.images=1"], r"`metrics\.images` \(=1\) must be an integer ≥ 2"),
-        (["metrics.features=vgg"], r"`metrics\.features` \(='vgg'\) must be one of: auto, digits, inception, null"),
+        (["seed=99999999999"], r"`seed` \(=99999999999\) must be ≥ 0 and ≤ 4294967295"),
+        (["metrics.restarts=0"], r"`metrics\.restarts` \(=0\) must be ≥ 1"),
+        (["metrics.images=1"], r"`metrics\.images` \(=1\) must be ≥ 2"),
+        (["metrics.features=vgg"], r"`metrics\.features` \(='vgg'\) must be one of: auto, digits, inception, or null"),
         (["metrics.features=inception"], r"`metrics\.features` \(=inception\).* use metrics\.features=digits"),
-        (["checkpoint.every_minutes=-1"], r"`checkpoint\.every_minutes` \(=-1\) must be a finite number ≥ 0"),
-        (["threads=0"], r"`threads` \(=0\) must be an integer ≥ 1"),
+        (["checkpoint.every_minutes=-1"], r"`checkpoint\.every_minutes` \(=-1\) must be ≥ 0"),
+        (["threads=0"], r"`threads` \(=0\) must be ≥ 1"),
         (["trainer.devices=2"], r"`trainer\.devices` \(=2\) .* must be 1 unless with trainer=ddp"),
         (["trainer=ddp", "trainer.accelerator=cpu", "data.batch_size=66"], r"`data\.batch_size` \(=66\) .* of 4"),
         (["penalty.mean=[0,1]"], r"`penalty\.mean` is for codes of 2 numbers, but `latent_dim` is 32"),
-        (["optimizer.lr=0"], r"`optimizer\.lr` \(=0\) must be a finite number > 0"),
+        (["optimizer.lr=0"], r"`optimizer\.lr` \(=0\) must be > 0"),
         (["trainer.precision=12"], r"`trainer\.precision` \(=12\) must be one of: 32-true, bf16-mixed"),
         (["penalty=wasserstein", "penalty.cov=[[1,2]]"], r"`penalty\.cov` \(=\[\[1, 2\]\]\) must be a square matrix"),
         (["+trainer.frobnicate=1"], r"unexpected keyword argument 'frobnicate'"),
@@ -235,7 +256,7 @@ def test_checkpoints_of_other_models_and_damaged_ones_are_refused(launch, tmp_pa
     content = path.read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"not a checkpoint"):
         path.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match=r"is no readable checkpoint of this project"):
+        with pytest.raises(CheckpointError, match=r"is not a readable checkpoint of this project"):
             launch("model=acai", "penalty=gan", f"ckpt_path={path}", folder="second")
 
 

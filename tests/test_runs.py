@@ -11,7 +11,7 @@ from conftest import IMAGE_SHAPE
 import interp_lightning
 from interp_lightning.commands.settings import prepare
 from interp_lightning.errors import CheckpointError, ConfigError, DataNotFound, ResultsError
-from interp_lightning.runs.folders import find_runs
+from interp_lightning.runs.find import find_runs
 from interp_lightning.runs.load import load_run
 from interp_lightning.runs.results import read_results, write_results
 
@@ -36,18 +36,22 @@ def change(run: Path, **changes: object) -> None:
 
 
 def test_a_session_as_in_a_notebook(trained):
-    model, datamodule, config = interp_lightning.load_run(trained["acai"])
-    assert not model.training
+    run = interp_lightning.load_run(trained["acai"])
+    assert not run.model.training
     saved = torch.load(trained["acai"] / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
-    assert config["penalty"]["lam"] == 0.003
-    assert datamodule.name == "digits"
+    assert all(torch.equal(value, saved[name]) for name, value in run.model.state_dict().items())
+    assert run.config["penalty"]["lam"] == 0.003
+    assert run.datamodule.name == "digits"
 
-    images, _ = datamodule.test.batch(torch.arange(4))
+    assert run.folder == trained["acai"]
+    assert run.results["metrics"].keys() >= {"reconstruction_mse", "fid_midpoints_lerp"}
+    assert repr(run).startswith(f"<Run acai × wasserstein on digits in {run.folder}: reconstruction_mse=")
+
+    images, _ = run.datamodule.test.batch(torch.arange(4))
     x = images / 127.5 - 1
     with torch.no_grad():
-        path = model.interpolate(x[:2], x[2:], steps=5, how="slerp")
-        torch.testing.assert_close(path[:, 0], model.decode(model.encode(x[:2])), atol=1e-5, rtol=1e-4)
+        path = run.model.interpolate(x[:2], x[2:], steps=5, how="slerp")
+        torch.testing.assert_close(path[:, 0], run.model.decode(run.model.encode(x[:2])), atol=1e-5, rtol=1e-4)
     assert path.shape == (2, 5, *IMAGE_SHAPE)
 
 
@@ -74,9 +78,9 @@ def test_a_data_set_may_be_called_other_than_its_yaml(trained, tmp_path):
     ("damage", "message"),
     [
         (lambda path: path.unlink(), r"holds no checkpoints/last\.ckpt; it has: best"),
-        (lambda path: path.write_bytes(path.read_bytes()[:5000]), r"is no readable checkpoint .* truncated"),
-        (lambda path: path.write_bytes(b""), r"is no readable checkpoint"),
-        (lambda path: path.write_text("weights"), r"is no readable checkpoint"),
+        (lambda path: path.write_bytes(path.read_bytes()[:5000]), r"is not a readable checkpoint .* truncated"),
+        (lambda path: path.write_bytes(b""), r"is not a readable checkpoint"),
+        (lambda path: path.write_text("weights"), r"is not a readable checkpoint"),
         (lambda path: torch.save({"state_dict": {}}, path), r"not one that interp_lightning .* writes; train again"),
         (lambda path: torch.save([1, 2], path), r"not one that interp_lightning .* writes; train again"),
     ],
@@ -132,7 +136,7 @@ def test_nan_weights_are_refused(copy):
     [
         {"hyper_parameters__penalty___target_": "os.system"},
         {"hyper_parameters__penalty___target_": "torch.hub.load"},
-        {"hyper_parameters__penalty___target_": "interp_lightning.training.run.run"},
+        {"hyper_parameters__penalty___target_": "interp_lightning.training.run.train"},
         {"hyper_parameters__penalty__mean": {"_target_": "pathlib.Path.touch", "self": "trap"}},
         {"hyper_parameters__penalty__mean": [{"_target_": "pathlib.Path", "_args_": ["trap"]}]},
         {"hyper_parameters__optimizer___target_": "builtins.open"},
@@ -141,14 +145,14 @@ def test_nan_weights_are_refused(copy):
 def test_foreign_code_is_not_run_unless_trusted(changes, copy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     change(copy, **changes)
-    with pytest.raises(CheckpointError, match=r"which is not this package's; with trust=true it is run"):
+    with pytest.raises(CheckpointError, match=r"which is not part of this package; use trust=true to run it"):
         load_run(copy)
     assert not (tmp_path / "trap").exists()
 
 
 def test_references_are_not_followed_unless_trusted(copy):
     change(copy, hyper_parameters__penalty__mean="${data}")
-    with pytest.raises(CheckpointError, match=r"a setting is a reference .*; with trust=true it is followed"):
+    with pytest.raises(CheckpointError, match=r"a setting is a reference .*; use trust=true to follow it"):
         load_run(copy)
 
 
@@ -173,7 +177,7 @@ def test_runs_are_found_at_any_depth_in_the_order_of_their_numbers(tmp_path):
     (tmp_path / "chosen").mkdir()
     (tmp_path / "chosen" / "one").symlink_to(sweep / "10")
     assert find_runs([str(tmp_path / "chosen")]) == [tmp_path / "chosen" / "one"]
-    with pytest.raises(ConfigError, match=r"nowhere is no folder; name a run's"):
+    with pytest.raises(ConfigError, match=r"nowhere is not a folder; name a run's"):
         find_runs(["nowhere"])
     with pytest.raises(ConfigError, match=r"other holds no run: no results\.json and no checkpoints"):
         find_runs([str(sweep / "other")])
@@ -188,11 +192,11 @@ def test_results_are_written_whole_and_without_numbers_that_json_lacks(tmp_path)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, r"has no results\.json; python -m interp_lightning\.evaluate run="),
+        (None, r"has no results\.json; python -m interp_lightning evaluate run="),
         ("{", r"results\.json cannot be read"),
         ("[" * 100_000, r"results\.json cannot be read"),
-        ("[]", r"has no usable model, .* as if altered or by another version; python -m"),
-        ('{"metrics": {}}', r"has no usable model, .*, sanity, as if altered"),
+        ("[]", r"has no usable model, .*; it was altered or written by another version; python -m"),
+        ('{"metrics": {}}', r"has no usable model, .*, sanity; it was altered"),
     ],
 )
 def test_bad_results_say_how_to_get_good_ones(content, message, tmp_path):
@@ -210,7 +214,7 @@ def test_results_with_words_for_numbers_are_refused(copy):
         if value is None:
             del altered[part][name]
         (copy / "results.json").write_text(json.dumps(altered))
-        with pytest.raises(ResultsError, match=rf"has no usable {name}, as if altered"):
+        with pytest.raises(ResultsError, match=rf"has no usable {name}; it was altered"):
             read_results(copy)
 
 
@@ -219,8 +223,8 @@ def test_devices(monkeypatch):
     assert prepare("auto", 1) == torch.device("cpu")
     for device, threads, message in (
         ("tpu", 1, r"`device` \(='tpu'\) must be one of: auto, cpu, cuda"),
-        ("cuda", 1, r"`device` \(=cuda\) is not there; leave it out"),
-        ("cpu", 0, r"`threads` \(=0\) must be an integer ≥ 1"),
+        ("cuda", 1, r"`device` \(=cuda\) is not available; use device=cpu"),
+        ("cpu", 0, r"`threads` \(=0\) must be ≥ 1"),
     ):
         with pytest.raises(ConfigError, match=message):
             prepare(device, threads)
@@ -286,7 +290,7 @@ def test_a_pickled_trap_is_not_sprung(where, copy, launch, tmp_path):
     state = torch.load(path, weights_only=True)
     torch.save(state | {where: Trap(trap)}, path)
     for load in (lambda: load_run(copy), lambda: load_run(copy, trust=True), lambda: launch(f"ckpt_path={path}")):
-        with pytest.raises(CheckpointError, match=r"is no readable checkpoint of this project"):
+        with pytest.raises(CheckpointError, match=r"is not a readable checkpoint of this project"):
             load()
     assert not trap.exists()
     torch.load(path, weights_only=False)

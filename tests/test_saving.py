@@ -19,12 +19,13 @@ from interp_lightning.data.sources import InMemory
 from interp_lightning.errors import ConfigError, Diverged
 from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.models.acai import ACAI
-from interp_lightning.runs.checkpoints import AtomicCheckpointIO, read_checkpoint
+from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.runs.load import load_run
 from interp_lightning.runs.record import results_so_far
 from interp_lightning.steps.guard import Guard, Turn
 from interp_lightning.training.callbacks.history import Recorder
 from interp_lightning.training.callbacks.saver import Saver, seconds
+from interp_lightning.training.checkpoints import AtomicCheckpointIO
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

@@ -39,7 +39,7 @@ def test_one_failing_job_is_named_and_the_others_finish(invoke, tmp_path):
     found = jobs(tmp_path)
     assert [job["status"] for job in found.values()] == ["finished", "failed", "finished", "failed"]
     assert found["1"]["overrides"][-2:] == ["penalty=gan", "penalty.lam=-1"]
-    assert found["1"]["error"].startswith("`penalty.lam` (=-1) must be a finite number")
+    assert found["1"]["error"].startswith("`penalty.lam` (=-1) must be ≥ 0")
     (sweep,) = tmp_path.glob("outputs/*/*")
     assert "`penalty.lam` (=-1)" in (sweep / "1" / "run.log").read_text()
     assert len(list(sweep.glob("*/results.json"))) == 2

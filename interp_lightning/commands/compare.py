@@ -1,15 +1,17 @@
-"""python -m interp_lightning compare: trained runs side by side."""
+"""Compare trained runs: `python -m interp_lightning compare`, and `interp_lightning.compare` from Python."""
 
 import dataclasses
 import logging
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from interp_lightning.commands.explain import reason
-from interp_lightning.commands.settings import Settings, command
+from interp_lightning.commands.explain import in_sentences, reason
+from interp_lightning.commands.settings import Common, command, find_last, setting
 from interp_lightning.errors import CheckpointError, CheckpointMissing, ConfigError
-from interp_lightning.runs.folders import find_runs
+from interp_lightning.runs.find import find_runs
 from interp_lightning.system.disk import replace, within
 
 if TYPE_CHECKING:
@@ -17,69 +19,70 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from interp_lightning.comparison.groups import Comparison
+    from interp_lightning.runs.load import Run
 
 log = logging.getLogger(__name__)
 
-USAGE = """Compare trained runs: tables, curves over λ, the same pairs by every run, and a report in one HTML file.
-
-  python -m interp_lightning compare outputs/acai_wasserstein/<time>      all runs of a sweep
-  python -m interp_lightning compare DIR DIR DIR out=comparison           any runs, or folders of runs
-
-  DIR …               runs, or folders with runs in them; those that differ by their seed only become one row
-  out=DIR             where to write; comparison/ in the folder that the runs have in common, if not given
-  data=NAME           only runs on this data set
-  across_data=false   true ranks runs of different data sets together
-  pictures=true       false leaves out the pairs, for which every run's model is loaded"""
-
-DEFAULTS: Settings = {
-    "run": [],
-    "out": "",
-    "data": "",
-    "across_data": False,
-    "pictures": True,
-}
 PAIRS = 4
+
+
+@dataclass
+class Settings(Common):
+    """Compare trained runs: tables, curves over λ, the same pairs by every run, and a report in one HTML file.
+
+      python -m interp_lightning compare outputs/acai_wasserstein/<time>      all runs of a sweep
+      python -m interp_lightning compare DIR DIR DIR out=comparison           any runs, or folders of runs
+
+    Runs that differ only by their seed share a row. A folder needs no run= before it.
+    """
+
+    run: list[str] = setting([], "a run, a folder of runs, or last, the newest run; may be given several times", "DIR")
+    out: str = setting("", "where to write instead of comparison/ in the folder that contains all runs", "DIR")
+    data: str = setting("", "only runs on this data set", "NAME")
+    across_data: bool = setting(False, "true ranks runs on different data sets together")
+    pictures: bool = setting(True, "false omits the pairs, which require every run's model")
 
 
 def main() -> None:
     """Run the command line."""
-    command(USAGE, DEFAULTS, work)
+    command(Settings, work)
 
 
 def work(settings: Settings) -> None:
     """Compare the runs that the settings name."""
-    if not settings["run"]:
+    if not settings.run:
         raise ConfigError("nothing to compare: name runs, or a folder of runs such as a sweep's")
-    runs = find_runs(settings["run"])
+    runs = find_runs(find_last(settings.run))
 
     from interp_lightning.commands.settings import prepare
     from interp_lightning.comparison import figures as comparison_figures
-    from interp_lightning.comparison.groups import collect
+    from interp_lightning.comparison.collect import collect
     from interp_lightning.comparison.report import html
-    from interp_lightning.comparison.tables import as_markdown, write_csv
-    from interp_lightning.comparison.terminal import show
+    from interp_lightning.comparison.tables import all_numbers, comparison_markdown, tables
     from interp_lightning.display import figures
+    from interp_lightning.system.table import as_csv, print_table
 
-    device = prepare(settings["device"], settings["threads"])
-    base = Path(settings["out"]) if settings["out"] else _common(runs)
-    folder = base if settings["out"] else base / "comparison"
-    if not settings["trust"]:
+    device = prepare(settings.device, settings.threads)
+    base = Path(settings.out) if settings.out else _common(runs)
+    folder = base if settings.out else base / "comparison"
+    if not settings.trust:
         within(base, folder)
-    skipped: dict[Path, str] = {}  # what is wrong with a run, by its folder
+    skipped: dict[Path, str] = {}  # the reason, by run
     readable = _readable(runs, skipped)
     if not readable:
         raise ConfigError(" ".join(["there is nothing to compare:", *list(skipped.values())[:3]]))
-    comparison = collect(readable, settings["data"] or None, settings["across_data"])
+    comparison = collect(readable, settings.data or None, settings.across_data)
     folder.mkdir(parents=True, exist_ok=True)
 
-    show(comparison)
+    for table in tables(comparison):
+        print_table(table)
     drawn = comparison_figures.trade_off(comparison) | comparison_figures.against_lambda(comparison)
-    if settings["pictures"]:
+    if settings.pictures:
         drawn |= _pairs(comparison, settings, device, skipped)
     notes = [*comparison.notes, *skipped.values()]
     comparison = dataclasses.replace(comparison, notes=notes)
-    write_csv(comparison, folder / "comparison.csv")
-    replace(folder / "comparison.md", as_markdown(comparison) + "\n")
+    replace(folder / "comparison.csv", as_csv(all_numbers(comparison)))
+    replace(folder / "comparison.md", comparison_markdown(comparison) + "\n")
     figures.save(drawn, folder)
     replace(folder / "report.html", html(comparison, drawn))
     for note in notes:
@@ -89,8 +92,46 @@ def work(settings: Settings) -> None:
         raise ConfigError(f"{len(skipped)} of {len(runs)} runs could not be used, for the reasons above")
 
 
+@in_sentences
+def compare(
+    runs: "Sequence[Run | str | Path]", data: str | None = None, across_data: bool = False
+) -> list[dict[str, Any]]:
+    """Compare trained runs: return a row for each, a plain dictionary with the columns of comparison.csv.
+
+    Runs that differ only by their seed have the same `group`. Problems, such as unlike protocols, are logged as
+    warnings.
+
+    Args:
+        runs: folders of runs, at any depth, or `Run`s.
+        data: only runs on this data set.
+        across_data: accept runs on different data sets.
+
+    Raises:
+        ConfigError: there is no run with results, or the runs are on different data sets.
+
+    Example:
+        >>> import interp_lightning
+        >>> rows = interp_lightning.compare(["outputs/acai_wasserstein", "outputs/ae_none"])  # doctest: +SKIP
+        >>> min(rows, key=lambda row: row["fid_midpoints_lerp"])["group"]  # doctest: +SKIP
+        'acai × wasserstein'
+    """
+    from interp_lightning.comparison.collect import collect
+    from interp_lightning.comparison.tables import all_numbers
+    from interp_lightning.runs.load import Run
+
+    names = [str(run.folder if isinstance(run, Run) else run) for run in runs]
+    if not names:
+        raise ConfigError("nothing to compare: name runs, or a folder of runs such as a sweep's")
+    comparison = collect(find_runs(find_last(names)), data, across_data)
+    for note in comparison.notes:
+        log.warning(note)
+    table = all_numbers(comparison)
+    rows = [dict(zip([column.title for column in table.columns], row.cells, strict=True)) for row in table.rows]
+    return [row | {"run": str(row["run"])} for row in rows]
+
+
 def _readable(runs: list[Path], skipped: dict[Path, str]) -> list[Path]:
-    """The runs whose results can be read or are missing, as those of an interrupted run are; the others are skipped."""
+    """Return the runs whose results can be read, or are missing as those of an interrupted run; skip the others."""
     from interp_lightning.runs.results import read_results
 
     readable = []
@@ -99,7 +140,7 @@ def _readable(runs: list[Path], skipped: dict[Path, str]) -> list[Path]:
             if (run / "results.json").is_symlink() or (run / "results.json").exists():
                 read_results(run)
             readable.append(run)
-        except Exception as error:  # whatever is wrong with a run is no reason to skip the others
+        except Exception as error:  # any error in a run is a reason to skip this one only
             skipped[run] = f"Skipped {run}: {reason(error)}"
     return readable
 
@@ -107,7 +148,7 @@ def _readable(runs: list[Path], skipped: dict[Path, str]) -> list[Path]:
 def _pairs(
     comparison: "Comparison", settings: Settings, device: "torch.device", skipped: dict[Path, str]
 ) -> dict[str, "Figure"]:
-    """The same pairs of test images by the first run of every group whose model can be loaded."""
+    """Draw the same pairs of test images by the first run of every group whose model can be loaded."""
     import torch
 
     from interp_lightning.comparison.figures import side_by_side
@@ -118,9 +159,9 @@ def _pairs(
     for group in comparison.groups:
         source = group.counted[0]
         if source.content["data"] != comparison.results[0].content["data"]:
-            continue  # the same images are none of its own
+            continue  # its test images are others
         try:
-            run = load_run(source.run, root=settings["data.root"] or None, trust=settings["trust"])
+            run = load_run(source.run, root=settings.data_root or None, trust=settings.trust)
             images = figures.examples(run.datamodule) if images is None else images
             model = run.model.to(device)
             with torch.inference_mode():
@@ -141,5 +182,5 @@ def _pairs(
 
 
 def _common(runs: list[Path]) -> Path:
-    """The folder that all runs lie in; for a single run, the one it lies in."""
+    """Return the folder that contains all runs."""
     return Path(os.path.commonpath([run.absolute().parent for run in runs]))

@@ -1,112 +1,181 @@
-"""python -m interp_lightning evaluate: measure trained runs again."""
+"""Measure trained runs again: `python -m interp_lightning evaluate`, and `interp_lightning.evaluate` from Python."""
 
 import logging
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from interp_lightning.commands.explain import reason
-from interp_lightning.commands.settings import TRACEBACK, Settings, command
+from interp_lightning.commands.explain import in_sentences, reason
+from interp_lightning.commands.settings import Common, command, find_device, find_last, setting, wants_traceback
 from interp_lightning.config.check import check_config
 from interp_lightning.errors import ConfigError
-from interp_lightning.runs.folders import find_runs, has_checkpoints
+from interp_lightning.runs.find import find_runs, has_checkpoints, run_folder
 from interp_lightning.system.conf import CONF
 from interp_lightning.system.disk import within
 
 if TYPE_CHECKING:
     import torch
 
-    from interp_lightning.evaluation.protocol import Evaluation
+    from interp_lightning.evaluation.protocol import Assessment, Evaluation
+    from interp_lightning.runs.load import Run
 
 log = logging.getLogger(__name__)
 
-USAGE = """Measure trained runs again: all metrics into results.json, all figures anew.
 
-  python -m interp_lightning evaluate run=outputs/acai_wasserstein/<time>      in the run's own folder
-  python -m interp_lightning evaluate run=DIR run=DIR metrics=full out=DIR     several, elsewhere
-  python -m interp_lightning evaluate ckpt=DIR/checkpoints/best.ckpt           another checkpoint than the last
+@dataclass
+class Settings(Common):
+    """Measure trained runs again: write all metrics to results.json and draw all figures.
 
-  run=DIR         a run, or a folder of runs such as a sweep's; may be given several times
-  ckpt=FILE       a checkpoint by itself; its results go into a folder beside it that is named like it
-  out=DIR         where results.json and figures go instead; with several runs, a folder in it for each
-  metrics=fast    how thoroughly: fast, or full (everything, as in the papers)
-  metrics.KEY=…   restarts (of k-means), images (per set, null is all), pairs, steps, features, weights"""
+      python -m interp_lightning evaluate run=last                           the newest run, in place
+      python -m interp_lightning evaluate run=outputs metrics=full           all runs in a folder
+      python -m interp_lightning evaluate run=DIR run=DIR out=DIR            several runs; results elsewhere
+      python -m interp_lightning evaluate ckpt=DIR/checkpoints/best.ckpt     another checkpoint than the last
 
-DEFAULTS: Settings = {
-    "run": [],
-    "ckpt": [],
-    "out": "",
-    "metrics": (),
-}
+    An error in one run does not stop the others. A folder needs no run= before it.
+    """
+
+    run: list[str] = setting(
+        [], "a run, a folder of runs such as a sweep's, or last, the newest run; may be given several times", "DIR"
+    )
+    ckpt: list[str] = setting(
+        [], "a checkpoint file; its results go to a folder beside it with the same name; may be given several times",
+        "FILE",
+    )  # fmt: skip
+    out: str = setting("", "where results.json and figures go instead; for several runs, a folder each", "DIR")
+    metrics: list[str] = setting(
+        [],
+        "fast, or full as in the papers; metrics.KEY=… sets restarts (of k-means), images (per set, null for all), "
+        "pairs, steps, features, weights",
+        "fast",
+        group=True,
+    )
 
 
 def main() -> None:
     """Run the command line."""
-    command(USAGE, DEFAULTS, work)
+    command(Settings, work)
 
 
 def work(settings: Settings) -> None:
-    """Evaluate all runs that the settings name; one that fails does not stop the others."""
-    metrics = _metrics(settings["metrics"])
-    runs, files, out = find_runs(settings["run"]), [Path(name) for name in settings["ckpt"]], settings["out"]
+    """Evaluate all runs that the settings name. An error in one run does not stop the others."""
+    metrics = _metrics(settings.metrics)
+    runs, files = find_runs(find_last(settings.run)), [Path(name) for name in settings.ckpt]
+    out = Path(settings.out) if settings.out else None
     if not runs and not files:
         raise ConfigError("nothing to evaluate: name a run by run=DIR or a checkpoint by ckpt=FILE")
 
     from hydra.utils import instantiate
 
     from interp_lightning.commands.settings import prepare
-    from interp_lightning.runs.files import run_folder
 
-    device = prepare(settings["device"], settings["threads"])
+    device = prepare(settings.device, settings.threads)
     evaluation = instantiate(metrics)
     failed = []
-    for source, folder in _targets([*runs, *files], Path(out) if out else None).items():
+    for source, folder in _targets([*runs, *files], out).items():
         log.info(f"Evaluating {source} …")
         try:
-            if not settings["trust"]:
+            if not settings.trust:
                 for path in (folder, folder / "figures"):
-                    within(Path(out) if out else run_folder(source), path)
-            evaluate(source, folder, evaluation, device, settings["data.root"] or None, settings["trust"])
-        except Exception as error:  # whatever is wrong with a run is no reason to skip the others
-            log.error(f"Skipped {source}: {reason(error)}\n", exc_info=TRACEBACK)
+                    within(out or run_folder(source), path)
+            evaluate_source(source, folder, evaluation, device, settings.data_root or None, settings.trust)
+        except Exception as error:  # any error in a run is a reason to skip this one only
+            log.error(f"Skipped {source}: {reason(error)}\n", exc_info=wants_traceback())
             failed.append(source)
     if failed:
         raise ConfigError(f"{len(failed)} of {len(runs) + len(files)} could not be evaluated, for the reasons above")
 
 
-def evaluate(
+def evaluate_source(
     source: Path, folder: Path, evaluation: "Evaluation", device: "torch.device", root: str | None, trust: bool
 ) -> None:
-    """Measure one run, or one checkpoint file, and write results.json and figures into a folder."""
-    import torch
-
-    from interp_lightning.comparison.tables import shortcomings
-    from interp_lightning.display import figures
-    from interp_lightning.display.tables import report
+    """Measure one run or checkpoint file, write results.json and figures to a folder, and print the numbers."""
+    from interp_lightning.comparison.verdicts import shortcomings
+    from interp_lightning.display.tables import print_results
     from interp_lightning.runs.load import load_run
-    from interp_lightning.runs.record import results_so_far, title
-    from interp_lightning.runs.results import write_results
+    from interp_lightning.runs.record import results_so_far
 
     run = load_run(source, root=root, trust=trust)
-    (folder / "figures").mkdir(parents=True, exist_ok=True)  # if that cannot be, now is the time to say so
+    _check_writable(folder)
+    assessment = evaluation(run.model.to(device), run.datamodule)
+    results = results_so_far(source) | assessment.results()
+    _write(run, assessment, results, folder)
+    print_results(results, folder, shortcomings(folder, results))
+
+
+@in_sentences
+def evaluate(
+    run: "Run | str | Path",
+    overrides: Sequence[str] = (),
+    out: str | Path | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Measure a trained run and return its results, with the keys of results.json.
+
+    Args:
+        run: a `Run` of `train` or `load_run`; or a run's folder, or a checkpoint file.
+        overrides: settings of the metrics, such as ["metrics=full", "metrics.pairs=9"].
+        out: folder to write results.json and figures to; without it nothing is written.
+        device: "cpu", "cuda", or "auto" for the GPU if there is one.
+
+    Raises:
+        ConfigError: a setting is wrong, or the run cannot be loaded.
+
+    Example:
+        >>> import interp_lightning
+        >>> results = interp_lightning.evaluate("outputs/acai_wasserstein/mine", ["metrics=full"])  # doctest: +SKIP
+        >>> results["metrics"]["probe_accuracy"]  # doctest: +SKIP
+        0.9512
+    """
+    from hydra.utils import instantiate
+
+    from interp_lightning.runs.load import Run, load_run
+    from interp_lightning.runs.record import results_so_far
+
+    evaluation, place = instantiate(_metrics(overrides)), find_device(device)
+    run = run if isinstance(run, Run) else load_run(run)
+    if out is not None:
+        _check_writable(Path(out))
+    before = run.model.device
+    try:
+        assessment = evaluation(run.model.to(place), run.datamodule)
+        results = results_so_far(run.source) | assessment.results()
+        if out is not None:
+            _write(run, assessment, results, Path(out))
+    finally:
+        run.model.to(before)
+    return results
+
+
+def _check_writable(folder: Path) -> None:
+    """Make a folder for results; raise ConfigError at once if nothing can be written to it."""
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
     for target in (folder, folder / "figures"):
         if not os.access(target, os.W_OK):
             raise ConfigError(f"`{target}` cannot be written to; name a folder of yours by out=…")
-    assessment = evaluation(run.model.to(device), run.datamodule)
-    results = results_so_far(source) | assessment.results()
+
+
+def _write(run: "Run", assessment: "Assessment", results: dict[str, Any], folder: Path) -> None:
+    """Write results.json and figures to a folder."""
+    import torch
+
+    from interp_lightning.display import figures
+    from interp_lightning.runs.record import run_title
+    from interp_lightning.runs.results import write_results
+
     write_results(folder, results)
-    x, heading = figures.examples(run.datamodule).to(device), title(run.config)
+    x, heading = figures.examples(run.datamodule).to(run.model.device), run_title(run.config)
     with torch.inference_mode():
         drawn = figures.of_model(run.model, x, heading) | figures.of_assessment(assessment, heading)
     figures.save(drawn, folder / "figures")
-    report(results, folder, shortcomings(folder, results))
 
 
-def _metrics(overrides: tuple[str, ...]) -> DictConfig:
-    """The evaluation that conf/metrics and the command line describe, checked."""
+def _metrics(overrides: Sequence[str]) -> DictConfig:
+    """Compose conf/metrics with overrides, and check the result."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", list(overrides))
     check_config(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)), {})
@@ -114,10 +183,10 @@ def _metrics(overrides: tuple[str, ...]) -> DictConfig:
 
 
 def _targets(sources: list[Path], out: Path | None) -> dict[Path, Path]:
-    """Where the results of each run or checkpoint file go: below `out` they lie as the sources do.
+    """Return the folder for the results of each run or checkpoint file; below `out` they lie as the sources do.
 
     Raises:
-        ConfigError: that is the folder of another run, or of two of them.
+        ConfigError: the folder is another run's, or two sources share one.
     """
     own = {
         source: source if source.is_dir() else source.parent / source.name.removesuffix(".ckpt") for source in sources

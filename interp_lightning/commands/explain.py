@@ -1,8 +1,12 @@
-"""Explain an error in one sentence, if the user can mend it. Imports no torch."""
+"""Explain an error in one sentence, if the user can correct it. Imports no torch."""
 
 import difflib
+import functools
 import re
 import traceback
+from collections.abc import Callable
+from functools import singledispatch
+from typing import ParamSpec, TypeVar
 
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import KeyValidationError, OmegaConfBaseException
@@ -11,100 +15,186 @@ from yaml import YAMLError
 from interp_lightning.config.launchers import missing_package
 from interp_lightning.errors import ConfigError, chain, of_own_code
 
-LOST_JOB = ("TerminatedWorkerError", "UncompletedJobError")  # joblib's and submitit's
+P = ParamSpec("P")
+R = TypeVar("R")
 
-
-def reason(error: Exception) -> str:
-    """The sentence for a run that is skipped because of any error, the user's to mend or not.
-
-    Raises:
-        BrokenPipeError: nobody reads the output any more, which is no fault of the run.
-    """
-    if isinstance(error, BrokenPipeError):
-        raise error
-    return explain(error) or f"{' '.join(str(error).split())} ({type(error).__name__}; debug=true shows where)"
+OUT_OF_MEMORY = "out of memory; use a smaller data.batch_size, network.depth or latent_dim"
+LOST_JOB = (
+    "The process of a job was killed, perhaps because memory ran out, and the sweep ends with it. Finished jobs are "
+    "kept: resume with sweep.resume=true, and if memory was short with fewer jobs at once"
+)
+LOST_DEVICE = (
+    "The process of another device has ended, and this one with it. Its error is printed above, unless it was killed: "
+    "resume with ckpt_path=last, if training had started"
+)
+NULL_KEY = 'a configuration file has a key that is null or no text; put it in quotes, as in "null": 3'
+# Exceptions of packages that are slow to import or optional: torch's, joblib's, submitit's.
+BY_NAME = {"OutOfMemoryError": OUT_OF_MEMORY, "TerminatedWorkerError": LOST_JOB, "UncompletedJobError": LOST_JOB}
+BY_NAME |= {"DistNetworkError": LOST_DEVICE}
 
 
 def explain(error: BaseException) -> str | None:
-    """The sentence for something that the user can mend; None for an error of ours."""
+    """Return the sentence for an error that the user can correct; None for a bug in this program."""
     links = chain(error)
     for link in links:
-        if isinstance(link, ConfigError):
-            return str(link)
-        # A GPU's, a CPU's in torch, a CPU's in numpy.
-        if type(link).__name__ == "OutOfMemoryError" or "allocate memory" in str(link) or isinstance(link, MemoryError):
-            return "out of memory; use a smaller data.batch_size, network.depth or latent_dim"
-    if sentence := of_own_code(error):
-        return sentence
-    if isinstance(error, RuntimeError) and ("by peer" in str(error) or type(error).__name__ == "DistNetworkError"):
-        return (
-            "The process of another device has ended, and this one with it; what ended it is said above, or else it "
-            "was killed: go on with ckpt_path=last, if training had begun"
-        )
-    for link in links:
-        if sentence := missing_package(str(link)):
-            return sentence
-        if type(link).__name__ in LOST_JOB:
-            return (
-                "The process of a job has been killed, by the system if memory was short, and the sweep ends with it; "
-                "finished jobs are kept: go on with sweep.resume=true, and if memory was short with fewer jobs at once"
-            )
-    if 'detect "srun"' in str(error):
-        return "hydra/launcher=submitit_slurm wants SLURM, and there is no srun here; use joblib or submitit_local"
-    if str(error).startswith("No trials are completed"):
+        if isinstance(link, (ConfigError, MemoryError)):
+            return sentence(link)
+        if type(link).__name__ in BY_NAME:
+            return BY_NAME[type(link).__name__]
+        if isinstance(link, RuntimeError) and "allocate memory" in str(link):  # torch has no type for it on a CPU
+            return OUT_OF_MEMORY
+    return of_own_code(error) or sentence(error)
+
+
+def reason(error: Exception) -> str:
+    """Return the sentence for a run that is skipped because of any error.
+
+    Raises:
+        BrokenPipeError: the reader of our output is gone, which is no fault of the run.
+    """
+    if isinstance(error, BrokenPipeError):
+        raise error
+    return explain(error) or f"{_on_one_line(error)} ({type(error).__name__}; debug=true shows where)"
+
+
+def in_sentences(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function raise ConfigError with our sentence for each error that the user can correct."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except ConfigError:
+            raise
+        except Exception as error:
+            if said := explain(error):
+                raise ConfigError(said) from error
+            raise
+
+    return wrapped
+
+
+@singledispatch
+def sentence(error: BaseException) -> str | None:
+    """Return the sentence for a type of exception; None for types that only a bug raises."""
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, which are sentences
+        return _on_one_line(error)
+    return None
+
+
+@sentence.register
+def _(error: ConfigError) -> str:
+    return str(error)
+
+
+@sentence.register
+def _(error: MemoryError) -> str:
+    return OUT_OF_MEMORY
+
+
+@sentence.register
+def _(error: RuntimeError) -> str | None:
+    # Of gloo, which raises RuntimeError itself when a connection closes.
+    return LOST_DEVICE if "by peer" in str(error) else None
+
+
+@sentence.register
+def _(error: RecursionError) -> str:
+    names = " → ".join(_files_in_a_circle(error))
+    return f"a configuration file refers to itself{names and f' ({names})'}; remove one of its references"
+
+
+@sentence.register
+def _(error: InstantiationException) -> str:
+    *_, key = str(error).split("full_key: ")  # "Error in call to target '…':\nTypeError(…)\nfull_key: …"
+    return f"`{key.strip()}` cannot be set up: {_on_one_line(error.__cause__ or error)}"
+
+
+@sentence.register
+def _(error: MissingConfigException) -> str:
+    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    if said := missing_package(group, choice):
+        return said
+    if not group or not error.options:
+        return str(error).split("\nConfig search path")[0].strip()
+    near = difflib.get_close_matches(choice, error.options, n=1)
+    hint = f"; did you mean {group}={near[0]}?" if near else ""
+    return f"`{group}` (={choice}) must be one of: {', '.join(error.options)}{hint}"
+
+
+@sentence.register
+def _(error: OverrideParseException) -> str:
+    return (
+        f"`{error.override}` cannot be read: {_on_one_line(error)}; a value with special characters requires quotes "
+        "within quotes, as in 'name=\"a b\"'"
+    )
+
+
+@sentence.register
+def _(error: HydraException) -> str:
+    said = str(error).split("\nConfig search path")[0].strip()
+    if unknown := re.match(r"Could not override '(.+?)'", said):  # the exception has no attribute for it
+        from interp_lightning.config.names import did_you_mean
+
+        hydras = unknown[1].startswith("hydra.")
+        hint = "--cfg hydra prints the existing ones" if hydras else did_you_mean(unknown[1])
+        return f"`{unknown[1].split('@')[0]}` is no setting of this run; {hint}"
+    if any(isinstance(link, KeyValidationError) for link in chain(error)):
+        return NULL_KEY
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        said += f": {str(error.__cause__).splitlines()[0]}"
+    if "does not support sweep type" in said:
+        said += "; hydra/sweeper=optuna searches in intervals"
+    return said
+
+
+@sentence.register
+def _(error: KeyValidationError) -> str:
+    return NULL_KEY
+
+
+@sentence.register
+def _(error: OmegaConfBaseException) -> str:
+    return f"`{error.full_key}`: {str(error).splitlines()[0]}; --cfg job prints the configuration"
+
+
+@sentence.register
+def _(error: UnicodeDecodeError) -> str:
+    return f"a configuration file is no text in UTF-8: {error}"
+
+
+@sentence.register
+def _(error: ValueError) -> str | None:
+    if str(error).startswith("Config group override must be"):  # Hydra's, which is a plain ValueError
+        return "a group such as model= or trainer= must name one of its choices, not null; --help lists them"
+    if "Exceeds the limit" in str(error):  # of Python's int()
+        return "a number in the settings has thousands of digits; it must fit into 64 bits"
+    if str(error).startswith("No trials are completed"):  # Optuna's, which has no type for it
         return (
             "the search has found nothing, because no job has finished; the table has each one's error, and if "
             "there is none, hydra.sweeper.n_trials must be ≥ 1"
         )
-    if isinstance(error, RecursionError):
-        names = " → ".join(_files_in_a_circle(error))
-        return f"a configuration file refers to itself{names and f' ({names})'}; remove one of its references"
-    if isinstance(error, InstantiationException):
-        *_, key = str(error).split("full_key: ")  # "Error in call to target '…':\nTypeError(…)\nfull_key: …"
-        return f"`{key.strip()}` cannot be set up: {' '.join(str(error.__cause__ or error).split())}"
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, choice = error.missing_cfg_file.rpartition("/")
-        near = difflib.get_close_matches(choice, error.options, n=1)
-        hint = f"; did you mean {group}={near[0]}?" if near else ""
-        return f"`{group}` (={choice}) must be one of: {', '.join(error.options)}{hint}"
-    if unknown := re.match(r"Could not override '(.+?)'", str(error)):
-        from interp_lightning.config.check import did_you_mean  # which imports this
-
-        ours = not unknown[1].startswith("hydra.")
-        hint = did_you_mean(unknown[1]) if ours else "--cfg hydra prints those there are"
-        return f"`{unknown[1].split('@')[0]}` is no setting of this run; {hint}"
-    if str(error).startswith("Config group override must be"):
-        return "a group such as model= or trainer= must name one of its choices, not null; --help lists them"
-    if type(error).__name__ == "MisconfigurationException":  # Lightning's, in sentences
-        return " ".join(str(error).split())
-    if any(isinstance(link, KeyValidationError) for link in links) or "Incompatible key type" in str(error):
-        return 'a configuration file has a key that is null or no text; put it in quotes, as in "null": 3'
-    if isinstance(error, HydraException):
-        # What is missing and what there is; not where it was looked for.
-        sentence = str(error).split("\nConfig search path")[0].strip()
-        if isinstance(error, OverrideParseException):
-            sentence = f"`{error.override}` cannot be read: {' '.join(sentence.split())}"
-        if isinstance(error.__cause__, OmegaConfBaseException):
-            sentence += f": {str(error.__cause__).splitlines()[0]}"
-        if "does not support sweep type" in sentence:
-            sentence += "; hydra/sweeper=optuna searches in intervals"
-        quotes = "; a value with special characters wants quotes within quotes, as in 'name=\"a b\"'"
-        return sentence + quotes * isinstance(error, OverrideParseException)
-    if isinstance(error, OmegaConfBaseException):
-        return f"`{error.full_key}`: {str(error).splitlines()[0]}; --cfg job prints the configuration"
-    if isinstance(error, UnicodeDecodeError):
-        return f"a configuration file is no text in UTF-8: {error}"
-    if "Exceeds the limit" in str(error):  # Python reads no longer ones
-        return "a number in the settings has thousands of digits; it must fit into 64 bits"
-    if isinstance(error, YAMLError):
-        return f"a configuration file is no valid YAML: {' '.join(str(error).split())}"
-    if isinstance(error, OSError) and error.filename:
-        return f"`{error.filename}` cannot be written or read ({error.strerror}); name a folder of yours"
     return None
 
 
+@sentence.register
+def _(error: YAMLError) -> str:
+    return f"a configuration file is no valid YAML: {_on_one_line(error)}"
+
+
+@sentence.register
+def _(error: OSError) -> str | None:
+    if not error.filename:
+        return None
+    return f"`{error.filename}` cannot be written or read ({error.strerror}); name a folder of yours"
+
+
+def _on_one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
 def _files_in_a_circle(error: RecursionError) -> list[str]:
-    """The configuration files whose defaults lead to one another, as Hydra came upon them."""
+    """Return the configuration files whose defaults refer to one another, in Hydra's order."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     paths = [frame.f_locals.get("path") for frame in frames if frame.f_code.co_name == "_create_defaults_tree_impl"]
     repeated = dict.fromkeys(path for path in paths if isinstance(path, str) and paths.count(path) > 1)

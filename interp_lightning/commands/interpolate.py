@@ -1,15 +1,16 @@
-"""python -m interp_lightning interpolate: one image melting into another."""
+"""Interpolate between two images: `python -m interp_lightning interpolate`."""
 
 import hashlib
 import io
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interp_lightning.commands.settings import Settings, command
+from interp_lightning.commands.settings import Common, command, find_last, setting
 from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import check_choice, check_integer
-from interp_lightning.runs.folders import find_runs
+from interp_lightning.runs.find import find_runs, run_folder
 from interp_lightning.system.conf import choices
 from interp_lightning.system.disk import replace, within
 
@@ -20,90 +21,100 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-USAGE = f"""Interpolate between two images with a trained run: a strip (PNG) and an animation (GIF).
 
-  python -m interp_lightning interpolate run=outputs/acai_wasserstein/<time> a=3 b=8
-  python -m interp_lightning interpolate run=DIR a=index:17 b=index:4021 how=slerp steps=16
-  python -m interp_lightning interpolate run=DIR a=mine.png b=yours.jpg
+@dataclass
+class Settings(Common):
+    """Interpolate between two images with a trained run: write a strip (PNG) and an animation (GIF).
 
-  run=DIR         a run, or a folder with just one in it
-  ckpt=FILE       a checkpoint instead of run=
-  a=…  b=…        the ends: a label (a is the first test image that has it, b the last), index:N (test image N, from
-                  0; a number that is no label is an index, too), or an image file of any size, grey or colour
-  steps=11        points on the path, both ends included
-  how=lerp        kind of path: {", ".join(choices("path"))}
-  out=DIR         where to write; the run's figures/ if not given"""
+      python -m interp_lightning interpolate run=last a=3 b=8
+      python -m interp_lightning interpolate run=DIR a=index:17 b=index:4021 how=slerp steps=16
+      python -m interp_lightning interpolate run=DIR a=mine.png b=yours.jpg
 
-DEFAULTS: Settings = {
-    "run": [],
-    "ckpt": "",
-    "a": "",
-    "b": "",
-    "steps": 11,
-    "how": "lerp",
-    "out": "",
-}
+    The files are named by the ends and written to the run's figures/.
+    """
+
+    run: list[str] = setting([], "a run, a folder with one run in it, or last, the newest run", "DIR")
+    ckpt: str = setting("", "a checkpoint file instead of run=", "FILE")
+    a: str = setting(
+        "",
+        "the first end: a label (the first test image with it), index:N (test image N, from 0; a number that is no "
+        "label is an index, too), or an image file of any size, grey or colour",
+        "IMAGE",
+    )
+    b: str = setting("", "the other end, as a=; a label means the last test image with it", "IMAGE")
+    steps: int = setting(11, "points on the path, both ends included")
+    how: str = setting("lerp", "kind of path: " + ", ".join(choices("path")))
+    out: str = setting("", "where to write instead of the run's figures/", "DIR")
+
 
 MOST_STEPS = 1_000
-FRAMES = 41  # of the animation, at least: enough for the eye
+FRAMES = 41  # least number in the animation, for smooth motion
 FRAME = 256  # pixels to a side
-MILLISECONDS, PAUSE = 60, 800  # a frame in between, and one at an end
+MILLISECONDS, PAUSE = 60, 800  # duration of a frame, and of the two ends
 
 
 def main() -> None:
     """Run the command line."""
-    command(USAGE, DEFAULTS, work)
+    command(Settings, work)
 
 
 def work(settings: Settings) -> None:
     """Draw the path between the two images that the settings name."""
-    steps = check_integer("steps", settings["steps"], least=2, most=MOST_STEPS)
-    how = check_choice("how", settings["how"], choices("path"))
-    for end in ("a", "b"):
-        if not settings[end]:
-            raise ConfigError(f"`{end}` is missing: name a label, index:N or an image file, such as a=3 b=8")
-    if settings["ckpt"] and settings["run"]:
-        raise ConfigError("`run` and `ckpt` both name a model; leave one of them out")
-    sources = [Path(settings["ckpt"])] if settings["ckpt"] else find_runs(settings["run"])
-    if len(sources) != 1:
-        several = f"{len(sources)} runs, the first {sources[0]}" if sources else "no run"
-        raise ConfigError(f"`run` names {several}; name one, such as run=outputs/acai_wasserstein/<time>")
+    steps = check_integer("steps", settings.steps, least=2, most=MOST_STEPS)
+    how = check_choice("how", settings.how, choices("path"))
+    for name, end in (("a", settings.a), ("b", settings.b)):
+        if not end:
+            raise ConfigError(f"`{name}` is missing: name a label, index:N or an image file, such as a=3 b=8")
+    source = _source(settings)
 
     import torch
 
     from interp_lightning.commands.settings import prepare
     from interp_lightning.display import figures
-    from interp_lightning.runs.files import run_folder
     from interp_lightning.runs.load import load_run
-    from interp_lightning.runs.record import title
+    from interp_lightning.runs.record import run_title
 
-    device = prepare(settings["device"], settings["threads"])
-    folder = Path(settings["out"]) if settings["out"] else run_folder(sources[0]) / "figures"
-    if not settings["out"] and not settings["trust"]:
-        within(run_folder(sources[0]), folder)
-    model, data, config = load_run(sources[0], root=settings["data.root"] or None, trust=settings["trust"])
-    model.to(device)
+    device = prepare(settings.device, settings.threads)
+    folder = Path(settings.out) if settings.out else run_folder(source) / "figures"
+    if not settings.out and not settings.trust:
+        within(run_folder(source), folder)
+    run = load_run(source, root=settings.data_root or None, trust=settings.trust)
+    model = run.model.to(device)
 
-    (name_a, x_a), (name_b, x_b) = (find_image(settings[end], end, data) for end in ("a", "b"))
+    name_a, x_a = find_image(settings.a, "a", run.datamodule)
+    name_b, x_b = find_image(settings.b, "b", run.datamodule)
     x = torch.cat([x_a, x_b]).to(device)
     with torch.inference_mode():
-        strip = figures.interpolations(model, x, f"{name_a} → {name_b}\n{title(config)}", how, steps)
+        strip = figures.interpolations(model, x, f"{name_a} → {name_b}\n{run_title(run.config)}", how, steps)
         frames = model.interpolate(x[:1], x[1:], max(steps, FRAMES), how)[0].cpu()
-    stem = f"{_stem(settings['a'])}_to_{_stem(settings['b'])}_{how}{_suffix(settings['ckpt'])}"
-    if settings["out"]:  # where pictures of other runs may lie
-        stem += f"-{_digest(str(sources[0].resolve()).encode(errors='surrogateescape'))}"
+    stem = f"{_stem(settings.a)}_to_{_stem(settings.b)}_{how}{_suffix(settings.ckpt)}"
+    if settings.out:  # figures of other runs may be in the same folder
+        stem += f"-{_digest(str(source.resolve()).encode(errors='surrogateescape'))}"
     figures.save({stem: strip}, folder)
     save_animation(frames, folder / f"{stem}.gif")
     log.info(f"{name_a} → {name_b}: {folder / stem}.png and .gif")
 
 
+def _source(settings: Settings) -> Path:
+    """Return the run's folder or the checkpoint file that the settings name."""
+    if settings.ckpt and settings.run:
+        raise ConfigError("`run` and `ckpt` both name a model; remove one of them")
+    if settings.ckpt:
+        return Path(settings.ckpt)
+    runs = find_runs(find_last(settings.run))
+    if len(runs) != 1:
+        several = f"{len(runs)} runs, the first {runs[0]}" if runs else "no run"
+        raise ConfigError(f"`run` names {several}; name one, such as run=last")
+    return runs[0]
+
+
 def find_image(what: str, name: str, data: "ImageData") -> tuple[str, "Tensor"]:
-    """The image that a user means, and what to call it.
+    """Return the image that a user names.
 
     Args:
-        what: a label, `index:N`, `label:N`, or a file's name. A plain number is a label if there is one like that.
-        name: of the end, "a", which takes the first image with a label, or "b", which takes the last.
-        data: whose test images labels and indices mean.
+        what: a label, `index:N`, `label:N`, or a file's name. A plain number is a label if there is such a label.
+        name: of the end: "a" takes the first image with a label, "b" the last.
+        data: the data set whose test images labels and indices refer to.
 
     Returns:
         A name for titles, and the image, (1, C, H, W) in [−1, 1].
@@ -126,7 +137,7 @@ def find_image(what: str, name: str, data: "ImageData") -> tuple[str, "Tensor"]:
         return Path(what).name, image
     if kind != "index" and not data.labelled:
         raise ConfigError(
-            f"`{name}` (={what}) is a label, but the images of data={data.name} have none; use "
+            f"`{name}` (={what}) is a label, but the images of data={data.name} have no labels; use "
             f"{name}=index:{number} or an image file"
         )
     items, value = data.test.all(), int(number)
@@ -143,7 +154,7 @@ def find_image(what: str, name: str, data: "ImageData") -> tuple[str, "Tensor"]:
 
 
 def save_animation(frames: "Tensor", path: Path) -> None:
-    """Write images (T, C, H, W) in [−1, 1] as a GIF that goes there and back without end, see `folders.replace`."""
+    """Write images (T, C, H, W) in [−1, 1] as an endless GIF that plays forwards and backwards; replace the file."""
     from torchvision.transforms.v2.functional import resize, to_pil_image
 
     large = resize((frames.float().clamp(-1, 1) + 1) / 2, [FRAME, FRAME], antialias=True).clamp(0, 1)
@@ -156,7 +167,7 @@ def save_animation(frames: "Tensor", path: Path) -> None:
 
 
 def _stem(end: str) -> str:
-    """What an end is called in a file's name: pictures that differ, of one name or another, are called differently."""
+    """Return the name of an end in a file name; different image files get different names."""
     path = Path(end)
     if not path.is_file():
         return end.replace(":", "")
@@ -168,5 +179,5 @@ def _digest(content: bytes) -> str:
 
 
 def _suffix(ckpt: str) -> str:
-    """What tells the pictures of a checkpoint file from those of its run."""
+    """Return the suffix that separates the figures of a checkpoint file from those of its run."""
     return f"_{Path(ckpt).name.removesuffix('.ckpt')}" if ckpt else ""

@@ -1,119 +1,200 @@
-"""What the command lines share: settings as key=value, and errors in a sentence. Nothing here imports torch."""
+"""Read the settings of a command from key=value, and turn errors into sentences. Imports no torch."""
 
+import difflib
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from omegaconf import OmegaConf
+from omegaconf.errors import ValidationError
 
 from interp_lightning.commands.explain import explain
-from interp_lightning.config.check import check
 from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import check_choice, check_integer
+from interp_lightning.runs.find import newest_run
 from interp_lightning.system.console import fail, guarded
 
 if TYPE_CHECKING:
     import torch
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-QUIET = "INTERP_LIGHTNING_QUIET"  # tells processes that a command starts that its user has not asked for FULL_ERROR
-# The user wants tracebacks, also of what a sentence explains; known before there is a configuration to read it from.
-TRACEBACK = QUIET not in os.environ and (os.environ.get(FULL_ERROR) == "1" or "debug=true" in map(str.lower, sys.argv))
-
-
-Settings = dict[str, Any]
-
-# What every command beside training has; each --help ends with these lines.
-COMMON: Settings = {"data.root": "", "device": "auto", "threads": 1, "trust": False, "debug": False}
+QUIET = "INTERP_LIGHTNING_QUIET"  # tells child processes that this program has set FULL_ERROR, not the user
 DEVICES = ("auto", "cpu", "cuda")
-COMMON_USAGE = """
-  data.root=DIR   where the data lie, if not where they lay in training
-  device=auto     cpu, cuda, or auto
-  threads=1       of the CPU
-  trust=false     true lets a run's configuration set up classes from outside this package: that runs their code
-  debug=false     true shows where in the program an error came from"""
+OUTPUTS = Path("outputs")  # where run=last searches
+POSITIONAL = "run"  # the setting that takes arguments without a key
+WIDTH = 110  # columns of --help
+
+S = TypeVar("S", bound="Common")
 
 
-def command(usage: str, defaults: Settings, work: Callable[[Settings], None]) -> None:
-    """Run one of the commands beside training: read its settings, do the work, turn errors into sentences.
+def setting(default: Any, text: str, shape: str = "", key: str = "", group: bool = False) -> Any:
+    """Declare a setting of a command: a dataclass field with its default and its line in --help.
 
     Args:
-        usage: what --help prints before the common settings; it explains every other one.
-        defaults: see `read_settings`; the common ones come by themselves.
-        work: what to do with the settings; it imports torch once it has looked at them.
+        default: also gives the type; a list takes a key that is given several times.
+        text: for --help.
+        shape: placeholder in --help where the default is empty, such as DIR.
+        key: the name on the command line, if it is not the field's.
+        group: the key is one of Hydra's groups, as in metrics=full metrics.pairs=9; the field collects the overrides.
+    """
+    metadata = {"text": text, "shape": shape, "key": key, "group": group}
+    if isinstance(default, list):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class Common:
+    """Settings that all commands except train share."""
+
+    data_root: str = setting("", "folder of the data files, if they have moved since training", "DIR", key="data.root")
+    device: str = setting("auto", "cpu, cuda, or auto")
+    threads: int = setting(1, "number of CPU threads")
+    trust: bool = setting(
+        False, "true lets a run's configuration build classes from outside this package, which runs their code"
+    )
+    debug: bool = setting(False, "true prints the traceback of every error")
+
+
+def command(kind: type[S], work: Callable[[S], None]) -> None:
+    """Run a command: read its settings from sys.argv, do the work, print a sentence for each expected error.
+
+    Args:
+        kind: a subclass of `Common`. Its docstring starts --help, its fields follow.
+        work: does the work; it imports torch after it has checked the settings.
     """
     with guarded():
-        _command(usage, defaults, work)
+        _command(kind, work)
 
 
-def _command(usage: str, defaults: Settings, work: Callable[[Settings], None]) -> None:
+def _command(kind: type[S], work: Callable[[S], None]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.raiseExceptions = False  # a message that cannot be written is no reason for a traceback
+    logging.raiseExceptions = False  # a message that cannot be written must not print a traceback
     given = [expand_home(os.path.expanduser(argument)) for argument in sys.argv[1:]]
     try:
         check_current_folder()
         if not given or {"-h", "--help"} & set(given):
-            print(usage + COMMON_USAGE, flush=True)
+            print(help_text(kind), flush=True)
             raise SystemExit(0 if given else 2)
-        settings = read_settings(given, defaults | COMMON)
-        check_choice("device", settings["device"], DEVICES)
-        check_integer("threads", settings["threads"], least=1)
+        settings = read_settings(given, kind)
+        check_choice("device", settings.device, DEVICES)
+        check_integer("threads", settings.threads, least=1)
         work(settings)
     except KeyboardInterrupt:
-        fail("Interrupted; what was written before is whole.", 130)
+        fail("Interrupted. Files that were written before are complete.", 130)
     except BrokenPipeError:
         raise
     except Exception as error:
         sentence = explain(error)
-        if TRACEBACK or sentence is None:
+        if wants_traceback() or sentence is None:
             raise
         fail(sentence)
 
 
-def read_settings(given: list[str], defaults: Settings) -> Settings:
-    """Settings from a command line of key=value in any order.
+def wants_traceback() -> bool:
+    """Tell if the user asks for tracebacks: debug=true, or HYDRA_FULL_ERROR=1 that this program has not set itself."""
+    full = os.environ.get(FULL_ERROR) == "1" or "debug=true" in map(str.lower, sys.argv)
+    return full and QUIET not in os.environ
+
+
+def read_settings(given: Sequence[str], kind: type[S]) -> S:
+    """Read settings from key=value arguments in any order.
 
     Args:
-        given: the arguments. One that is not key=value is a path, for the first setting.
-        defaults: each setting with its value if it is not given, whose type it has. A list takes what is given several
-            times; a tuple is a group of Hydra's, such as metrics=full metrics.pairs=9, and takes them as they are.
+        given: the arguments. One without a key is a path, for `run`.
+        kind: the dataclass, which OmegaConf reads as a structured config.
 
     Raises:
-        ConfigError: a key that is none of them, or a value that is none of its type.
+        ConfigError: a key is unknown, is given twice or has no value; a value has the wrong type.
     """
-    settings = {key: list(value) if isinstance(value, list) else value for key, value in defaults.items()}
-    seen = set()
-    first = next(iter(defaults))
+    known = _by_key(kind)
+    found: dict[str, list[str]] = {}
     for argument in given:
-        key, equals, value = argument.partition("=")
-        if not equals and argument.startswith("-"):
-            raise ConfigError(f"`{argument}` is no setting; settings are given as key=value, see --help")
-        if not equals or (key not in defaults and Path(argument).exists()):
-            key, value = first, argument
-        group = key.split(".")[0]
-        if isinstance(defaults.get(group), tuple):
-            settings[group] = (*settings[group], argument)
-            continue
-        if key not in defaults:
-            raise ConfigError(f"`{key}` is no setting of this command; it has: {', '.join(defaults)}")
-        if not value:
-            raise ConfigError(f"`{key}` has no value; give one as {key}=…, or leave it out")
-        if isinstance(defaults[key], list):
-            settings[key].append(value)
-        elif key in seen:
+        key, value = _split(argument, known)
+        found.setdefault(key, []).append(value)
+    config = OmegaConf.structured(kind)
+    for key, values in found.items():
+        default = known[key].default
+        if default is not MISSING and len(values) > 1:
             raise ConfigError(f"`{key}` is given twice; give one value")
-        else:
-            seen.add(key)
-            settings[key] = _value(key, value, defaults[key])
-    return settings
+        literal = [value.replace("${", r"\${") for value in values]  # a path is no interpolation
+        try:
+            OmegaConf.update(config, known[key].name, literal if default is MISSING else literal[0])
+        except ValidationError:
+            allowed = "true or false" if isinstance(default, bool) else f"an integer, such as {default}"
+            raise ConfigError(f"`{key}` (={values[0]}) must be {allowed}") from None
+    return cast(S, OmegaConf.to_object(config))
+
+
+def _split(argument: str, known: dict[str, Field[Any]]) -> tuple[str, str]:
+    """Return the key and the value of an argument; the value of a group is the whole argument."""
+    key, equals, value = argument.partition("=")
+    if not equals and argument.startswith("-"):
+        raise ConfigError(f"`{argument}` is no setting; settings are given as key=value, see --help")
+    group = known.get(key.split(".")[0])
+    if equals and group is not None and group.metadata["group"]:
+        return group.name, argument
+    if POSITIONAL in known and (not equals or (key not in known and Path(argument).exists())):
+        key, value = POSITIONAL, argument
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean `{near[0]}`? It" if near else "it"
+        raise ConfigError(f"`{key}` is no setting of this command; {hint} has: {', '.join(known)}")
+    if not value:
+        raise ConfigError(f"`{key}` has no value; give one as {key}=…, or remove it")
+    return key, value
+
+
+def _by_key(kind: type[Common]) -> dict[str, Field[Any]]:
+    """Return the fields of a dataclass by their keys on the command line, the common ones last."""
+    common = [each.name for each in fields(Common)]
+    ordered = sorted(fields(kind), key=lambda each: each.name in common)
+    return {each.metadata["key"] or each.name: each for each in ordered}
+
+
+def help_text(kind: type[Common]) -> str:
+    """Return what --help prints: the docstring of a dataclass, then a line for each field."""
+    lines = {}
+    for key, each in _by_key(kind).items():
+        default = "" if each.default is MISSING else str(each.default)
+        value = default.lower() if isinstance(each.default, bool) else default or each.metadata["shape"]
+        lines[f"{key}={value}"] = each.metadata["text"]
+    column = max(map(len, lines)) + 4
+    told = [
+        textwrap.fill(text, WIDTH, initial_indent=f"  {head}".ljust(column), subsequent_indent=" " * column)
+        for head, text in lines.items()
+    ]
+    return "\n".join([textwrap.dedent(f"    {kind.__doc__}").strip(), "", *told])
+
+
+def find_last(names: Sequence[str]) -> list[str]:
+    """Replace `last` by the newest run below outputs/.
+
+    Raises:
+        ConfigError: there is no run.
+    """
+    return [str(_newest()) if name == "last" else name for name in names]
+
+
+def _newest() -> Path:
+    run = newest_run(OUTPUTS)
+    if run is None:
+        raise ConfigError(
+            f"`run` (=last) finds no run below {OUTPUTS.absolute()}; train one, or name a folder by run=DIR"
+        )
+    return run
 
 
 def expand_home(argument: str) -> str:
-    """Write the home folder out where a value of an argument begins with ~ or ~user, as a shell does for one word.
+    """Expand ~ and ~user where a value in an argument starts with it, as a shell does for a whole word.
 
-    So that `data.root=~/x` works, which no shell expands, and Hydra's grammar has no ~ in values.
+    No shell expands `data.root=~/x`, and Hydra's grammar allows no ~ in values.
     """
     return re.sub(r"(?<=[=,'\"\[{: ])~[\w.-]*(?=$|[/,'\"\]} ])", lambda found: os.path.expanduser(found[0]), argument)
 
@@ -126,36 +207,32 @@ def check_current_folder() -> None:
         raise ConfigError(f"the working directory cannot be read ({error.strerror}); cd to one that exists") from None
 
 
-def _value(key: str, text: str, default: Any) -> Any:
-    """The text as what the default is: a truth value, an integer or a string."""
-    if isinstance(default, bool):
-        if text.lower() not in ("true", "false"):
-            raise ConfigError(f"`{key}` (={text}) must be true or false")
-        return text.lower() == "true"
-    if isinstance(default, int):
-        try:
-            return int(text)
-        except ValueError:
-            raise ConfigError(f"`{key}` (={text}) must be an integer, such as {default}") from None
-    return text
-
-
 def prepare(device: str, threads: int) -> "torch.device":
-    """Set up torch for a command that does not train, and say where it is to work.
+    """Set up the CPU for a command that does not train, and return the device to compute on.
 
     Args:
-        device: "cpu", "cuda", or "auto", the GPU if there is one.
-        threads: of the CPU.
+        device: "cpu", "cuda", or "auto" for the GPU if there is one.
+        threads: number of CPU threads.
 
     Raises:
-        ConfigError: there is no such device, or threads is below 1.
+        ConfigError: there is no such device, or threads is not positive or above the number of cores.
+    """
+    from interp_lightning.system.machine import prepare_cpu
+
+    check_integer("threads", threads, least=1, most=os.cpu_count() or 1)
+    prepare_cpu(threads)
+    return find_device(device)
+
+
+def find_device(name: str) -> "torch.device":
+    """Return the device of a name: "cpu", "cuda", or "auto" for the GPU if there is one.
+
+    Raises:
+        ConfigError: there is no such device.
     """
     import torch
 
-    from interp_lightning.system.machine import prepare_cpu
-
-    prepare_cpu(check("threads", threads))
-    check_choice("device", device, DEVICES)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("`device` (=cuda) is not there; leave it out to work on the CPU")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    check_choice("device", name, DEVICES)
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("`device` (=cuda) is not available; use device=cpu, or omit it")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

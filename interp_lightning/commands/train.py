@@ -1,6 +1,7 @@
-"""python -m interp_lightning: compose the configuration, run the experiment, report what went wrong in a sentence.
+"""Train: `python -m interp_lightning [train]`, and `interp_lightning.train` from Python.
 
-Nothing here imports torch, so that --help, --cfg and most errors answer at once.
+This is the only module that reads Hydra's global state. It imports no torch, so that --help, --cfg and most errors
+take a moment.
 """
 
 import logging
@@ -8,48 +9,49 @@ import os
 import signal
 import sys
 import traceback
-from contextlib import nullcontext
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import hydra
+from hydra import initialize_config_dir
+from hydra.conf import HydraConf
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from interp_lightning.commands.explain import explain
-from interp_lightning.commands.settings import FULL_ERROR, QUIET, TRACEBACK, check_current_folder, expand_home
-from interp_lightning.config import launchers, resolvers  # noqa: F401, which registers what conf/ asks for
+from interp_lightning.commands.arguments import check_files, prepare_arguments
+from interp_lightning.commands.explain import explain, in_sentences
+from interp_lightning.commands.settings import FULL_ERROR, QUIET, check_current_folder, expand_home, wants_traceback
+from interp_lightning.config import launchers, resolvers  # noqa: F401, which registers the names that conf/ uses
 from interp_lightning.config.check import check_config, write_out_paths
 from interp_lightning.errors import INTERRUPTED, ConfigError
 from interp_lightning.runs import folders, sweeps
 from interp_lightning.system.conf import CONF
 from interp_lightning.system.console import fail, guarded, set_up
-from interp_lightning.system.disk import regular
-from interp_lightning.system.processes import FIRST, forget_stray_ranks, rank
+from interp_lightning.system.processes import FIRST, RANKS, forget_leftovers, rank
+
+if TYPE_CHECKING:
+    from interp_lightning.runs.load import Run
 
 log = logging.getLogger(__name__)
-
-# Hydra's options that are followed by a value.
-WITH_VALUE = ("--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
-
-
-FOLDERS = ("--config-dir", "-cd", "--config-path", "-cp")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def task(cfg: DictConfig) -> float | None:
-    """One job: what Hydra calls, once or for each point of a sweep, there perhaps in another process."""
+    """Do one job. Hydra calls this once, or for each point of a sweep, perhaps in another process."""
     set_up()  # for a job in another process
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        return job(cfg, folder)
+    state = HydraConfig.get()
+    folder = Path(state.runtime.output_dir)
+    if state.mode == RunMode.MULTIRUN:
+        return job(cfg, state, folder)
     try:
         if sweeps.resumes(cfg):
-            raise ConfigError("`sweeps.resume` (=true) is for sweeps; add -m, or go on with a run by ckpt_path=last")
-        run(cfg)
+            raise ConfigError("`sweep.resume` (=true) is for sweeps; add -m, or resume a run by ckpt_path=last")
+        run(cfg, state, folder)
     except Exception as error:
         if complain(error):
             folders.forget(folder)
@@ -57,98 +59,59 @@ def task(cfg: DictConfig) -> float | None:
     return None
 
 
-def job(cfg: DictConfig, folder: Path) -> float | None:
-    """One point of a sweep; what becomes of it is put down in its folder, and the others go on.
+def job(cfg: DictConfig, state: HydraConf, folder: Path) -> float | None:
+    """Do one point of a sweep and record its outcome in its folder; an error does not stop the other points.
 
     Returns:
         The objective of a search; None if the job has failed or has not measured it.
     """
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = list(state.overrides.task)
     begun = False
     try:
         begun = sweeps.begin(folder, cfg, overrides)
         if begun:
-            run(cfg)
-            sweeps.put_down(folder, overrides, sweeps.FINISHED)
+            run(cfg, state, folder)
+            sweeps.record_job(folder, overrides, sweeps.FINISHED)
         else:
             log.info(f"Finished before: {folder}")
         return sweeps.score(folder, cfg.sweep.objective)
     except Exception as error:
         reason = complain(error) or traceback.format_exc()
-        if not begun:  # what is in the folder is another's
+        if not begun:  # the folder is another job's
             raise
-        sweeps.put_down(folder, overrides, sweeps.FAILED, reason)
+        sweeps.record_job(folder, overrides, sweeps.FAILED, reason)
         return None
 
 
-def run(cfg: DictConfig) -> None:
-    """Check the settings, which takes a moment, then import torch, which takes seconds, and run the experiment."""
-    hydra_cfg = HydraConfig.get()
-    write_out_paths(cfg, hydra_cfg.runtime.cwd if hydra_cfg.job.chdir else "")
+def run(cfg: DictConfig, state: HydraConf, folder: Path) -> None:
+    """Check the settings, which takes a moment, then import torch, which takes seconds, and train."""
+    write_out_paths(cfg, state.runtime.cwd if state.job.chdir else "")
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    check_config(config, hydra_cfg.runtime.choices)
-    from interp_lightning.training.run import run
+    check_config(config, state.runtime.choices)
 
+    from interp_lightning.training.run import train
+    from interp_lightning.training.trainer import Job
+
+    choices = state.runtime.choices
+    place = None
+    if state.mode == RunMode.MULTIRUN:
+        objective = cfg.sweep.objective if choices[sweeps.SWEEPER] != "basic" else None
+        place = Job(state.job.num, choices[sweeps.LAUNCHER] == "basic", objective)
     first = FIRST not in os.environ and not rank()  # of the processes of several devices
-    folder = Path(HydraConfig.get().runtime.output_dir)
     with folders.locked(folder) if first else nullcontext():
         if first:
             folders.claim(folder, cfg.ckpt_path)
-        run(cfg)
+        train(cfg, folder, {key: str(value) for key, value in choices.items() if "/" not in key}, place)
 
 
 def complain(error: Exception) -> str | None:
-    """Log what went wrong, on the console and in the run's folder; the sentence if it is the user's to mend."""
+    """Log an error on the console and in the run's folder; return its sentence if the user can correct it."""
     sentence = explain(error)
-    said = sentence or "This run failed by an error of the program's own."
-    log.error(said, exc_info=TRACEBACK or sentence is None)
+    said = sentence or "This run failed because of a bug in this program."
+    log.error(said, exc_info=wants_traceback() or sentence is None)
     if log.disabled:  # by hydra/job_logging=disabled
         print(said, file=sys.stderr)
     return sentence
-
-
-def options_first(arguments: list[str]) -> list[str]:
-    """A command line as Hydra wants it, which has no options between the settings."""
-    options: list[str] = []
-    settings: list[str] = []
-    takes_value = False
-    for argument in arguments:
-        is_option = takes_value or argument.startswith("-")
-        written_out = expand_home(os.path.expanduser(argument) if takes_value else argument)
-        (options if is_option else settings).append(written_out)
-        takes_value = not takes_value and argument in WITH_VALUE
-    return options + settings
-
-
-def check_configs(arguments: list[str]) -> None:
-    """Raise OSError if a yaml file in one of the user's folders is a FIFO or the like, for which Hydra would wait."""
-    for name, value in [*pairwise(arguments), *(argument.split("=", 1) for argument in arguments if "=" in argument)]:
-        if name in FOLDERS:
-            for path in Path(value).rglob("*.yaml"):
-                if path.exists() and not path.is_dir():
-                    regular(path)
-
-
-def end_early(number: int, frame: FrameType | None) -> None:
-    """End on SIGTERM where there is nothing to save, and a sweep's processes with this one; a second ends at once."""
-    signal.signal(number, signal.SIG_DFL)
-    forget_all()
-    fail(INTERRUPTED, 128 + number)
-
-
-def check_jobs() -> None:
-    """Raise ConfigError if a sweep had no jobs, of which each would have left a summary."""
-    for folder in folders.new:
-        if (folder / "multirun.yaml").is_file() and not (folder / folders.SUMMARY).is_file():
-            raise ConfigError(
-                "the sweep has no jobs, as a setting has no values, such as seed=range(0,0); give it some"
-            )
-
-
-def forget_all() -> None:
-    """Leave no folders of runs that have not begun."""
-    for folder in folders.new:
-        folders.forget(folder)
 
 
 def main() -> None:
@@ -158,28 +121,24 @@ def main() -> None:
 
 
 def _main() -> None:
-    folders.new.clear()  # a notebook may have run this before
-    folders.made.clear()
+    _forget_folders()
     if FIRST in os.environ:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first device's process hears Ctrl-C, and this one follows it
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first device's process handles Ctrl-C; this one follows it
     else:
         signal.signal(signal.SIGTERM, end_early)
-    sys.argv[1:] = options_first(sys.argv[1:])
-    if any(argument.startswith("--experimental-rerun") for argument in sys.argv):
-        fail("--experimental-rerun is refused, as it would run what is in the file; give the settings instead")
-    if ("--cfg", "job") in pairwise(sys.argv) and "--resolve" not in sys.argv:
-        sys.argv.append("--resolve")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # or a device that ends has the others print C++ frames
-    logging.raiseExceptions = False  # a log that cannot be written, on a full disk, is no reason for tracebacks
-    if stray := forget_stray_ranks():
+    prepare_arguments()
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # when a device ends, the others print C++ frames otherwise
+    logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, must not print tracebacks
+    if stray := forget_leftovers(RANKS):
         print(f"Ignored: {', '.join(stray)}, as neither torchrun nor srun has started this process.", file=sys.stderr)
     launchers.set_up()
-    if not TRACEBACK:
+    if not wants_traceback():
         os.environ[QUIET] = "1"
-    os.environ[FULL_ERROR] = "1"  # lets exceptions through to here instead of printing them
+    os.environ[FULL_ERROR] = "1"  # Hydra raises exceptions instead of printing them
     try:
         check_current_folder()
-        check_configs(sys.argv)
+        check_files(sys.argv)
+        launchers.check_srun(sys.argv)
         task()
         check_jobs()
     except KeyboardInterrupt:
@@ -189,14 +148,111 @@ def _main() -> None:
         raise
     except Exception as error:
         forget_all()
-        if TRACEBACK:
+        if wants_traceback():
             raise
-        reason = " ".join(str(error).split()) or "Hydra does not say why"
+        reason = " ".join(str(error).split()) or "Hydra gives no reason"
         fail(
             explain(error) or f"the settings cannot be read: {reason} ({type(error).__name__}; debug=true shows where)"
         )
     finally:
-        finished = [sweeps.report(folder) for folder in folders.new if (folder / folders.SUMMARY).is_file()]
+        finished = [sweeps.print_summary(folder) for folder in folders.new if (folder / folders.SUMMARY).is_file()]
         folders.remove_empty()
     if not all(finished):
         raise SystemExit(1)
+
+
+def end_early(number: int, frame: FrameType | None) -> None:
+    """End on SIGTERM while there is nothing to save, with all processes of a sweep; a second one ends at once."""
+    signal.signal(number, signal.SIG_DFL)
+    forget_all()
+    fail(INTERRUPTED, 128 + number)
+
+
+def check_jobs() -> None:
+    """Raise ConfigError if a sweep had no jobs; each would have written a summary."""
+    for folder in folders.new:
+        if (folder / "multirun.yaml").is_file() and not (folder / folders.SUMMARY).is_file():
+            raise ConfigError(
+                "the sweep has no jobs, as a setting has no values, such as seed=range(0,0); give it some"
+            )
+
+
+def forget_all() -> None:
+    """Delete the folders of all runs that have not started."""
+    for folder in folders.new:
+        folders.forget(folder)
+
+
+def _forget_folders() -> None:
+    """Forget the folders of an earlier run in this process."""
+    folders.new.clear()
+    folders.made.clear()
+
+
+@in_sentences
+def train(overrides: Sequence[str] = ()) -> "Run":
+    """Train, evaluate and draw one run, as `python -m interp_lightning` does, and load it.
+
+    Everything is written to a new folder in outputs/. This process's signal handlers, logging and warnings are as
+    before afterwards. Ctrl-C saves a checkpoint and raises KeyboardInterrupt.
+
+    Args:
+        overrides: settings, as on the command line.
+
+    Raises:
+        ConfigError: a setting, the data or a checkpoint cannot work.
+
+    Example:
+        >>> import interp_lightning
+        >>> run = interp_lightning.train(["model=acai", "penalty=mmd", "data=digits"])  # doctest: +SKIP
+        >>> run  # doctest: +SKIP
+        <Run acai × mmd on digits in outputs/acai_mmd/…: reconstruction_mse=0.04511, fid_midpoints_lerp=31.4>
+        >>> run.results["metrics"]["probe_accuracy"]  # doctest: +SKIP
+        0.9512
+    """
+    outcome: list[Path | Exception] = []
+
+    def one_run(cfg: DictConfig) -> None:
+        state = HydraConfig.get()
+        folder = Path(state.runtime.output_dir)
+        try:
+            if cfg.trainer.get("strategy", "auto") != "auto":
+                raise ConfigError("`trainer.strategy` must be auto in Python; train on several devices from a shell")
+            run(cfg, state, folder)
+            outcome.append(folder)
+        except Exception as error:  # Hydra would print it
+            outcome.append(error)
+            if explain(error):
+                folders.forget(folder)
+
+    _forget_folders()
+    with logging_restored(), initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            hydra_app = GlobalHydra.instance().hydra
+            assert hydra_app is not None
+            hydra_app.run("config", one_run, [expand_home(override) for override in overrides])
+        except SystemExit as end:
+            if end.code == 128 + signal.SIGINT:
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            folders.remove_empty()
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+
+    from interp_lightning.runs.load import load_run
+
+    return load_run(outcome[0], trust=True)
+
+
+@contextmanager
+def logging_restored() -> Iterator[None]:
+    """Restore the root logger's handlers and level, which Hydra replaces, and close the run's own handlers."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        for handler in set(root.handlers) - set(handlers):
+            handler.close()
+        root.handlers[:], root.level = handlers, level

@@ -1,1 +1,1 @@
-"""Compose and check configurations."""
+"""Compose and check configurations. Imports torch only to check the settings of a class."""

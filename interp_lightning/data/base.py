@@ -2,20 +2,21 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import lightning as L
 
-from interp_lightning.config.check import check
 from interp_lightning.data.contract import UNLABELLED, Contract
 from interp_lightning.data.loaders import EvaluationLoader, TrainingLoader
 from interp_lightning.data.sentences import described, theirs
 from interp_lightning.data.sources import Batch, Source
 from interp_lightning.errors import ConfigError, DataError
 from interp_lightning.functional.images import to_unit_range
-from interp_lightning.parameters import Choice, Integer, Text
+from interp_lightning.parameters import Configurable, Count, Natural, Seed, Text, WayOut, accepts, check_value
 
 SPLITS = ("training", "validation", "test")
+
+Fallback = Literal["digits"] | None
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Drawing:
     )
 
 
-class ImageData(L.LightningDataModule, ABC):
+class ImageData(Configurable, L.LightningDataModule, ABC, group="data", top_level=("seed",)):
     """A data set of square images. `data.contract.Contract` defines valid images and labels.
 
     Args:
@@ -58,11 +59,11 @@ class ImageData(L.LightningDataModule, ABC):
             cls.image_shape = tuple(cls.image_shape)
         _check_declarations(cls, cls.__name__)
 
-    def __init__(self, batch_size: int, seed: int = 0, fallback: str | None = None) -> None:
+    def __init__(self, batch_size: Count, seed: Seed = 0, fallback: Fallback = None) -> None:
         super().__init__()
-        self.batch_size = check("data.batch_size", batch_size)
-        self.seed = check("seed", seed)
-        self.fallback = check("data.fallback", fallback)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.fallback = fallback
 
     @abstractmethod
     def load(self) -> tuple[Source, Source, Source]:
@@ -170,21 +171,21 @@ def mean_image_error(source: Source, items: int = 2_000) -> float:
 def _check_declarations(data: Any, owner: str) -> None:
     """Raise ConfigError if a data set, class or object, has an invalid declaration."""
     rules = {
-        "name": Text(),
-        "classes": Integer(0, way_out="0 is for images without labels"),
-        "epochs": Integer(1),
-        "features": Choice(("digits", "inception", None)),
+        "name": Text,
+        "classes": Annotated[Natural, WayOut("0 is for images without labels")],
+        "epochs": Count,
+        "features": Literal["digits", "inception"] | None,
     }
     for name, rule in rules.items():
         if not hasattr(getattr(data, name), "__get__"):  # a property has its value in objects only
-            rule.check(f"{owner}.{name}", getattr(data, name))
+            check_value(f"{owner}.{name}", getattr(data, name), rule)
     shape = data.image_shape
     if hasattr(shape, "__get__"):
         return
     if not (
         isinstance(shape, tuple)
         and len(shape) == 3
-        and all(Integer(1).accepts(each) for each in shape)
+        and accepts(tuple[Count, Count, Count], shape)
         and shape[0] in (1, 3)
         and shape[1] == shape[2]
     ):

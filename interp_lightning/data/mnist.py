@@ -20,9 +20,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
-from interp_lightning.data.base import Drawing, ImageData
+from interp_lightning.data.base import Drawing, Fallback, ImageData
 from interp_lightning.data.sources import InMemory, Source
 from interp_lightning.errors import DataError, DataNotFound
+from interp_lightning.parameters import Count, Folder, Seed
 from interp_lightning.system.disk import lock, regular
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class MNIST(ImageData):
     features: ClassVar[str | None] = "digits"
     drawing: ClassVar[Drawing | None] = Drawing(box=20, by_mass=True)
 
-    def __init__(self, batch_size: int, seed: int = 0, root: str = "data", fallback: str | None = None) -> None:
+    def __init__(self, batch_size: Count, seed: Seed = 0, root: Folder = "data", fallback: Fallback = None) -> None:
         super().__init__(batch_size, seed, fallback)
         self.folder = Path(root) / "MNIST" / "raw"
 

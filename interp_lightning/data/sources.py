@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 from interp_lightning.data.contract import UNLABELLED, Contract, spread
 from interp_lightning.data.sentences import theirs
 from interp_lightning.errors import DataError
-from interp_lightning.parameters import Integer
+from interp_lightning.parameters import check_integer
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), uint8 or in [−1, 1]; labels (B,), all −1 if there are none
 
@@ -109,7 +109,7 @@ class OnDisk(Source):
     workers: int = 2
 
     def __post_init__(self) -> None:
-        Integer(0).check("OnDisk(…, workers=)", self.workers)
+        check_integer("OnDisk(…, workers=)", self.workers, least=0)
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from interp_lightning.functional.images import to_unit_range
 from interp_lightning.metrics.catalogue import HOW, PATHS, SANITY
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.system.disk import replace
-from interp_lightning.system.text import plain, shortened
+from interp_lightning.system.text import printable, shortened
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def literal(text: str, width: int) -> str:
 
     Otherwise matplotlib renders dollars as mathematics, and warns about characters that its font lacks.
     """
-    return "\n".join(textwrap.wrap(shortened(plain(text, _font_has), LINES * width), width)).replace("$", r"\$")
+    return "\n".join(textwrap.wrap(shortened(printable(text, _font_has), LINES * width), width)).replace("$", r"\$")
 
 
 def legend_label(text: str) -> str:

@@ -4,10 +4,11 @@ import contextlib
 import logging
 import math
 from collections.abc import Iterator
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 
-from interp_lightning.config.check import check
 from interp_lightning.data.base import ImageData
 from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.evaluation.assessment import Assessment, Profile
@@ -17,11 +18,12 @@ from interp_lightning.metrics import features as networks
 from interp_lightning.metrics.catalogue import HOW, SANITY, spec_of
 from interp_lightning.metrics.features import Judge
 from interp_lightning.models.base import Autoencoder
+from interp_lightning.parameters import Configurable, File
 
 log = logging.getLogger(__name__)
 
 
-class Evaluation:
+class Evaluation(Configurable, group="metrics"):
     """Measure a trained model on the test images, as thoroughly as a file of conf/metrics says.
 
     All random draws have a fixed seed and all arithmetic is done in full single precision or better. The same weights
@@ -42,19 +44,15 @@ class Evaluation:
 
     def __init__(
         self,
-        restarts: int = 100,
-        images: int | None = 5_000,
-        pairs: int = 256,
-        steps: int = 16,
-        features: str | None = "auto",
-        weights: str | None = None,
+        restarts: Annotated[int, Field(ge=1, le=100_000)] = 100,
+        images: Annotated[int, Field(ge=2)] | None = 5_000,
+        pairs: Annotated[int, Field(ge=1, le=100_000)] = 256,
+        steps: Annotated[int, Field(ge=3, le=1_000)] = 16,
+        features: Literal["auto", "digits", "inception"] | None = "auto",
+        weights: File | None = None,
     ) -> None:
-        self.restarts = check("metrics.restarts", restarts)
-        self.images = check("metrics.images", images)
-        self.pairs = check("metrics.pairs", pairs)
-        self.steps = check("metrics.steps", steps)
-        self.features = check("metrics.features", features)
-        self.weights = weights
+        self.restarts, self.images, self.pairs, self.steps = restarts, images, pairs, steps
+        self.features, self.weights = features, weights
 
     def judge(self, data: ImageData) -> Judge | None:
         """Return the judge of a data set's images; None if there is none.

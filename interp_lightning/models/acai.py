@@ -1,16 +1,16 @@
 """model=acai: adversarially constrained interpolation, alone or with a penalty on the codes."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from interp_lightning.config.check import check
 from interp_lightning.errors import ConfigError
 from interp_lightning.functional.codes import mix
 from interp_lightning.models.base import Autoencoder, Pass
+from interp_lightning.parameters import Share, WayOut, Weight
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,15 @@ class ACAI(Autoencoder):
         network, penalty, …: see `Autoencoder`.
     """
 
-    def __init__(self, lam: float = 0.5, gamma: float = 0.2, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        lam: Annotated[Weight, WayOut("use model=ae to switch the critic off")] = 0.5,
+        gamma: Share = 0.2,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.lam = check("model.lam", lam)
-        self.gamma = check("model.gamma", gamma)
+        self.lam = lam
+        self.gamma = gamma
         self.critic = kwargs["network"].critic()
 
     def forward(self, x: Tensor) -> ACAIPass:

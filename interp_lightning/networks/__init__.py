@@ -1,1 +1,1 @@
-"""Encoders, decoders and critics. One file per network, named like its yaml."""
+"""Networks: encoder, decoder and critic. One file each, named like its yaml."""

@@ -1,28 +1,38 @@
-"""network=acai: the convolutional autoencoder of ACAI."""
+"""network=acai: the convolutional autoencoder of the ACAI paper."""
 
 import math
 
 from torch import nn
 
-from interp_lightning.config.check import check
 from interp_lightning.errors import ConfigError
-from interp_lightning.networks.base import Network
+from interp_lightning.networks.base import ImageShape, Network
 from interp_lightning.networks.folding import Folding
 from interp_lightning.networks.layers import conv3, initialise
+from interp_lightning.parameters import Count
 
 
 class ACAINetwork(Network):
-    """The convolutional autoencoder of ACAI, https://arxiv.org/abs/1807.07543, appendix B.
+    """Convolutional autoencoder; Berthelot et al. 2018, https://arxiv.org/abs/1807.07543, appendix B.
 
     Args:
-        latent_width: the code's spatial size; latent_dim = latent_width² · channels.
+        image_shape: (C, H, W) with H = W.
+        latent_dim: numbers per code, d = latent_width² · channels of the code.
+        depth: channels at full resolution; each halving of the image doubles them.
+        latent_width: height and width of the code, H divided by a power of 2.
+
+    Raises:
+        ConfigError: an argument is not allowed by the signature, or the sizes of image and code do not match.
+
+    Example:
+        >>> import torch
+        >>> network = ACAINetwork((1, 32, 32), latent_dim=32)
+        >>> z = network.encoder()(torch.zeros(5, 1, 32, 32))
+        >>> z.shape, network.decoder()(z).shape
+        (torch.Size([5, 32]), torch.Size([5, 1, 32, 32]))
     """
 
-    def __init__(
-        self, image_shape: tuple[int, int, int], latent_dim: int, depth: int = 16, latent_width: int = 4
-    ) -> None:
+    def __init__(self, image_shape: ImageShape, latent_dim: Count, depth: Count = 16, latent_width: Count = 4) -> None:
         super().__init__(image_shape, latent_dim, depth)
-        check("network.latent_width", latent_width)
         halvings = math.log2(self.size / latent_width)
         if not halvings.is_integer() or halvings < 1:
             widths = [self.size >> s for s in range(1, self.size.bit_length()) if self.size % (1 << s) == 0]
@@ -31,7 +41,7 @@ class ACAINetwork(Network):
         if latent_dim % area:
             raise ConfigError(
                 f"`latent_dim` (={latent_dim}) must be a multiple of {area} = network.latent_width², as the code "
-                f"is a {latent_width}×{latent_width} grid of channels; use another of them, or network=fast"
+                f"is a {latent_width}×{latent_width} grid of channels; use a multiple, or network=fast"
             )
         self.scales = int(halvings)
         self.latent_shape = (latent_dim // area, latent_width, latent_width)

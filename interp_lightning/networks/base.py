@@ -1,38 +1,56 @@
-"""The interface of every network: a recipe that builds the parts that a model asks for."""
+"""Define the interface of every network."""
 
 from abc import ABC, abstractmethod
 
 from torch import nn
 
-from interp_lightning.config.check import check
 from interp_lightning.errors import ConfigError
 from interp_lightning.networks.layers import Mean
+from interp_lightning.parameters import Configurable, Count
+
+ImageShape = tuple[Count, Count, Count]  # (C, H, W)
 
 
-class Network(ABC):
-    """Recipe for the parts of an autoencoder of square images, all on flat codes.
+class Network(Configurable, ABC, group="network", top_level=("latent_dim",)):
+    """A recipe for the parts of an autoencoder of square images, on flat codes.
 
     Args:
-        image_shape: (C, H, W) with H = W, as the data module gives it.
+        image_shape: (C, H, W) with H = W, as the data set declares it.
         latent_dim: numbers per code, d.
-        depth: channels of the widest scale; every halving of the image doubles them.
+        depth: channels at the highest resolution; each halving of the image doubles them.
+
+    Raises:
+        ConfigError: an argument is not allowed by the signature, or the images are not square.
+
+    Example:
+        >>> import torch
+        >>> class Linear(Network):
+        ...     def __init__(self, image_shape, latent_dim, depth=1):
+        ...         super().__init__(image_shape, latent_dim, depth)
+        ...     def encoder(self):
+        ...         return nn.Sequential(nn.Flatten(), nn.LazyLinear(self.latent_dim))
+        ...     def decoder(self):
+        ...         shape = (self.channels, self.size, self.size)
+        ...         return nn.Sequential(nn.LazyLinear(self.channels * self.size**2), nn.Unflatten(1, shape))
+        >>> Linear((1, 32, 32), latent_dim=2).encoder()(torch.zeros(5, 1, 32, 32)).shape
+        torch.Size([5, 2])
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, depth: int) -> None:
+    def __init__(self, image_shape: ImageShape, latent_dim: Count, depth: Count) -> None:
         self.channels, self.size, width = image_shape
         if self.size != width:
             raise ConfigError(f"images must be square, but the data set gives {self.size}×{width}; pad or crop them")
-        self.latent_dim = check("latent_dim", latent_dim)
-        self.depth = check("network.depth", depth)
+        self.latent_dim = latent_dim
+        self.depth = depth
 
     @abstractmethod
     def encoder(self) -> nn.Module:
-        """(B, C, H, W) → (B, d)."""
+        """Build the encoder: images (B, C, H, W) → codes (B, d)."""
 
     @abstractmethod
     def decoder(self) -> nn.Module:
-        """(B, d) → (B, C, H, W)."""
+        """Build the decoder: codes (B, d) → images (B, C, H, W)."""
 
     def critic(self) -> nn.Module:
-        """(B, C, H, W) → (B,): the encoder's architecture, averaged over its outputs (ACAI, section 2)."""
+        """Build the critic, images (B, C, H, W) → (B,): an encoder and the mean of its outputs (ACAI, section 2)."""
         return nn.Sequential(self.encoder(), Mean())

@@ -1,22 +1,39 @@
-"""network=fast: about half of the paper's network's cost, and any latent_dim."""
+"""network=fast: any latent_dim, at about half the cost of network=acai."""
 
 import math
 
 from torch import nn
 
 from interp_lightning.errors import ConfigError
-from interp_lightning.networks.base import Network
+from interp_lightning.networks.base import ImageShape, Network
 from interp_lightning.networks.folding import Folding
 from interp_lightning.networks.layers import conv3, initialise, leaky_relu
+from interp_lightning.parameters import Count
 
 
 class FastNetwork(Network):
-    """ACAINetwork's blocks from half resolution down, where they are cheap, and one linear layer: any latent_dim."""
+    """ACAINetwork's blocks from half resolution down, where they are cheap, and one linear layer to the code.
 
-    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, depth: int = 16) -> None:
+    Args:
+        image_shape: (C, H, W) with H = W, a multiple of 8.
+        latent_dim: numbers per code, d.
+        depth: channels at half resolution; each further halving of the image doubles them.
+
+    Raises:
+        ConfigError: an argument is not allowed by the signature, or H is not a multiple of 8.
+
+    Example:
+        >>> import torch
+        >>> network = FastNetwork((3, 64, 64), latent_dim=7)
+        >>> z = network.encoder()(torch.zeros(5, 3, 64, 64))
+        >>> z.shape, network.decoder()(z).shape
+        (torch.Size([5, 7]), torch.Size([5, 3, 64, 64]))
+    """
+
+    def __init__(self, image_shape: ImageShape, latent_dim: Count, depth: Count = 16) -> None:
         super().__init__(image_shape, latent_dim, depth)
         if self.size % 8:
-            raise ConfigError(f"network=fast needs images whose size (={self.size}) is a multiple of 8; pad them")
+            raise ConfigError(f"network=fast requires images whose size (={self.size}) is a multiple of 8; pad them")
         self.inner_shape = (4 * depth, self.size // 8, self.size // 8)
 
     def encoder(self) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Pairs of layers computed as one, exactly: the same function of the same parameters, with less arithmetic."""
+"""Compute pairs of layers as one layer: the same function of the same parameters, with less arithmetic."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,17 @@ from torch import Tensor, nn
 
 
 class Folding(nn.Sequential):
-    """A Sequential that folds what it can: its parameters, state dict and values are those of the plain one.
+    """A Sequential that computes some pairs of layers as one. Parameters, state dict and values do not change.
 
-    - A 1 × 1 convolution before a 3 × 3 one, with nothing in between (ACAI's encoders begin so): one 3 × 3 convolution.
-    - Doubling the size (nearest) before a 3 × 3 convolution: one transposed convolution of the small image.
+    - A 1 × 1 convolution directly before a 3 × 3 one, as in ACAI's encoder, becomes one 3 × 3 convolution.
+    - A nearest-neighbour upsampling by 2 before a 3 × 3 convolution becomes one transposed convolution of the small
+      image.
+
+    Example:
+        >>> layers = nn.Upsample(scale_factor=2), nn.Conv2d(3, 5, 3, padding=1)
+        >>> x = torch.randn(2, 3, 8, 8)
+        >>> torch.allclose(Folding(*layers)(x), nn.Sequential(*layers)(x), atol=1e-5)
+        True
     """
 
     _compiled: Callable[[Tensor], Tensor] | None = None
@@ -21,7 +28,7 @@ class Folding(nn.Sequential):
         return self._compiled(x) if self.training and self._compiled is not None else self._folded(x)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile what training steps compute, in place; in evaluation batches have other sizes, and are few."""
+        """Compile the training step in place. Evaluation is not compiled: it has few batches, of other sizes."""
         self._compiled = torch.compile(self._folded, *args, **kwargs)
 
     def _folded(self, x: Tensor) -> Tensor:
@@ -48,9 +55,15 @@ def compile_networks(model: nn.Module) -> None:
 
 
 def pointwise_then_conv(x: Tensor, pointwise: nn.Conv2d, conv: nn.Conv2d) -> Tensor:
-    """conv(pointwise(x)), (B, C, H, W) → (B, C′, H, W), without the layer in between.
+    """Compute conv(pointwise(x)) as one convolution: (B, C, H, W) → (B, C′, H, W).
 
-    The first layer's bias goes with a channel of ones, since the second pads the first one's output with zeros.
+    The second layer pads the first one's output with zeros, also where that output has a bias. So the bias enters as
+    the weight of an additional channel of ones.
+
+    Args:
+        x: images.
+        pointwise: 1 × 1 convolution with a bias.
+        conv: 3 × 3 convolution with padding 1.
     """
     weight = torch.einsum("ochw,ck->okhw", conv.weight, pointwise.weight[:, :, 0, 0])
     assert pointwise.bias is not None
@@ -60,17 +73,21 @@ def pointwise_then_conv(x: Tensor, pointwise: nn.Conv2d, conv: nn.Conv2d) -> Ten
 
 
 def upsample_then_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """conv(x with each pixel doubled), (B, C, H, W) → (B, C′, 2H, 2W), from the small image.
+    """Compute conv(upsample(x)) from the small image: (B, C, H, W) → (B, C′, 2H, 2W).
 
     Output pixel p takes input pixel m through w[k] where ⌊(p + k − 1)/2⌋ = m: with t = p − 2m + 1 these are k = 2 − t
-    and 3 − t, so the transposed kernel is the flipped 3 × 3 one, summed over all its 2 × 2 windows, borders included.
+    and 3 − t. So the transposed kernel is the flipped 3 × 3 kernel, summed over all its 2 × 2 windows, with borders.
+
+    Args:
+        x: images.
+        conv: 3 × 3 convolution with padding 1.
     """
     weight = 4 * F.avg_pool2d(conv.weight.flip(2, 3), 2, stride=1, padding=1)  # (C′, C, 4, 4)
     return F.conv_transpose2d(x, _as_stored(weight.transpose(0, 1), conv), conv.bias, stride=2, padding=1)
 
 
 def _as_stored(tensor: Tensor, conv: nn.Conv2d) -> Tensor:
-    """A tensor in the memory format of a layer's weight; one in another would make all that follow it slower."""
+    """Return a tensor in the memory format of a layer's weight; any other slows down the layers that follow."""
     last = conv.weight.is_contiguous(memory_format=torch.channels_last)
     return tensor.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
@@ -80,7 +97,7 @@ def _doubles(layer: nn.Module) -> bool:
 
 
 def _plain_conv(layer: nn.Module | None, size: int) -> bool:
-    """Whether a layer is a convolution of that kernel which keeps the image's size, with nothing special about it."""
+    """Return True for a plain convolution of this kernel size that keeps the image's size."""
     return (
         isinstance(layer, nn.Conv2d)
         and (layer.kernel_size, layer.stride, layer.padding) == ((size, size), (1, 1), (size // 2, size // 2))

@@ -1,4 +1,4 @@
-"""Layers that several networks share."""
+"""Layers that networks and penalties share."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,12 @@ SLOPE = 0.2  # of every leaky ReLU
 
 
 class LatentDiscriminator(nn.Module):
-    """Multilayer perceptron on codes, (N, d) → (N,) logits; d is inferred from the first codes it sees."""
+    """Multilayer perceptron on codes, (N, d) → logits (N,). It takes d from the first codes.
+
+    Args:
+        width: of each hidden layer.
+        depth: number of hidden layers.
+    """
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
@@ -21,27 +26,32 @@ class LatentDiscriminator(nn.Module):
 
 
 class Mean(nn.Module):
-    """(B, d) → (B,)."""
+    """Average the features of each image: (B, d) → (B,)."""
 
     def forward(self, features: Tensor) -> Tensor:
         return features.mean(dim=1)
 
 
 def leaky_relu() -> nn.Module:
-    return nn.LeakyReLU(SLOPE, inplace=True)  # of convolutions' outputs, which nobody else needs
+    """Build the activation, in place: nothing else uses its input, the output of a convolution."""
+    return nn.LeakyReLU(SLOPE, inplace=True)
 
 
 def conv3(width: int, out: int) -> tuple[nn.Module, nn.Module]:
+    """Build a 3 × 3 convolution and its activation: (B, width, H, W) → (B, out, H, W)."""
     return nn.Conv2d(width, out, 3, padding=1), leaky_relu()
 
 
 def initialise(module: nn.Module) -> nn.Module:
-    """Weights N(0, 1/((1 + slope²)·fan_in)), biases 0: He et al. 2015 without its factor 2, as ACAI's code has it."""
+    """Draw weights from N(0, 1/((1 + slope²)·fan_in)) and set biases to 0, in place.
+
+    This is He et al. 2015 without the factor 2, as in the published code of ACAI.
+    """
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             fan_in = layer.weight[0].numel()
             nn.init.normal_(layer.weight, std=(1 / ((1 + SLOPE**2) * fan_in)) ** 0.5)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
-    # Convolutions on a CPU take a third less time; on a GPU it is what tensor cores want.
+    # Saves a third of the time of convolutions on a CPU, and suits the tensor cores of a GPU.
     return module.to(memory_format=torch.channels_last)

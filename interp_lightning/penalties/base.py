@@ -1,34 +1,48 @@
-"""The interface of every penalty."""
+"""Define the interface of every penalty."""
 
 from abc import ABC, abstractmethod
+from typing import Annotated
 
 from torch import Tensor, nn
 
-from interp_lightning.config.check import check
+from interp_lightning.parameters import Configurable, Rate, WayOut, Weight
+
+Lam = Annotated[Weight, WayOut("use penalty=none to switch it off")]
 
 
-class Penalty(nn.Module, ABC):
-    """D(Q_z, P_z), a divergence between the codes' distribution and the prior.
+class Penalty(Configurable, nn.Module, ABC, group="penalty"):
+    """A divergence D(Q_z, P_z) between the codes' distribution Q_z and the prior P_z.
 
-    Its parameters, if it has any, belong to the critic player. Models call it in float32 or higher, outside
-    autocast, on the codes of the global batch.
+    The critic player trains the penalty's parameters, if there are any. Models call the penalty outside autocast, in
+    float32 or higher, on the codes of the global batch.
 
     Args:
-        lam: the weight λ ≥ 0 with which the model minimises it.
+        lam: weight λ of the penalty in the autoencoder's loss.
         lr: learning rate of the penalty's own parameters; None takes the optimizer's.
+
+    Raises:
+        ConfigError: an argument is not allowed by the signature.
+
+    Example:
+        >>> import torch
+        >>> class SecondMoment(Penalty):
+        ...     def forward(self, z, prior):
+        ...         return (z.square().mean() - prior.square().mean()).square()
+        >>> SecondMoment(lam=0.1)(torch.zeros(4, 2), torch.ones(4, 2))
+        tensor(1.)
     """
 
-    def __init__(self, lam: float, lr: float | None = None) -> None:
+    def __init__(self, lam: Lam, lr: Rate | None = None) -> None:
         super().__init__()
-        self.lam = check("penalty.lam", lam)
-        self.lr = check("penalty.lr", lr)
+        self.lam = lam
+        self.lr = lr
 
     @abstractmethod
     def forward(self, z: Tensor, prior: Tensor) -> Tensor:
-        """The divergence, unweighted: codes (N, d) and as many draws of the prior (N, d) → ()."""
+        """Return the divergence without its weight: codes (N, d), as many draws of the prior (N, d) → ()."""
 
     def critic_losses(self, z: Tensor, prior: Tensor) -> dict[str, Tensor]:
-        """What the penalty's own parameters minimise, by name; z comes detached. Empty if nothing is adversarial."""
+        """Return the losses of the penalty's own parameters, by name; empty if it has none. z comes detached."""
         return {}
 
     def critic_predictions(self, z: Tensor, prior: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
@@ -36,8 +50,8 @@ class Penalty(nn.Module, ABC):
         return {}
 
     def prior(self, noise: Tensor) -> Tensor:
-        """Turn standard normal noise, (N, d), into draws of the prior P_z, (N, d)."""
+        """Turn standard normal noise (N, d) into draws of the prior P_z (N, d)."""
         return noise
 
     def check(self, batch_size: int, latent_dim: int) -> None:
-        """Raise ConfigError if batches of that many codes of that size cannot work; warn if they work badly."""
+        """Raise ConfigError if batches of this size cannot work with codes of this size; warn if they work badly."""

@@ -1,4 +1,4 @@
-"""penalty=wasserstein: WWAE, and the W2 half of ACAI + WWAE."""
+"""penalty=wasserstein: WWAE, and the W2 term of ACAI + WWAE."""
 
 import warnings
 from collections.abc import Sequence
@@ -6,45 +6,54 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from interp_lightning.config.check import check
 from interp_lightning.errors import ConfigError
 from interp_lightning.functional.divergences import gaussian_w2
-from interp_lightning.parameters import check_integer
-from interp_lightning.penalties.base import Penalty
+from interp_lightning.parameters import Natural, check_integer
+from interp_lightning.penalties.base import Lam, Penalty
 
 
 class Wasserstein(Penalty):
     """Squared 2-Wasserstein distance between the Gaussians N(z̄, Σ_z) and N(m, S); Zhang et al. 2019.
 
     W2² = ‖z̄ − m‖² + Tr Σ_z + Tr S − 2 Tr (S^½ Σ_z S^½)^½ (Dowson and Landau 1982; Olkin and Pukelsheim 1982).
-    With S = L Lᵀ and the centred codes Z = (z − z̄)/√(n − 1), the last trace is the nuclear norm ‖Z L‖_*. So neither
-    covariance nor matrix square root is formed, and the gradient −2·U Vᵀ Lᵀ is bounded for any codes, collapsed or
-    fewer than d. https://arxiv.org/abs/1902.09323
+    With S = L Lᵀ and the centred codes Z = (z − z̄)/√(n − 1), the last trace is the nuclear norm ‖Z L‖_*. This form
+    needs neither a covariance nor a matrix square root. Its gradient −2·U Vᵀ Lᵀ is bounded for all codes, also for
+    collapsed codes and for fewer than d. https://arxiv.org/abs/1902.09323
 
-    The value is an estimate from n codes, and a biased one: n codes of exactly N(0, I) with n = 64, d = 32 give 5.0
-    and are pulled to a variance of 0.83. With a `queue`, the latest codes of earlier batches count as population too,
-    which removes most of that; the gradient goes through the current batch, scaled so that its size does not
-    depend on the queue's. Only in training mode, as with batch normalisation's statistics.
+    The estimate from n codes is biased: 64 codes of exactly N(0, I) with d = 32 give 5.0, and the penalty pulls their
+    variance to 0.83. A `queue` adds the latest codes of earlier batches to the population, which removes most of the
+    bias. The gradient flows through the current batch only and is scaled so that its size does not depend on the
+    queue. Like the statistics of batch normalisation, the queue is used in training mode only.
 
     Args:
         lam: weight λ.
-        mean: the prior's mean m, d numbers; None is 0.
-        cov: the prior's covariance S, d × d, symmetric and positive semi-definite; None is I.
-        queue: how many past codes to remember.
+        mean: mean m of the prior, d numbers; None is 0.
+        cov: covariance S of the prior, d × d, symmetric and positive semi-definite; None is the identity.
+        queue: number of past codes to remember.
+
+    Raises:
+        ConfigError: an argument is not allowed by the signature, `cov` is no covariance, the size of `mean` or `cov`
+            is not that of the codes, or a batch has fewer than 2 codes.
+
+    Example:
+        >>> z = torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])  # mean 0, variance 4/3
+        >>> round(Wasserstein(lam=0.003)(z, z).item(), 4)  # (√(4/3) − 1)²
+        0.0239
     """
 
     def __init__(
         self,
-        lam: float,
+        lam: Lam,
         mean: Sequence[float] | Tensor | None = None,
         cov: Sequence[Sequence[float]] | Tensor | None = None,
-        queue: int = 0,
+        queue: Natural = 0,
     ) -> None:
         super().__init__(lam)
-        self.queue_size = check("penalty.queue", queue)
+        self.queue_size = queue
         self.register_buffer("mean", None if mean is None else _mean(mean), persistent=False)
         self.register_buffer("factor", None if cov is None else _factor(cov), persistent=False)  # L
-        self.queue = self.known = torch.empty(0)  # past codes, (queue, d), the latest last; which there are, (queue, 1)
+        # Past codes (queue, d), the latest last, and 1 for each row that holds a code (queue, 1).
+        self.queue = self.known = torch.empty(0)
 
     mean: Tensor | None
     factor: Tensor | None
@@ -54,8 +63,8 @@ class Wasserstein(Penalty):
         n = len(z)
         # float64: the three traces cancel when the distributions are close.
         z = z.double()
-        finite = z.isfinite().all()  # stays on its device: to look at it the host would have to wait
-        usable = z.masked_fill(~finite, 0.0)  # an SVD would not survive other codes, nor what is remembered
+        finite = z.isfinite().all()  # on the device, without a host sync
+        usable = z.masked_fill(~finite, 0.0)  # NaN would break the SVD and stay in the queue
         population, known = usable, torch.ones_like(usable[:, :1])
         if remember := self.training and self.queue_size > 0:
             self._make_room(usable)
@@ -63,12 +72,11 @@ class Wasserstein(Penalty):
         value = gaussian_w2(population, known, self.mean, self.factor)
 
         if remember:
-            # In place, as a recorded step finds them where they were.
+            # In place, because a replayed CUDA graph finds them at their old address.
             self.queue.copy_(torch.where(finite, population.detach()[n:], self.queue))
             self.known.copy_(torch.where(finite, known[n:], self.known))
-            value = value + (known.sum() / n - 1) * (
-                value - value.detach()
-            )  # the same value, total/n times the gradient
+            # The same value with total/n times the gradient.
+            value = value + (known.sum() / n - 1) * (value - value.detach())
         return value + z.sum() * torch.zeros_like(value).masked_fill(~finite, torch.nan)
 
     def prior(self, noise: Tensor) -> Tensor:
@@ -93,7 +101,7 @@ class Wasserstein(Penalty):
         self.known = state.new_ones(len(self.queue), 1)
 
     def _make_room(self, z: Tensor) -> None:
-        """Have as many rows to remember codes like z in as there are to be, zeros where there are no codes yet."""
+        """Give the queue all of its rows, of codes like z; rows without a code are 0."""
         if len(self.queue) != self.queue_size or self.queue.device != z.device:
             missing = self.queue_size - len(self.queue)
             self.queue = torch.cat([z.new_zeros(missing, z.shape[1]), self.queue.to(z).reshape(-1, z.shape[1])])
@@ -117,19 +125,19 @@ def _mean(mean: Sequence[float] | Tensor) -> Tensor:
 
 
 def _factor(cov: Sequence[Sequence[float]] | Tensor) -> Tensor:
-    """L with L Lᵀ = cov; from eigenvalues, as Cholesky's refuses a singular covariance."""
+    """Return L with L Lᵀ = cov, from eigenvalues, because Cholesky's method fails for a singular covariance."""
     numbers = _numbers(cov)
     if numbers is None or numbers.ndim != 2 or numbers.shape[0] != numbers.shape[1]:
         raise ConfigError(f"`penalty.cov` (={cov}) must be a square matrix of finite numbers, a list of rows")
     values, vectors = torch.linalg.eigh((numbers + numbers.T) / 2)
     tolerance = 1e-8 * numbers.abs().max()
     if (numbers - numbers.T).abs().max() > tolerance or values.min() < -tolerance:
-        raise ConfigError(f"`penalty.cov` (={cov}) must be symmetric and positive semi-definite, as a covariance is")
+        raise ConfigError(f"`penalty.cov` (={cov}) must be symmetric and positive semi-definite; use a covariance")
     return vectors * values.clamp_min(0).sqrt()
 
 
 def _numbers(values: object) -> Tensor | None:
-    """Nested lists as a tensor; None if they are not finite numbers in rows of one length, or none at all."""
+    """Return nested lists as a tensor; None if they are empty, not finite, or have rows of different lengths."""
     try:
         numbers = torch.as_tensor(values, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):

@@ -1,1 +1,1 @@
-"""A run's folder on disk: build, load, record, find."""
+"""Runs on disk: make, find, record and load them; their checkpoints, results and sweeps."""

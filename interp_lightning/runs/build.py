@@ -14,7 +14,7 @@ from interp_lightning.networks.base import Network
 from interp_lightning.penalties.base import Penalty
 from interp_lightning.steps.schedules import Schedule
 
-# What each part of a run's configuration may set up, unless the run is trusted.
+# The parts of a configuration that are built from a `_target_`, and the base class of each.
 PARTS = {
     "data": ImageData,
     "network": Network,
@@ -23,15 +23,20 @@ PARTS = {
     "schedule": Schedule,
     "model": Autoencoder,
 }
-# What the constructor of each base class sets last: missing if a subclass does not call it.
+# The attribute that the constructor of each base class sets last; a subclass that does not call it lacks it.
 SET_UP = {"data": "fallback", "network": "depth", "penalty": "lr", "model": "_recorded"}
 
 
 def build(part: str, settings: Any, **arguments: Any) -> Any:
-    """What a part of the configuration describes; it can run any code, so only for settings that are trusted.
+    """Build a part of a run from trusted settings, which can run any code; see `foreign.build_ours` for others.
+
+    Args:
+        part: a key of `PARTS`.
+        settings: that part of the configuration.
+        arguments: passed to the constructor beside the settings.
 
     Raises:
-        ConfigError: its `_target_` makes something else.
+        ConfigError: `_target_` builds an object of another class.
     """
     built = instantiate(settings, _convert_="all", **arguments)
     base = PARTS[part]
@@ -45,12 +50,12 @@ def build(part: str, settings: Any, **arguments: Any) -> Any:
 
 
 def build_model(cfg: Any, data: ImageData, make: Callable[..., Any] = build) -> Autoencoder:
-    """The model that a configuration describes, for the images of a data set.
+    """Build the model of a configuration for the images of a data set.
 
     Args:
         cfg: the configuration.
         data: the data set.
-        make: `build`, or `build_ours` for what someone else's checkpoint holds.
+        make: `build`, or `build_ours` for a configuration from someone else's checkpoint.
     """
     return make(
         "model",

@@ -1,4 +1,4 @@
-"""Record what a run is, for results.json and titles."""
+"""Describe a run: the contents of results.json that do not come from the evaluation, and its title."""
 
 import contextlib
 import subprocess
@@ -11,14 +11,14 @@ from typing import Any
 from interp_lightning import __version__
 from interp_lightning.errors import ResultsError
 from interp_lightning.runs.checkpoints import read_checkpoint
-from interp_lightning.runs.files import checkpoint_file
+from interp_lightning.runs.find import checkpoint_file
 from interp_lightning.runs.relevance import config_hash
 from interp_lightning.runs.results import read_results
-from interp_lightning.system.text import plain
+from interp_lightning.system.text import printable
 
 
 def new_results(config: dict[str, Any], budget: dict[str, Any]) -> dict[str, Any]:
-    """results.json of a run, but for what an evaluation adds."""
+    """Return the contents of results.json without the results of the evaluation."""
     return {
         "model": config["choices"]["model"],
         "penalty": config["choices"]["penalty"],
@@ -36,9 +36,9 @@ def new_results(config: dict[str, Any], budget: dict[str, Any]) -> dict[str, Any
 
 
 def results_so_far(source: Path) -> dict[str, Any]:
-    """Return results.json of a run if it describes the run's checkpoint, or else what the checkpoint itself tells.
+    """Return a run's results.json if it belongs to the run's last checkpoint, otherwise `new_results` of that.
 
-    They differ where a run was resumed and has not ended, or is a checkpoint file by itself.
+    They do not belong together if the run was resumed and has not ended. A checkpoint file has no results.json.
     """
     state = read_checkpoint(checkpoint_file(source))
     config = state["hyper_parameters"]
@@ -55,11 +55,11 @@ def results_so_far(source: Path) -> dict[str, Any]:
 
 
 def budget(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """Return what a training took, for results.json.
+    """Return the cost of a training, for results.json.
 
     Args:
         state: a checkpoint's content.
-        seconds: in training steps.
+        seconds: time spent in training steps.
     """
     return {
         "epochs": state["epochs_seen"],
@@ -71,15 +71,15 @@ def budget(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     }
 
 
-def title(config: dict[str, Any]) -> str:
-    """What a figure says of a run: model, penalty, data."""
+def run_title(config: dict[str, Any]) -> str:
+    """Return a run's title for figures and tables: model × penalty on data."""
     choices = config["choices"]
-    substitute = f" (instead of {choices['data']})" if _substituted(config) else ""
-    return plain(f"{choices['model']} × {choices['penalty']} on {config['data_used']}{substitute}")
+    substitute = f" (instead of {choices['data']})" if substituted(config) else ""
+    return printable(f"{choices['model']} × {choices['penalty']} on {config['data_used']}{substitute}")
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that this code runs from; None for an installed package."""
+    """Return the commit of the checkout that this code runs from; None for an installed package."""
     checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():
         return None
@@ -89,6 +89,6 @@ def git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def _substituted(config: dict[str, Any]) -> bool:
-    """Whether the data that were asked for were not to be had."""
+def substituted(config: dict[str, Any]) -> bool:
+    """Return True if a run trained on its fallback because the requested data were not available."""
     return config["data_used"] == config["data"].get("fallback")

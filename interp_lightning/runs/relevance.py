@@ -1,4 +1,4 @@
-"""Which settings matter for what: the one table. Imports no torch."""
+"""The table of what each setting changes: weights, rounding, scores or nothing. Imports no torch."""
 
 import hashlib
 import json
@@ -8,17 +8,17 @@ from typing import Any
 
 
 class Effect(Enum):
-    """What a setting changes."""
+    """The effect of a setting."""
 
-    NOTHING = "where files go and what is shown"
-    SCORES = "how a trained model is measured"
+    NOTHING = "only files and output"
+    SCORES = "the scores of a trained model"
     ROUNDING = "the last bits of the weights"
     SEED = "the random draws"
     WEIGHTS = "the weights"
 
 
-# By dotted name, or by the beginning of one; the longest match counts. Settings that are not here change the weights,
-# so that a new setting is never ignored by mistake.
+# By dotted name or a prefix of it; the longest match counts. A setting that is not listed changes the weights, so that
+# a new one is never ignored by mistake.
 EFFECTS = {
     **dict.fromkeys(("name", "outputs", "ckpt_path", "debug", "sweep", "checkpoint", "logger"), Effect.NOTHING),
     **dict.fromkeys(("choices", "data.root", "data.fallback", "trainer._target_"), Effect.NOTHING),
@@ -35,7 +35,12 @@ EFFECTS = {
 
 
 def effect(name: str) -> Effect:
-    """Return what a setting changes, by its dotted name."""
+    """Return the effect of a setting, given by its dotted name.
+
+    Example:
+        >>> effect("metrics.images"), effect("a_setting_of_yours")
+        (<Effect.SCORES: 'the scores of a trained model'>, <Effect.WEIGHTS: 'the weights'>)
+    """
     parts = name.split(".")
     known = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
     return next((EFFECTS[prefix] for prefix in known if prefix in EFFECTS), Effect.WEIGHTS)
@@ -47,20 +52,30 @@ def relevant(config: Mapping[str, Any], *effects: Effect) -> dict[str, Any]:
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of all settings that make the weights what they are, up to rounding."""
+    """Return the SHA-256 of all settings that determine the weights up to rounding."""
     settings = relevant(config, Effect.WEIGHTS, Effect.SEED)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any], *effects: Effect) -> list[str]:
-    """Return a sentence part for each setting with one of these effects that differs: `key=now (was before)`."""
+    """Return `key=now (was before)` for each setting with one of these effects that differs.
+
+    Example:
+        >>> changes({"seed": 0, "model": {"lam": 0.5}}, {"seed": 1, "model": {"lam": 1}}, Effect.WEIGHTS)
+        ['model.lam=1 (was 0.5)']
+    """
     one, other = relevant(before, *effects), relevant(now, *effects)
     different = sorted(key for key in one | other if one.get(key) != other.get(key))
     return [f"{key}={other.get(key)} (was {one.get(key)})" for key in different]
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by their dotted names, as on the command line."""
+    """Return nested settings by their dotted names, as on the command line.
+
+    Example:
+        >>> flat({"model": {"lam": 0.5}})
+        {'model.lam': 0.5}
+    """
     settings: dict[str, Any] = {}
     for key, value in config.items():
         settings |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

@@ -1,6 +1,6 @@
-"""results.json: one schema for all that read it, so that a file from elsewhere is data and nothing more.
+"""Read and write results.json, with one schema for all readers: a file from elsewhere is data and nothing more.
 
-Only what reads or writes results imports this, because pydantic takes a moment. Nothing here imports torch.
+Imports no torch.
 """
 
 import json
@@ -12,19 +12,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from interp_lightning.errors import ResultsError
 from interp_lightning.system.disk import within, write_whole
-from interp_lightning.system.text import plain, shortened
+from interp_lightning.system.text import printable, shortened
 
 MOST_BYTES = 16 * 2**20
 MOST_CHARACTERS, MOST_IN_A_NAME = 10_000, 200
-DEEPEST = 20  # lists and mappings within one another
-EXACT = 2**53  # up to which a float holds every integer
-HUGE = 1e100  # what is larger has overflowed; means, squares and axes still have room above
+DEEPEST = 20  # levels of nested lists and mappings
+EXACT = 2**53  # a float represents every integer up to this
+HUGE = 1e100  # larger numbers have overflowed; leaves room for sums, squares and axes
 NAMES = ("model", "penalty", "data", "data_asked_for")
-FIELDS_NAMED = 10  # in a sentence about a file
+FIELDS_NAMED = 10  # at most, in a message
 
 
 def _name(text: str) -> str:
-    if text != plain(text):
+    if text != printable(text):
         raise ValueError("must have printable characters only")
     return text
 
@@ -41,9 +41,9 @@ def _value(value: Any, depth: int = 0) -> Any:
             _value(each, depth + 1)
     elif isinstance(value, str):
         if len(value) > MOST_CHARACTERS or value != _text(value):
-            raise ValueError(f"must have texts in Unicode of at most {MOST_CHARACTERS:,} characters")
+            raise ValueError(f"must have valid Unicode strings of at most {MOST_CHARACTERS:,} characters")
     elif value is not None and not (_is_exact(value) if isinstance(value, int) else _is_number(value)):
-        raise ValueError("must have finite numbers, integers of at most 2**53, texts, lists and mappings only")
+        raise ValueError("must have finite numbers, integers up to 2**53, strings, lists and mappings only")
     return value
 
 
@@ -52,7 +52,7 @@ def _is_exact(value: int) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, float) and abs(value) <= HUGE  # which NaN is not
+    return isinstance(value, float) and abs(value) <= HUGE  # false for NaN
 
 
 Name = Annotated[str, Field(min_length=1, max_length=MOST_IN_A_NAME), AfterValidator(_name)]
@@ -63,21 +63,21 @@ Amount = Annotated[float, Field(ge=0, le=HUGE)]
 
 
 class _Part(BaseModel):
-    """Nothing is converted; keys that a newer version has added must be plain values."""
+    """Convert nothing; accept additional keys, as a newer version writes, if their values are plain."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
     __pydantic_extra__: dict[str, Value]
 
 
 class Budget(_Part):
-    """What training has cost."""
+    """The cost of training."""
 
     images: Count | None
     seconds: Amount | None
 
 
 class Choices(_Part):
-    """What was chosen in each group."""
+    """The choice in each group."""
 
     model: Name
     penalty: Name
@@ -112,66 +112,66 @@ class Results(_Part):
 
 
 def read_results(run: Path) -> dict[str, Any]:
-    """A run's results.json, checked.
+    """Read and check a run's results.json.
 
     Raises:
-        ResultsError: it is missing, damaged or of another version.
-        CheckpointError: a link in the run's folder leads it elsewhere.
+        ResultsError: it is missing, damaged or from another version.
+        CheckpointError: a link leads out of the run's folder.
     """
     path = within(run, run / "results.json")
-    again = f"python -m interp_lightning evaluate run={shlex.quote(plain(run))} writes it again"
+    again = f"python -m interp_lightning evaluate run={shlex.quote(printable(run))} writes it again"
     if not path.is_file():
-        raise ResultsError(f"{plain(run)} has no results.json; {again}")
+        raise ResultsError(f"{printable(run)} has no results.json; {again}")
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES // 2**20} MiB")
-        # NaN and Infinity are no JSON, but other programs write them.
+        # NaN and Infinity are not valid JSON, but other programs write them.
         content = json.loads(path.read_bytes(), object_pairs_hook=_mapping, parse_constant=lambda _: None)
         complete = Results.model_validate(content if isinstance(content, dict) else {}).model_dump()
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         fields = list(dict.fromkeys(_field(each["loc"]) for each in found))
         named = ", ".join(fields[:FIELDS_NAMED]) + ", …" * (len(fields) > FIELDS_NAMED)
-        reason = f"{_field(found[0]['loc'])}: {plain(found[0]['msg'])}"
+        reason = f"{_field(found[0]['loc'])}: {printable(found[0]['msg'])}"
         raise ResultsError(
-            f"{plain(path)} has no usable {named}, as if altered or by another version; {again} ({reason})"
+            f"{printable(path)} has no usable {named}; it was altered or written by another version; {again} ({reason})"
         ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise ResultsError(f"{plain(path)} cannot be read ({shortened(plain(error), 200)}); {again}") from error
+        raise ResultsError(f"{printable(path)} cannot be read ({shortened(printable(error), 200)}); {again}") from error
     return complete | content
 
 
 def write_results(run: Path, results: dict[str, Any]) -> None:
-    """Write results.json, all or nothing; what JSON has no word for, and `read_results` refuses, is replaced."""
+    """Write results.json, all or nothing; replace values that JSON lacks or `read_results` would reject."""
     content = _writable(results)
     for key in NAMES:
         if isinstance(content.get(key), str):
-            content[key] = shortened(plain(content[key]), MOST_IN_A_NAME)
+            content[key] = shortened(printable(content[key]), MOST_IN_A_NAME)
     write_whole(run / "results.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
-        raise ValueError("a key stands twice in one mapping")
+        raise ValueError("a key occurs twice in one mapping")
     if any(key != _text(key) for key in mapping):
-        raise ValueError("a key is no text in Unicode")
+        raise ValueError("a key is not valid Unicode")
     return mapping
 
 
 def _field(location: tuple[int | str, ...]) -> str:
-    """What to call a place in the file: its last name, without what pydantic adds for keys and alternatives."""
+    """Name a place in the file by its last key, without pydantic's marks for keys and alternatives."""
     names = [str(each) for each in location if each != "[key]"]
-    return shortened(plain(names[-1]), 60) if names else "content"
+    return shortened(printable(names[-1]), 60) if names else "content"
 
 
 def _text(text: str) -> str:
-    """The text, with an escape for each half of a surrogate pair: names of files that are not UTF-8 have them."""
+    """Escape lone surrogates, which names of files that are not UTF-8 have."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _writable(value: Any) -> Any:
-    """The value as the schema accepts it: a number that is none or has overflowed becomes null."""
+    """Return a value that the schema accepts; NaN and overflowed numbers become null."""
     if isinstance(value, dict):
         return {_text(str(key)): _writable(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

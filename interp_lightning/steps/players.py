@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import lightning as L
 import numpy as np
@@ -14,18 +14,19 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from interp_lightning import __version__
-from interp_lightning.config.check import check
 from interp_lightning.functional import devices
+from interp_lightning.parameters import Configurable, Positive, Seed, WayOut
 from interp_lightning.steps.cuda_graphs import Recorded
 from interp_lightning.steps.distributed import everywhere
 from interp_lightning.steps.guard import Guard, Turn, skips_by_itself
 from interp_lightning.steps.schedules import Constant, Schedule
 
 TRAINING, EVALUATION = 0, 1  # streams of random numbers
+Limit = Annotated[Positive | None, WayOut("use null for no limit")]
 COUNTS = ("batches_seen", "images_seen", "epochs_seen")  # in every checkpoint
 
 
-class TwoPlayers(L.LightningModule, ABC):
+class TwoPlayers(Configurable, L.LightningModule, ABC, group="model", top_level=("guard", "clip", "seed")):
     """An autoencoder against a critic, in alternating steps.
 
     `forward` makes one pass of a batch. The autoencoder player minimises the sum of `autoencoder_losses` of that pass,
@@ -45,16 +46,16 @@ class TwoPlayers(L.LightningModule, ABC):
         self,
         optimizer: Callable[..., Optimizer] = torch.optim.Adam,
         schedule: Schedule | None = None,
-        guard: str = "stop",
-        clip: Mapping[str, float | None] | None = None,
-        seed: int = 0,
+        guard: Literal["stop", "skip", "rollback"] = "stop",
+        clip: Mapping[Literal["autoencoder", "critic"], Limit] | None = None,
+        seed: Seed = 0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.optimizer = optimizer
         self.schedule = schedule or Constant()
-        self.guard = Guard(check("guard", guard))
-        self.clip = {player: check(f"clip.{player}", limit) for player, limit in (clip or {}).items()}
+        self.guard = Guard(guard)
+        self.clip: Mapping[Any, float | None] = clip or {}
         self.seed = seed
         self.cuda_graphs = False  # record and replay training steps: on one GPU, with fused optimizers
         self.batches_seen = self.images_seen = self.epochs_seen = 0  # in training; only whole epochs count

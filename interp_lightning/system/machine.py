@@ -1,4 +1,4 @@
-"""Set up the CPU, and measure cores and memory."""
+"""Set up the CPU, and measure free memory."""
 
 import ctypes
 import math
@@ -15,18 +15,25 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 GIB = 2**30
 
 
-def prepare_cpu(threads: int) -> None:
-    """Set up this process's CPU: its threads, its memory, and no time for denormal numbers."""
+def prepare_cpu(threads: int, *, flush_denormal: bool = True, keep_memory: bool = True) -> None:
+    """Set up this process's CPU. Benchmarks switch off single parts to measure them.
+
+    Args:
+        threads: number of threads.
+        flush_denormal: set denormal numbers to 0, because arithmetic with them is slow.
+        keep_memory: keep freed memory in this process instead of returning it to the system.
+    """
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
-    keep_memory()
+    torch.set_flush_denormal(flush_denormal)
+    if keep_memory:
+        _keep_memory()
 
 
-def keep_memory() -> None:
-    """Let this process keep what memory it has once had.
+def _keep_memory() -> None:
+    """Keep freed memory in this process.
 
-    Otherwise every activation of a training step is fetched from the system and given back to it, page by page: a step
-    of `ae` × `mmd` with the paper's network took a quarter more time.
+    Otherwise each training step gets the pages of every activation from the system and returns them: a step of
+    `ae` × `mmd` with the paper's network took a quarter more time.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -35,7 +42,7 @@ def keep_memory() -> None:
 
 
 def free_memory() -> float:
-    """Bytes that this process can still take, of the machine's and of its control group's; infinite if not known."""
+    """Return the bytes that the machine and this process's control group can still allocate; infinity if unknown."""
     free = math.inf
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Before a run begins: will it fit into memory, and do its classes do what they must? One step of both players."""
+"""Check before a run that it fits into memory, and that its classes work: one step of both players."""
 
 import io
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.optim import Optimizer
 
 from interp_lightning.data.base import ImageData
 from interp_lightning.errors import ConfigError, of_own_code
@@ -18,14 +19,14 @@ from interp_lightning.parameters import shown
 from interp_lightning.runs.build import build, build_model
 from interp_lightning.system.machine import GIB, free_memory
 
-FEW = 8  # images that most classes can be tried with
-COPIES = 4  # of each weight in training: itself, its gradient and an optimizer's two moments
+FEW = 8  # images, enough for most classes
+COPIES = 4  # of each weight in training: the weight, its gradient and an optimizer's two moments
 
 
 def check_size(cfg: DictConfig, data: ImageData) -> None:
     """Raise ConfigError if the networks cannot fit into memory, before anything of their size is allocated."""
     network = build("network", cfg.network, image_shape=data.image_shape, latent_dim=cfg.latent_dim)
-    kept: dict[int, int] = {}  # bytes that a batch's pass keeps for the gradient, by storage
+    kept: dict[int, int] = {}  # bytes that a forward pass saves for the gradient, by storage
 
     def keep(tensor: Tensor) -> Tensor:
         kept[id(tensor.untyped_storage())] = tensor.nbytes
@@ -44,12 +45,12 @@ def check_size(cfg: DictConfig, data: ImageData) -> None:
         batch = sum(kept.values())
     except ConfigError:
         raise
-    except Exception as error:  # a network of the user's need not know tensors without content
-        if "overflow" in str(error).lower():  # of the number of bytes
+    except Exception as error:  # a user's network may not support meta tensors
+        if "overflow" in str(error).lower():  # of the number of bytes, for which torch has no type
             raise ConfigError(_too_large("more than can be counted")) from error
     width, queue = int(cfg.penalty.get("width") or 0), int(cfg.penalty.get("queue") or 0)
     numbers += width * (width * int(cfg.penalty.get("depth") or 0) + cfg.latent_dim)
-    codes = COPIES * 8 * queue * cfg.latent_dim  # in double precision, with what is computed of them
+    codes = COPIES * 8 * queue * cfg.latent_dim  # in double precision, with intermediate results
     needed, free = COPIES * 4 * numbers + batch + codes, free_memory()
     if needed > free:
         raise ConfigError(_too_large(f"{needed / GIB:,.1f} GiB, of which {free / GIB:,.1f} GiB are free"))
@@ -63,19 +64,19 @@ def _too_large(needed: str) -> str:
 
 
 def rehearse(cfg: DictConfig, data: ImageData) -> None:
-    """Try one step of both players and a validation, with a model of its own, on random images.
+    """Take one step of both players and a validation on random images, with a separate model.
 
-    Random numbers elsewhere and the model that is trained are as if this had not been.
+    The global random state and the model that is trained later stay unchanged.
 
     Raises:
-        ConfigError: a class returns what nothing can be trained by, or has parameters that nothing trains.
+        ConfigError: a class returns a wrong value, or has parameters that no loss trains.
     """
     few = min(data.batch_size, FEW)
     with isolate_rng():
         try:
             _try(build_model(cfg, data), few, data.image_shape)
         except Exception:
-            # Some divergences need more codes than a few.
+            # Some divergences require more codes.
             try:
                 _try(build_model(cfg, data), data.batch_size, data.image_shape)
             except Exception as error:
@@ -89,6 +90,24 @@ def rehearse(cfg: DictConfig, data: ImageData) -> None:
                 ) from error
 
 
+def try_optimizer(model: Autoencoder) -> Optimizer:
+    """Build an optimizer like the model's and take a step, which some settings require to show that they are wrong.
+
+    Raises:
+        ConfigError: the optimizer's settings do not fit.
+    """
+    try:
+        model.configure_optimizers()
+        number = torch.nn.Parameter(torch.zeros(1))
+        number.grad = torch.zeros(1)
+        optimizer = model.optimizer([number])
+        optimizer.step()
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"`optimizer` cannot be set up: {reason}; --cfg job prints its settings") from error
+    return optimizer
+
+
 def _try(model: Autoencoder, n: int, image_shape: tuple[int, int, int]) -> None:
     x = 2 * torch.rand(n, *image_shape) - 1
     _check_network(model, x)
@@ -99,14 +118,14 @@ def _try(model: Autoencoder, n: int, image_shape: tuple[int, int, int]) -> None:
 
 
 def _check_network(model: Autoencoder, x: Tensor) -> None:
-    """Images must become codes, and codes images."""
+    """Check that the encoder maps images to codes, and the decoder codes to images."""
     z = model.encode(x)
     _check_shape("the network's encoder", z, (len(x), model.latent_dim), "codes (B, latent_dim)")
     _check_shape("the network's decoder", model.decode(z), x.shape, "images (B, C, H, W)")
 
 
 def _check_penalty(model: Autoencoder, n: int) -> None:
-    """A penalty must be a number that depends on the codes."""
+    """Check that a penalty is a number that depends on the codes."""
     penalty, name = model.penalty, _name(model.penalty)
     noise = torch.randn(n, model.latent_dim)
     prior = penalty.prior(noise)
@@ -125,7 +144,7 @@ def _check_penalty(model: Autoencoder, n: int) -> None:
 
 
 def _check_players(model: Autoencoder, x: Tensor) -> None:
-    """Each player's losses must reach all of its parameters."""
+    """Check that each player's losses depend on all of its parameters."""
     name = _name(model)
     own = {f"{part}.{key}" for part in ("encoder", "decoder") for key, _ in getattr(model, part).named_parameters()}
     p = model(x)
@@ -145,7 +164,7 @@ def _check_players(model: Autoencoder, x: Tensor) -> None:
 def _check_gradients(
     model: Autoencoder, losses: dict[str, Tensor], belongs: Callable[[str], bool], source: str
 ) -> None:
-    """The sum of losses must depend on all parameters whose names belong to a player."""
+    """Check that the sum of losses depends on all parameters whose names belong to a player."""
     parameters = {key: each for key, each in model.named_parameters() if belongs(key) and each.requires_grad}
     if not parameters:
         return
@@ -157,20 +176,20 @@ def _check_gradients(
         broken = [k for k, g in zip(parameters, gradients, strict=True) if g is not None and not g.isfinite().all()]
         _require(
             not broken,
-            f"{source} must have finite gradients; that of {', '.join(broken[:3])} is not, as of too "
-            "large a weight such as penalty.lam",
+            f"{source} must have finite gradients; that of {', '.join(broken[:3])} is not, perhaps because a "
+            "weight such as penalty.lam is too large",
         )
     _require(
         not idle,
-        f"{source} must return a loss that depends on {', '.join(idle[:3])}{', …' * (len(idle) > 3)}, which nothing "
-        "trains otherwise; or register it as a buffer, or set its requires_grad to False",
+        f"{source} must return a loss that depends on {', '.join(idle[:3])}{', …' * (len(idle) > 3)}, which no other "
+        "loss trains; or register it as a buffer, or set its requires_grad to False",
         losses,
     )
 
 
 @torch.no_grad()
 def _check_validation(model: Autoencoder, x: Tensor) -> None:
-    """In evaluation the same holds, and critics' predictions go with their targets."""
+    """Check the losses in evaluation mode, and that critics' predictions have the shape of their targets."""
     model.eval()
     p = model(x)
     _check_losses(f"`{_name(model)}.autoencoder_losses`", model.autoencoder_losses(p), least=1)
@@ -185,7 +204,7 @@ def _check_validation(model: Autoencoder, x: Tensor) -> None:
 
 
 def _check_state(model: Autoencoder) -> None:
-    """Checkpoints are read without running any code, so that only tensors and plain values come back out of them."""
+    """Check that a checkpoint can hold the state: it is read without running code, so only tensors and plain values."""
     plain = {key: value for key, value in model.state_dict().items() if not isinstance(value, Tensor)}
     memory = io.BytesIO()
     for key, value in plain.items():

@@ -1,0 +1,138 @@
+"""Turn pydantic's error about a value into one sentence: the value, what is allowed, the way out."""
+
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from interp_lightning.parameters.types import WayOut
+
+SHOWN = 200  # characters of a value in a sentence
+UNIONS = (Union, types.UnionType)
+COLLECTIONS = (Mapping, Sequence, set, frozenset)
+NOUNS = {int: "an integer", float: "a finite number", bool: "true or false", str: "text", Any: "anything"}
+SIGNS: dict[type, tuple[str, str]] = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
+OUT_OF_BOUNDS = ("greater_than_equal", "greater_than", "less_than_equal", "less_than")
+# Errors that only pydantic's own message explains, unless the annotation has a description.
+OTHERS = ("value_error", "assertion_error", "string_pattern_mismatch", "string_too_short", "multiple_of")
+
+
+def sentence(name: str, value: Any, annotation: Any, error: ValidationError) -> str:
+    """Describe the first error, by the innermost value that is bad.
+
+    Args:
+        name: of the setting.
+        value: of the setting.
+        annotation: of the setting.
+        error: raised by pydantic for this value.
+    """
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    steps, way_out = list(first["loc"]), _way_out(annotation)
+    if first["type"] == "missing":
+        steps = steps[:-1]
+    elif "[key]" in steps:  # a bad key of a mapping, after the key itself
+        steps = steps[:-2]
+    for step in steps:
+        inner = _inner(annotation, step)
+        # A step can also be the label of a union's member; the sentence then names all members.
+        if inner is None or (isinstance(value, Mapping) and step not in value):
+            break
+        name = f"{name}.{step}" if isinstance(step, str) else f"{name}[{step}]"
+        value, annotation = value[step], inner
+        way_out = _way_out(inner) or way_out
+    metadata = split(annotation)[1]
+    text = f"`{name}` (={shown(value)}) must be {_allowed(annotation, first['type'] in OUT_OF_BOUNDS)}"
+    if first["type"] in OTHERS and not _description(metadata):
+        text += f" ({first['msg']})"
+    return f"{text}; {way_out}" if way_out else text
+
+
+def shown(value: Any) -> str:
+    """Show a value in a sentence as YAML writes it, in bounded length."""
+    if value is None:
+        return "null"
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no integer of more than 4,300 digits
+        return "too large to show"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}…{text[-SHOWN // 2 :]}"
+
+
+def split(annotation: Any) -> tuple[Any, list[Any], bool]:
+    """Split an annotation into its type, the metadata of `Annotated`, and True if null is allowed, too."""
+    metadata: list[Any] = []
+    nullable = False
+    while True:
+        args = get_args(annotation)
+        if get_origin(annotation) is Annotated:
+            for each in args[1:]:
+                metadata += [each, *each.metadata] if isinstance(each, FieldInfo) else [each]
+            annotation = args[0]
+        elif get_origin(annotation) in UNIONS and types.NoneType in args and len(args) == 2:
+            annotation, nullable = next(each for each in args if each is not types.NoneType), True
+        else:
+            return annotation, metadata, nullable
+
+
+def is_collection(origin: Any) -> bool:
+    """Return True for the origin of an annotation such as list[int] or Mapping[str, float]."""
+    return isinstance(origin, type) and issubclass(origin, COLLECTIONS)
+
+
+def _inner(annotation: Any, step: int | str) -> Any:
+    """Return the annotation of a value in a list or mapping; None if the annotation is no such collection."""
+    kind = split(annotation)[0]
+    origin, args = get_origin(kind), get_args(kind)
+    if not is_collection(origin):
+        return None
+    if issubclass(origin, Mapping):
+        return args[1]
+    return args[int(step)] if _is_record(origin, args) else args[0]
+
+
+def _allowed(annotation: Any, only_bounds: bool = False) -> str:
+    """Say what an annotation allows, to follow "must be"."""
+    kind, metadata, nullable = split(annotation)
+    bounds = " and ".join(
+        f"{SIGNS[type(each)][0]} {getattr(each, SIGNS[type(each)][1])}" for each in metadata if type(each) in SIGNS
+    )
+    text = _description(metadata) or (bounds if only_bounds and bounds else f"{_noun(kind, metadata)} {bounds}".strip())
+    return f"{text}, or null" if nullable else text
+
+
+def _noun(kind: Any, metadata: Iterable[Any]) -> str:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return f"one of: {', '.join(map(_yaml, args))}"
+    if origin in UNIONS:
+        members = " or ".join(_allowed(each) for each in args if each is not types.NoneType)
+        return f"{members}, or null" if types.NoneType in args else members
+    if not is_collection(origin):
+        return NOUNS.get(kind) or f"a {getattr(kind, '__name__', kind)}"
+    if issubclass(origin, Mapping):
+        return f"a mapping {{key: value, …}}, each key {_allowed(args[0])}, each value {_allowed(args[1])}"
+    least = [each.min_length for each in metadata if isinstance(each, MinLen)]
+    most = [each.max_length for each in metadata if isinstance(each, MaxLen)]
+    exactly = [len(args)] if _is_record(origin, args) else most if most == least else []
+    count = f" of {exactly[0]}" if exactly else f" of at least {least[0]}" if least else ""
+    return f"a list{count}, each {_allowed(args[0])}"
+
+
+def _yaml(choice: Any) -> str:
+    return {"None": "null", "True": "true", "False": "false"}.get(str(choice), str(choice))
+
+
+def _is_record(origin: Any, args: tuple[Any, ...]) -> bool:
+    """Return True for a tuple of fixed length."""
+    return origin is tuple and args[-1] is not ...
+
+
+def _description(metadata: Iterable[Any]) -> str:
+    return next((each.description for each in metadata if isinstance(each, FieldInfo) and each.description), "")
+
+
+def _way_out(annotation: Any) -> str:
+    return next((each.text for each in split(annotation)[1] if isinstance(each, WayOut)), "")

@@ -1,0 +1,82 @@
+"""Log how a run starts, and write how it ends."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from interp_lightning.comparison.verdicts import shortcomings
+from interp_lightning.data.base import ImageData
+from interp_lightning.display.tables import print_results
+from interp_lightning.evaluation.protocol import Evaluation
+from interp_lightning.models.base import Autoencoder
+from interp_lightning.runs.record import budget, new_results, run_title
+from interp_lightning.runs.relevance import flat
+from interp_lightning.runs.results import write_results
+from interp_lightning.training.callbacks.history import Recorder
+from interp_lightning.training.logger import log_results
+from interp_lightning.training.resume import Checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def announce(
+    trainer: L.Trainer,
+    model: Autoencoder,
+    data: ImageData,
+    folder: Path,
+    checkpoint: Checkpoint | None,
+    changed: Sequence[str],
+) -> None:
+    """Log the cell, the budget, the folder, and the checkpoint that the run resumes from."""
+    if not trainer.is_global_zero:
+        return
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    log.info(
+        f"{run_title(dict(model.hparams))}: {parameters:,} parameters, {len(data.train):,} images, "
+        f"{trainer.max_epochs} epoch(s), everything in {folder}"
+    )
+    if checkpoint is not None:
+        log.info(f"Resuming after {checkpoint.batches_seen:,} batches, from {checkpoint.path}")
+    if changed:
+        log.warning(f"Resuming with other settings than before: {', '.join(changed)}")
+
+
+def write_outcome(
+    trainer: L.Trainer,
+    model: Autoencoder,
+    data: ImageData,
+    evaluation: Evaluation,
+    history: Recorder,
+    config: dict[str, Any],
+    folder: Path,
+) -> None:
+    """Evaluate a trained model; draw all figures, write results.json, and print the numbers."""
+    log.info("Evaluating on the test images …")
+    model.to(trainer.strategy.root_device)
+    assessment = evaluation(model, data)
+    history.draw_images(trainer)
+    history.draw_summary(assessment, trainer)
+    _warn(model, assessment.metrics["reconstruction_mse"])
+    state: dict[str, Any] = {}
+    model.on_save_checkpoint(state)
+    results = new_results(config, budget(state, history.seconds)) | assessment.results()
+    write_results(folder, results)
+    for logger in trainer.loggers:
+        metrics = {f"test/{name}": value for name, value in results["metrics"].items()}
+        log_results(logger, flat(config), metrics, model.batches_seen)
+        logger.finalize("success")
+    print_results(results, folder, shortcomings(folder, results))
+
+
+def _warn(model: Autoencoder, error: float) -> None:
+    """Warn about skipped steps, and about a model that is worse than the mean training image."""
+    if model.guard.skipped:
+        log.warning(f"{model.guard.skipped:,} steps were skipped because of NaN or infinite gradients")
+    if error > model.guard.mean_image_error:
+        log.warning(
+            f"This model has not learned: its reconstructions (MSE {error:.4g}) are worse than the mean image "
+            f"({model.guard.mean_image_error:.4g}); train longer, or change optimizer.lr or λ"
+        )
