@@ -513,7 +513,7 @@ def test_images_without_labels_have_all_but_what_needs_labels(launch, caplog, tm
     for folder in runs:
         assert set(numbers(folder)) == {"reconstruction_mse", "latent_w2", "latent_mmd"}
         assert {path.stem for path in (folder / "figures").iterdir()} >= ALWAYS
-    assert caplog.text.count("Skipped probe_accuracy and cluster_accuracy: the images have no labels") == 2
+    assert caplog.text.count("Skipped cluster_accuracy and probe_accuracy: the images have no labels") == 2
     assert numbers(runs[0]) == numbers(runs[1])
 
     call(evaluate, f"run={runs[1]}", f"out={tmp_path / 'again'}", *(key for key in TINY if key.startswith("metrics")))
@@ -522,7 +522,7 @@ def test_images_without_labels_have_all_but_what_needs_labels(launch, caplog, tm
     assert list((tmp_path).glob("index1_to_index2_lerp-*.png"))
     for end in ("1", "label:1"):
         with pytest.raises(
-            ConfigError, match=rf"`a` \(={end}\) is a label, but the images .* have none; use a=index:1"
+            ConfigError, match=rf"`a` \(={end}\) is a label, but the images .* have no labels; use a=index:1"
         ):
             call(interpolate, f"run={runs[1]}", f"a={end}", "b=index:2", f"out={tmp_path}")
     call(compare, *map(str, runs), f"out={tmp_path / 'compared'}")

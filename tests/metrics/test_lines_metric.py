@@ -182,7 +182,7 @@ def test_low_precision_costs_the_rounding_of_the_pixels_and_nothing_more(dtype):
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        (torch.zeros(2, 3, 1, 8, 8), r"`paths` \(of shape \(2, 3, 1, 8, 8\)\) must have 4 dimensions; reshape to"),
+        (torch.zeros(2, 3, 3, 8, 8), r"`paths` \(of shape \(2, 3, 3, 8, 8\)\) must have 4 dimensions; reshape to"),
         (torch.zeros(2, 3, 8, 9), r"`paths` \(images of 8×9\) must hold square images; crop or pad"),
         (torch.zeros(2, 1, 8, 8), r"`paths` \(=1 steps\) must have at least 2 steps; use 16"),
         (torch.full((1, 2, 8, 8), math.nan), r"`paths` \(=128 NaN or infinite pixels\) must be finite; evaluate"),
