@@ -1,4 +1,4 @@
-"""What can go wrong and be mended by the user; each says in one sentence the value, what is allowed, the way out."""
+"""Errors that the user can correct. Each message is one sentence: the value, the allowed values, the way out."""
 
 import os
 import re
@@ -8,46 +8,46 @@ from pathlib import Path
 
 
 class ConfigError(ValueError):
-    """A setting that cannot work."""
+    """A setting cannot work."""
 
 
 class DataError(ConfigError):
-    """Data that are damaged, cannot be read, or are not what `data.contract` says."""
+    """Data are damaged, cannot be read, or break the rules of `data.contract`."""
 
 
 class DataNotFound(DataError):
-    """Data files that are neither on disk nor to be fetched."""
+    """Data files are not on disk and cannot be downloaded."""
 
 
 class CheckpointError(ConfigError):
-    """A checkpoint that is missing, damaged or another model's."""
+    """A checkpoint is missing, damaged or another model's."""
 
 
 class CheckpointMissing(CheckpointError):
-    """A run without a checkpoint of that name, as when it was interrupted early."""
+    """A run has no checkpoint of that name, for example because it was interrupted early."""
 
 
 class Diverged(ConfigError):
-    """Losses or gradients that are NaN or infinite."""
+    """Losses or gradients are NaN or infinite."""
 
 
 class ResultsError(ConfigError):
-    """Results that are missing, damaged or not to be compared."""
+    """Results are missing, damaged or not comparable."""
 
 
 INTERRUPTED = (
-    "Interrupted; what had begun to train keeps its newest checkpoint: resume with ckpt_path=last, or for a sweep "
-    "sweep.resume=true."
+    "Interrupted. A run that had started to train keeps its newest checkpoint: resume it with ckpt_path=last, or a "
+    "sweep with sweep.resume=true."
 )
 
-# Where code lies that is not the user's; "<" begins what has no file.
+# Paths of code that is not the user's; code without a file has a name that begins with "<".
 NOT_THEIRS = ("<", f"{Path(__file__).parent}{os.sep}", sysconfig.get_path("stdlib"))
 
 
 def of_own_code(error: BaseException) -> str | None:
-    """The sentence for an error of the user's own class: it raised one, or cannot be imported; None for any other."""
+    """Return the sentence for a class of the user's that raised the error or cannot be imported; None otherwise."""
     for link in chain(error):
-        ours = True  # what lies above our code is whoever called it
+        ours = True  # frames above our code belong to its caller
         place = None
         for frame, line in traceback.walk_tb(link.__traceback__):
             file = frame.f_code.co_filename
@@ -75,7 +75,7 @@ def of_own_code(error: BaseException) -> str | None:
 
 
 def chain(error: BaseException) -> list[BaseException]:
-    """Return an error and what led to it, the latest first."""
+    """Return an error and its causes, the latest first."""
     links = [error]
     while (cause := links[-1].__cause__ or links[-1].__context__) is not None and cause not in links:
         links.append(cause)

@@ -60,7 +60,7 @@ def test_help_and_configuration_do_not_import_torch(arguments, expected, tmp_pat
     [
         (["data=imagenet"], ["`data` (=imagenet) must be one of: digits, lines, mnist"]),
         (["penalty.lam=-1"], ["`penalty.lam` (=-1) must be a finite number ≥ 0; use penalty=none"]),
-        (["trainer=gpu", "data=digits"], ["`trainer.accelerator` (=gpu) is not there", "use trainer=auto"]),
+        (["trainer=gpu", "data=digits"], ["`trainer.accelerator` (=gpu) is not available", "use trainer=auto"]),
     ],
 )
 def test_errors_are_a_sentence(arguments, expected, tmp_path):

@@ -21,7 +21,7 @@ from PIL import Image, ImageSequence
 import interp_lightning
 from interp_lightning.commands import compare, evaluate, interpolate
 from interp_lightning.commands.settings import Common, find_last, help_text, read_settings, setting
-from interp_lightning.comparison.groups import collect
+from interp_lightning.comparison.collect import collect
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.files import read_image
 from interp_lightning.data.lines import Lines
@@ -50,7 +50,9 @@ def results(folder: Path) -> dict[str, Any]:
 class Example(Common):
     """Do something.
 
-    example run=DIR      with a run
+      example run=DIR      with a run
+
+    It is quick.
     """
 
     run: list[str] = setting([], "a run", "DIR")
@@ -95,7 +97,7 @@ def test_a_single_value_given_twice():
 
 def test_help_comes_from_the_fields():
     text = help_text(Example)
-    assert text.startswith("Do something.\n\n  example run=DIR      with a run\n\n  run=DIR ")
+    assert text.startswith("Do something.\n\n  example run=DIR      with a run\n\nIt is quick.\n\n  run=DIR ")
     for line in (
         "  metrics=fast   how thoroughly",
         "  steps=11       points on the path",
@@ -527,7 +529,7 @@ def test_groups_within_a_deviation_of_the_best_lead_with_it_and_numbers_that_are
 
 def test_a_comparison_of_different_data_is_refused_unless_asked_for(trained, tmp_path):
     runs = [trained["ae"], trained["lines"]]
-    with pytest.raises(ResultsError, match=r"different data sets do not rank together \(1 on digits, 1 on lines\)"):
+    with pytest.raises(ResultsError, match=r"cannot be ranked together \(1 on digits, 1 on lines\)"):
         call(compare, *map(str, runs), f"out={tmp_path}/a")
     assert not (tmp_path / "a").exists()
     call(compare, *map(str, runs), f"out={tmp_path}/b", "data=lines")
@@ -537,9 +539,7 @@ def test_a_comparison_of_different_data_is_refused_unless_asked_for(trained, tmp
     table = (tmp_path / "c" / "comparison.md").read_text()
     assert "ae × none on digits" in table
     assert "ae × none on lines" in table
-    with pytest.raises(
-        ResultsError, match=r"nothing to compare: none of 2 runs has results on data=mnist, but on digits, lines"
-    ):
+    with pytest.raises(ResultsError, match=r"no results to compare in 2 runs on data=mnist, only on digits, lines"):
         call(compare, *map(str, runs), f"out={tmp_path}/d", "data=mnist")
 
 
@@ -550,10 +550,10 @@ def test_runs_without_results_or_models_and_unlike_protocols_are_named(sweep, ca
     content["protocol"]["restarts"] = 1000
     (sweep / "2" / "results.json").write_text(json.dumps(content))
     call(compare, str(sweep))
-    assert re.search(r"Left out: .*0 has no results\.json; python -m interp_lightning\.evaluate run=", caplog.text)
-    assert "Not all runs were measured alike" in caplog.text
+    assert re.search(r"Skipped: .*0 has no results\.json; python -m interp_lightning evaluate run=", caplog.text)
+    assert "The runs were measured by different protocols" in caplog.text
     assert "No pictures of acai × wasserstein, penalty.lam=0.1: " in caplog.text
-    assert "Not all runs were measured alike" in (sweep / "comparison" / "report.html").read_text()
+    assert "The runs were measured by different protocols" in (sweep / "comparison" / "report.html").read_text()
     with pytest.raises(ConfigError, match=r"nothing to compare: name runs"):
         call(compare, "pictures=false")
 

@@ -564,7 +564,7 @@ def broken(*arguments: Any, **keywords: Any) -> Figure:
         (figures, "reconstructions", {"reconstructions"}),
         (figures, "latent_scatter", {"latent_scatter"}),
         (figures, "loss_curves", {"loss_curves"}),
-        (figures, "examples", {"the pictures of the test images"}),
+        (figures, "examples", {"the figures of the test images"}),
         (Figure, "savefig", {*ALWAYS, "loss_curves"}),
     ],
 )

@@ -40,9 +40,9 @@ def test_what_lasts_is_said_once_and_its_end_too(say):
     dead, recovered, saturated = say(
         (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.4, 0.2), (0.4, 0.2), (1.0, 0.999), (1.0, 0.999)
     )
-    assert dead.startswith("Epoch 2: the critic `it` is dead, it answers nearly the same to everything")
+    assert dead.startswith("Epoch 2: the critic `it` is dead: it predicts nearly the same for every input")
     assert recovered == "Epoch 5: the critic `it` has recovered"
-    assert saturated.startswith("Epoch 7: the critic `it` is saturated, it is right about everything")
+    assert saturated.startswith("Epoch 7: the critic `it` is saturated: it is always right")
 
 
 def test_a_moment_is_not_said(say):

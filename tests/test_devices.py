@@ -101,8 +101,8 @@ def _distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
 @pytest.mark.parametrize(
     ("options", "there", "message"),
     [
-        (["trainer=gpu"], 0, r"`trainer.accelerator` \(=gpu\) is not there"),
-        (["trainer=gpu", "trainer.accelerator=cuda"], 0, r"`trainer.accelerator` \(=cuda\) is not there"),
+        (["trainer=gpu"], 0, r"`trainer.accelerator` \(=gpu\) is not available"),
+        (["trainer=gpu", "trainer.accelerator=cuda"], 0, r"`trainer.accelerator` \(=cuda\) is not available"),
         (
             ["trainer=gpu", "trainer.devices=3"],
             2,
@@ -112,7 +112,7 @@ def _distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
         (
             ["trainer=gpu"],
             1,
-            r"`trainer.precision` \(=bf16-mixed\) is nothing that Tesla can do; use 16-mixed or 32-true",
+            r"`trainer.precision` \(=bf16-mixed\) is not supported by Tesla; use 16-mixed or 32-true",
         ),
     ],
 )
@@ -128,10 +128,14 @@ def test_gpus_that_there_are_not(options, there, message, configure, monkeypatch
 @pytest.mark.parametrize(
     ("settings", "fused", "message"),
     [
-        ({"accelerator": CPUAccelerator()}, True, r"wants one NVIDIA GPU; (use trainer=gpu|torch sees none here), or"),
-        ({"world_size": 2}, True, r"wants one NVIDIA GPU"),
-        ({"precision": "16-mixed"}, True, r"`trainer.precision` \(=16-mixed\) do not go together.*use bf16-mixed"),
-        ({}, False, r"wants a fused Adam or AdamW; use optimizer=adam, or"),
+        (
+            {"accelerator": CPUAccelerator()},
+            True,
+            r"requires one NVIDIA GPU; (use trainer=gpu|torch sees none)",
+        ),
+        ({"world_size": 2}, True, r"requires one NVIDIA GPU"),
+        ({"precision": "16-mixed"}, True, r"`trainer.precision` \(=16-mixed\) exclude each other.*use bf16-mixed"),
+        ({}, False, r"requires a fused Adam or AdamW; use optimizer=adam, or"),
     ],
 )
 def test_steps_that_cannot_be_recorded(settings, fused, message):
@@ -156,7 +160,7 @@ def test_nodes_that_nobody_starts():
     trainer = L.Trainer(
         accelerator="cpu", devices=1, num_nodes=2, strategy="ddp", logger=False, enable_checkpointing=False
     )
-    with pytest.raises(ConfigError, match=r"`trainer.num_nodes` \(=2\) wants torchrun or srun"):
+    with pytest.raises(ConfigError, match=r"`trainer.num_nodes` \(=2\) requires torchrun or srun"):
         check_processes(trainer)
 
 

@@ -140,8 +140,8 @@ def test_jobs_of_joblibs_can_read_from_a_disk(invoke, monkeypatch, tmp_path):
     ("settings", "sentence"),
     [
         (
-            "hydra/sweeper=optuna sweeps.objective=fun penalty.lam=interval(0,1)",
-            "`sweeps.objective` (='fun') must be one of",
+            "hydra/sweeper=optuna sweep.objective=fun penalty.lam=interval(0,1)",
+            "`sweep.objective` (='fun') must be one of",
         ),
         ("penalty.lam=interval(0,1)", "hydra/sweeper=optuna searches in intervals"),
         (
@@ -206,7 +206,7 @@ def test_a_job_that_a_cluster_starts_again_goes_on(configure, tmp_path):
     (folder / "checkpoints" / "last.ckpt").touch()
     assert sweeps.begin(folder, cfg, [])
     assert cfg.ckpt_path == "last"
-    sweeps.put_down(folder, [], sweeps.FINISHED)
+    sweeps.record_job(folder, [], sweeps.FINISHED)
     assert not sweeps.begin(folder, cfg, [])
 
 
@@ -232,7 +232,7 @@ def test_what_is_not_installed_is_named(choice, package, invoke):
     ],
 )
 def test_an_objective_that_is_not_measured(objective, features, data, wants):
-    with pytest.raises(ConfigError, match=rf"`sweeps.objective` \(={objective}\) is not measured .*{wants}"):
+    with pytest.raises(ConfigError, match=rf"`sweep.objective` \(={objective}\) is not measured .*{wants}"):
         Evaluation(features=features).check(objective, data)
 
 

@@ -31,11 +31,12 @@ from rich.text import Text
 
 from interp_lightning.commands import compare, evaluate, interpolate, settings
 from interp_lightning.commands import train as program
+from interp_lightning.config import resolvers
 from interp_lightning.config.check import write_out_paths, written_out
-from interp_lightning.display import tables
 from interp_lightning.errors import ConfigError
 from interp_lightning.runs import folders
 from interp_lightning.system.disk import lock, regular
+from interp_lightning.system.table import Column, Row, Table, print_table
 from interp_lightning.training.callbacks.progress import Line
 
 REPOSITORY = Path(__file__).parent.parent
@@ -265,7 +266,7 @@ def test_a_name_is_the_folder_s_or_refused(name):
     """The folder made is exactly outputs/name/…, or the sentence says what a name may be."""
     with tempfile.TemporaryDirectory() as outputs:
         try:
-            made = Path(folders.sweep_dir(outputs, folders.run_name(name, OmegaConf.create()), False))
+            made = Path(resolvers.sweep_dir(outputs, resolvers.run_name(name, OmegaConf.create()), False))
         except ConfigError as error:
             refused = str(error)
         else:
@@ -507,8 +508,8 @@ def test_the_bar_cuts_no_number(losses, width, total, share):
 def test_tables_cut_no_number(cells, width, name):
     text = io.StringIO()
     heads = [f"midpoint number {i}" for i in range(9)]
-    rows = [tables.Row(name, row) for row in cells]
-    tables._print_numbers(Console(file=text, width=width), "title", "images", heads, rows)
+    columns = [Column("images", "text"), *map(Column, heads)]
+    print_table(Table("title", columns, [Row([name, *row]) for row in cells]), Console(file=text, width=width))
     printed = text.getvalue()
     assert max(map(cell_len, printed.splitlines())) <= width
     assert "…" not in printed

@@ -380,14 +380,14 @@ def test_a_recorded_configuration_is_not_resolved(recorded, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text(recorded)
-    with pytest.raises(ConfigError, match=r"lam=1 \(was|is no configuration of a job"):
-        sweeps._check_same(tmp_path, OmegaConf.create({"lam": 1}))
+    with pytest.raises(ConfigError, match=r"lam=1 \(was|is not the configuration of a job"):
+        sweeps.check_same(tmp_path, OmegaConf.create({"lam": 1}))
     assert [path.name for path in tmp_path.iterdir()] == [".hydra"]
 
 
 def test_a_job_with_an_odd_error_has_not_finished(tmp_path):
     (tmp_path / "job.json").write_text(json.dumps({"overrides": [], "status": "finished", "error": 5}))
-    assert sweeps._read(tmp_path)["status"] == sweeps.UNFINISHED
+    assert sweeps.read_job(tmp_path)["status"] == sweeps.UNFINISHED
 
 
 # Several runs, one of them bad

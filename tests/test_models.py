@@ -17,6 +17,7 @@ from interp_lightning.penalties.gan import GAN
 from interp_lightning.penalties.mmd import MMD
 from interp_lightning.penalties.none import NoPenalty
 from interp_lightning.penalties.wasserstein import Wasserstein
+from interp_lightning.runs.build import build_model
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ def state_of_the_process() -> tuple:
     """Return all that a run changes in its process and must restore."""
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     root = logging.getLogger()
-    return handlers, root.handlers[:], root.level, warnings.showwarning, torch.get_num_threads(), os.environ.copy()
+    variables = {name for name in os.environ if name.startswith(("HYDRA_", "INTERP_LIGHTNING_"))}
+    return handlers, root.handlers[:], root.level, warnings.showwarning, torch.get_num_threads(), variables
 
 
 def test_names_are_listed_and_load_torch_only_when_used():

@@ -1,5 +1,6 @@
 """results.json as data from elsewhere: read by one schema, and shown as it is in every format."""
 
+import contextlib
 import copy
 import csv
 import html as html_module
@@ -21,15 +22,20 @@ from matplotlib.text import Text
 from rich.console import Console
 
 from interp_lightning.comparison import figures as comparison_figures
+from interp_lightning.comparison.collect import collect
 from interp_lightning.comparison.figures import side_by_side
-from interp_lightning.comparison.groups import Comparison, Result, collect, labels
+from interp_lightning.comparison.groups import Comparison, Result
+from interp_lightning.comparison.labels import labels
 from interp_lightning.comparison.report import html
-from interp_lightning.comparison.tables import as_markdown, write_csv
-from interp_lightning.display import figures, tables
+from interp_lightning.comparison.tables import all_numbers, comparison_markdown, tables
+from interp_lightning.comparison.verdicts import shortcomings
+from interp_lightning.display import figures
+from interp_lightning.display.tables import print_results
 from interp_lightning.errors import ResultsError
 from interp_lightning.runs import sweeps
 from interp_lightning.runs.find import find_runs
 from interp_lightning.runs.results import read_results, write_results
+from interp_lightning.system.table import as_csv, print_table
 from interp_lightning.system.text import csv_cell, markdown, printable, terminal
 from interp_lightning.training.logger import TensorBoard
 
@@ -120,7 +126,7 @@ def test_altered_results_are_refused_in_a_sentence_or_shown(place, how, key, val
     if read is None:
         assert sentence == printable(sentence)
         assert str(run) in sentence
-        assert "python -m interp_lightning.commands.evaluate run=" in sentence
+        assert "python -m interp_lightning evaluate run=" in sentence
         return
     assert read["metrics"].keys() == content["metrics"].keys()
     (room / "again").mkdir(exist_ok=True)
@@ -139,17 +145,17 @@ def outcome(run: Path) -> tuple[str, dict[str, Any] | None]:
 
 def show_everywhere(comparison: Comparison, room: Path) -> dict[str, str]:
     """A comparison in every format, and the report of its first run; by format."""
-    with pytest.MonkeyPatch.context() as patch:
-        console = Console(width=4000, file=io.StringIO(), legacy_windows=False)
-        patch.setattr(tables, "_console", lambda: console)
-        tables.show(comparison)
-        tables.report(comparison.results[0].content, room)
-    write_csv(comparison, room / "comparison.csv")
+    with contextlib.redirect_stdout(io.StringIO()) as printed, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "4000")
+        for table in tables(comparison):
+            print_table(table)
+        first = comparison.results[0]
+        print_results(first.content, room, shortcomings(first.run, first.content))
     return {
-        "terminal": console.file.getvalue(),
-        "markdown": as_markdown(comparison),
+        "terminal": printed.getvalue(),
+        "markdown": comparison_markdown(comparison),
         "html": html(comparison, {}),
-        "csv": (room / "comparison.csv").read_bytes().decode(),
+        "csv": as_csv(all_numbers(comparison)),
     }
 
 
@@ -173,13 +179,13 @@ def test_what_is_written_can_be_read(config, name, room):
         ('{"model": "a", "model": "b"}', r"cannot be read \(a key occurs twice"),
         (json.dumps(VALID)[:-1] + ', "new": {"\\ud800": 1}}', r"cannot be read \(a key is not valid Unicode"),
         (json.dumps(VALID)[:-1] + f', "new": {"9" * 5000}}}', r"cannot be read \(Exceeds the limit"),
-        (json.dumps(VALID)[:-1] + f', "new": {"[" * 30 + "]" * 30}}}', r"has no usable new, .*nested at most 20 deep"),
+        (json.dumps(VALID)[:-1] + f', "new": {"[" * 30 + "]" * 30}}}', r"has no usable new; .*nested at most 20 deep"),
         (" " * (16 * 2**20 + 1), r"cannot be read \(it has more than 16 MiB\)"),
-        (json.dumps(changed(("versions", {"torch": "9" * 201}))), r"has no usable torch, .*at most 200 characters"),
-        (json.dumps(changed(("model", "a\x1b[31m"))), r"has no usable model, .*printable characters only"),
-        (json.dumps(changed(("seed", True))), r"has no usable seed, as if altered or by another version; python -m"),
-        (json.dumps(changed(("seed", 2**53 + 1), ("budget.images", -1))), r"has no usable seed, images, as if altered"),
-        (json.dumps(changed(("metrics.fid_prior", 1e101))), r"has no usable fid_prior, as if altered"),
+        (json.dumps(changed(("versions", {"torch": "9" * 201}))), r"has no usable torch; .*at most 200 characters"),
+        (json.dumps(changed(("model", "a\x1b[31m"))), r"has no usable model; .*printable characters only"),
+        (json.dumps(changed(("seed", True))), r"has no usable seed; it was altered or written by another"),
+        (json.dumps(changed(("seed", 2**53 + 1), ("budget.images", -1))), r"has no usable seed, images; it was"),
+        (json.dumps(changed(("metrics.fid_prior", 1e101))), r"has no usable fid_prior; it was altered"),
     ],
 )
 def test_what_no_run_writes_is_refused(text, message, tmp_path):
@@ -302,7 +308,7 @@ def test_a_sweeps_summary_shows_settings_and_errors_as_they_are(tmp_path, capsys
         folder.mkdir()
         job = {"overrides": [f"name={text}"], "status": "failed", "error": f"`penalty.lam` (={text}) must be ≥ 0"}
         (folder / "job.json").write_text(json.dumps(job))
-    assert not sweeps.report(tmp_path)
+    assert not sweeps.print_summary(tmp_path)
     summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
     ((first, *others),) = rows_of(summary)
     assert {first} == set(others) == {5}
@@ -348,7 +354,7 @@ def test_figures_show_texts_as_they_are_without_a_warning(texts, room):
         start = " ".join(printable(text, figures._font_has)[:12].split())
         assert any(found.startswith(start) for found in shown)
     legend = [entry.get_text() for entry in drawn["trade_off"].legends[0].get_texts()]
-    assert len({*legend}) == len(legend) == len(comparison_figures.lines(comparison, "penalty.lam", "model.lam"))
+    assert len({*legend}) == len(legend) == len(comparison_figures.curves(comparison, "penalty.lam", "model.lam"))
     assert not any(entry.startswith("_") for entry in legend)
 
 
@@ -388,7 +394,7 @@ def fid(value: float, seed: int = 0, lam: float = 0.003, **more: Any) -> dict[st
 def said(comparison: Comparison, room: Path) -> str:
     """What a reader is told, which is the same in every format (but for line breaks)."""
     shown = show_everywhere(comparison, room)
-    texts = [sentence for table in tables.tables(comparison) for sentence in table.said]
+    texts = [sentence for table in tables(comparison) for sentence in table.remarks]
     for sentence in texts:
         assert sentence in shown["terminal"]
         assert markdown(sentence) in shown["markdown"]
@@ -416,9 +422,9 @@ def test_the_same_seed_again_is_no_spread_over_seeds(tmp_path):
     assert first.deviation("fid_midpoints_lerp") != first.deviation("fid_midpoints_lerp")
     told = said(comparison, tmp_path)
     assert "penalty.lam=0.003: 2 runs, 1 seed. Of the runs with seed 0 only the newest counts" in told
-    assert "2 runs, 1 seed" in as_markdown(comparison)
+    assert "2 runs, 1 seed" in comparison_markdown(comparison)
     assert "(again, not counted)" in html(comparison, {})
-    rows = list(csv.DictReader((tmp_path / "comparison.csv").open()))
+    rows = list(csv.DictReader(io.StringIO(as_csv(all_numbers(comparison)))))
     assert [row["counts"] for row in rows] == ["False", "True", "True"]
     three = made(tmp_path / "b", fid(4), fid(6, 1), fid(8, 1))
     assert three.groups[0].values("fid_midpoints_lerp") == [4, 8]
@@ -527,9 +533,9 @@ def test_a_lead_within_the_spread_is_none(tmp_path):
 
 def test_one_seed_is_no_evidence(tmp_path):
     comparison = made(tmp_path, fid(4, lam=1), fid(9, lam=2))
-    assert not any(any(row.best) for table in tables.tables(comparison) for row in table.rows)
+    assert not any(row.best for table in tables(comparison) for row in table.rows)
     told = said(comparison, tmp_path)
-    assert "Each setting has one seed, which tells nothing of the spread over seeds, so nothing is marked best" in told
+    assert "Each setting has one seed, so the spread over seeds is unknown and nothing is marked best" in told
     mixed = made(tmp_path / "b", fid(4, lam=1), fid(9, 0, 2), fid(9.5, 1, 2))
     assert [group.label[-1] for group in mixed.leading("fid_midpoints_lerp")] == ["1"]
     assert "Settings with one seed are judged by the spread of the others" in said(mixed, tmp_path)
@@ -539,7 +545,7 @@ def test_unlike_protocols_rank_nothing(tmp_path):
     runs = [fid(4 + seed / 9, seed, lam, **{"protocol.images": 10 + lam}) for lam in (1, 2) for seed in (0, 1)]
     comparison = made(tmp_path, *runs)
     assert comparison.leading("fid_midpoints_lerp") == []
-    assert "Not all runs were measured alike" in said(comparison, tmp_path)
+    assert "The runs were measured by different protocols" in said(comparison, tmp_path)
 
 
 def test_a_runs_own_report_says_what_is_worthless(tmp_path):

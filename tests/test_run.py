@@ -1,5 +1,6 @@
 """Whole runs in this process: every cell, what a run leaves, resuming, precision."""
 
+import csv
 import json
 import logging
 import math
@@ -108,6 +109,26 @@ def test_a_continued_run_ends_as_the_uninterrupted_one(penalty, launch, tmp_path
     elsewhere = launch(*options, "trainer.max_epochs=3",
                        f"ckpt_path={straight}/checkpoints/best.ckpt", folder="elsewhere")  # fmt: skip
     assert (elsewhere / "results.json").is_file()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_csv_curves_of_a_resumed_run_have_each_point_once(launch):
+    options = ["logger=csv", "model=ae", "penalty=none", "schedule=constant", "metrics.features=null"]
+    straight = launch(*options, "trainer.max_epochs=3", folder="straight")
+    launch(*options, "trainer.max_epochs=1", folder="broken")
+    broken = launch(*options, "trainer.max_epochs=3", "ckpt_path=last", folder="broken")
+    one, two = ((folder / "csv" / "metrics.csv").read_text() for folder in (straight, broken))
+    assert one == two
+    rows = list(csv.DictReader(one.splitlines()))
+    assert [int(row["step"]) for row in rows if row["val/autoencoder/reconstruction"]] == [18, 37, 56]
+    assert [int(row["step"]) for row in rows if row["test/reconstruction_mse"]] == [57]
+    assert "optimizer.lr" in (straight / "csv" / "hparams.yaml").read_text()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_without_a_logger(launch):
+    folder = launch("logger=none", "trainer.limit_train_batches=2")
+    assert {path.name for path in folder.iterdir()} == {"checkpoints", "results.json"}
 
 
 @pytest.mark.usefixtures("no_pictures")

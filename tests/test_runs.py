@@ -192,11 +192,11 @@ def test_results_are_written_whole_and_without_numbers_that_json_lacks(tmp_path)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, r"has no results\.json; python -m interp_lightning\.evaluate run="),
+        (None, r"has no results\.json; python -m interp_lightning evaluate run="),
         ("{", r"results\.json cannot be read"),
         ("[" * 100_000, r"results\.json cannot be read"),
-        ("[]", r"has no usable model, .* as if altered or by another version; python -m"),
-        ('{"metrics": {}}', r"has no usable model, .*, sanity, as if altered"),
+        ("[]", r"has no usable model, .*; it was altered or written by another version; python -m"),
+        ('{"metrics": {}}', r"has no usable model, .*, sanity; it was altered"),
     ],
 )
 def test_bad_results_say_how_to_get_good_ones(content, message, tmp_path):
@@ -214,7 +214,7 @@ def test_results_with_words_for_numbers_are_refused(copy):
         if value is None:
             del altered[part][name]
         (copy / "results.json").write_text(json.dumps(altered))
-        with pytest.raises(ResultsError, match=rf"has no usable {name}, as if altered"):
+        with pytest.raises(ResultsError, match=rf"has no usable {name}; it was altered"):
             read_results(copy)
 
 

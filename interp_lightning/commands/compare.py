@@ -56,11 +56,11 @@ def work(settings: Settings) -> None:
 
     from interp_lightning.commands.settings import prepare
     from interp_lightning.comparison import figures as comparison_figures
-    from interp_lightning.comparison.groups import collect
+    from interp_lightning.comparison.collect import collect
     from interp_lightning.comparison.report import html
-    from interp_lightning.comparison.tables import as_markdown, write_csv
-    from interp_lightning.comparison.terminal import show
+    from interp_lightning.comparison.tables import all_numbers, comparison_markdown, tables
     from interp_lightning.display import figures
+    from interp_lightning.system.table import as_csv, print_table
 
     device = prepare(settings.device, settings.threads)
     base = Path(settings.out) if settings.out else _common(runs)
@@ -74,14 +74,15 @@ def work(settings: Settings) -> None:
     comparison = collect(readable, settings.data or None, settings.across_data)
     folder.mkdir(parents=True, exist_ok=True)
 
-    show(comparison)
+    for table in tables(comparison):
+        print_table(table)
     drawn = comparison_figures.trade_off(comparison) | comparison_figures.against_lambda(comparison)
     if settings.pictures:
         drawn |= _pairs(comparison, settings, device, skipped)
     notes = [*comparison.notes, *skipped.values()]
     comparison = dataclasses.replace(comparison, notes=notes)
-    write_csv(comparison, folder / "comparison.csv")
-    replace(folder / "comparison.md", as_markdown(comparison) + "\n")
+    replace(folder / "comparison.csv", as_csv(all_numbers(comparison)))
+    replace(folder / "comparison.md", comparison_markdown(comparison) + "\n")
     figures.save(drawn, folder)
     replace(folder / "report.html", html(comparison, drawn))
     for note in notes:
@@ -114,8 +115,8 @@ def compare(
         >>> min(rows, key=lambda row: row["fid_midpoints_lerp"])["group"]  # doctest: +SKIP
         'acai × wasserstein'
     """
-    from interp_lightning.comparison.groups import collect
-    from interp_lightning.comparison.tables import records
+    from interp_lightning.comparison.collect import collect
+    from interp_lightning.comparison.tables import all_numbers
     from interp_lightning.runs.load import Run
 
     names = [str(run.folder if isinstance(run, Run) else run) for run in runs]
@@ -124,7 +125,9 @@ def compare(
     comparison = collect(find_runs(find_last(names)), data, across_data)
     for note in comparison.notes:
         log.warning(note)
-    return records(comparison)
+    table = all_numbers(comparison)
+    rows = [dict(zip([column.title for column in table.columns], row.cells, strict=True)) for row in table.rows]
+    return [row | {"run": str(row["run"])} for row in rows]
 
 
 def _readable(runs: list[Path], skipped: dict[Path, str]) -> list[Path]:

@@ -94,8 +94,8 @@ def evaluate_source(
     source: Path, folder: Path, evaluation: "Evaluation", device: "torch.device", root: str | None, trust: bool
 ) -> None:
     """Measure one run or checkpoint file, write results.json and figures to a folder, and print the numbers."""
-    from interp_lightning.comparison.tables import shortcomings
-    from interp_lightning.display.tables import report
+    from interp_lightning.comparison.verdicts import shortcomings
+    from interp_lightning.display.tables import print_results
     from interp_lightning.runs.load import load_run
     from interp_lightning.runs.record import results_so_far
 
@@ -104,7 +104,7 @@ def evaluate_source(
     assessment = evaluation(run.model.to(device), run.datamodule)
     results = results_so_far(source) | assessment.results()
     _write(run, assessment, results, folder)
-    report(results, folder, shortcomings(folder, results))
+    print_results(results, folder, shortcomings(folder, results))
 
 
 @in_sentences
@@ -164,11 +164,11 @@ def _write(run: "Run", assessment: "Assessment", results: dict[str, Any], folder
     import torch
 
     from interp_lightning.display import figures
-    from interp_lightning.runs.record import title
+    from interp_lightning.runs.record import run_title
     from interp_lightning.runs.results import write_results
 
     write_results(folder, results)
-    x, heading = figures.examples(run.datamodule).to(run.model.device), title(run.config)
+    x, heading = figures.examples(run.datamodule).to(run.model.device), run_title(run.config)
     with torch.inference_mode():
         drawn = figures.of_model(run.model, x, heading) | figures.of_assessment(assessment, heading)
     figures.save(drawn, folder / "figures")

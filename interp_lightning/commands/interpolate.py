@@ -72,7 +72,7 @@ def work(settings: Settings) -> None:
     from interp_lightning.commands.settings import prepare
     from interp_lightning.display import figures
     from interp_lightning.runs.load import load_run
-    from interp_lightning.runs.record import title
+    from interp_lightning.runs.record import run_title
 
     device = prepare(settings.device, settings.threads)
     folder = Path(settings.out) if settings.out else run_folder(source) / "figures"
@@ -85,7 +85,7 @@ def work(settings: Settings) -> None:
     name_b, x_b = find_image(settings.b, "b", run.datamodule)
     x = torch.cat([x_a, x_b]).to(device)
     with torch.inference_mode():
-        strip = figures.interpolations(model, x, f"{name_a} → {name_b}\n{title(run.config)}", how, steps)
+        strip = figures.interpolations(model, x, f"{name_a} → {name_b}\n{run_title(run.config)}", how, steps)
         frames = model.interpolate(x[:1], x[1:], max(steps, FRAMES), how)[0].cpu()
     stem = f"{_stem(settings.a)}_to_{_stem(settings.b)}_{how}{_suffix(settings.ckpt)}"
     if settings.out:  # figures of other runs may be in the same folder

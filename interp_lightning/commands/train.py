@@ -71,7 +71,7 @@ def job(cfg: DictConfig, state: HydraConf, folder: Path) -> float | None:
         begun = sweeps.begin(folder, cfg, overrides)
         if begun:
             run(cfg, state, folder)
-            sweeps.put_down(folder, overrides, sweeps.FINISHED)
+            sweeps.record_job(folder, overrides, sweeps.FINISHED)
         else:
             log.info(f"Finished before: {folder}")
         return sweeps.score(folder, cfg.sweep.objective)
@@ -79,7 +79,7 @@ def job(cfg: DictConfig, state: HydraConf, folder: Path) -> float | None:
         reason = complain(error) or traceback.format_exc()
         if not begun:  # the folder is another job's
             raise
-        sweeps.put_down(folder, overrides, sweeps.FAILED, reason)
+        sweeps.record_job(folder, overrides, sweeps.FAILED, reason)
         return None
 
 
@@ -155,7 +155,7 @@ def _main() -> None:
             explain(error) or f"the settings cannot be read: {reason} ({type(error).__name__}; debug=true shows where)"
         )
     finally:
-        finished = [sweeps.report(folder) for folder in folders.new if (folder / folders.SUMMARY).is_file()]
+        finished = [sweeps.print_summary(folder) for folder in folders.new if (folder / folders.SUMMARY).is_file()]
         folders.remove_empty()
     if not all(finished):
         raise SystemExit(1)

@@ -1,1 +1,1 @@
-"""Several runs side by side: groups, figures, tables, a report."""
+"""Compare several runs: groups, verdicts, figures, tables, a report."""

@@ -1,4 +1,4 @@
-"""Pictures of several runs side by side, as matplotlib figures."""
+"""Draw several runs side by side, as matplotlib figures."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from interp_lightning.comparison.groups import LAMBDAS, Comparison, Group, lines
+from interp_lightning.comparison.groups import LAMBDAS, Comparison, Group
+from interp_lightning.comparison.labels import labels
 from interp_lightning.display.figures import image_grid, legend_label, path_columns
 from interp_lightning.metrics.catalogue import parse, title
 from interp_lightning.models.base import Autoencoder
@@ -25,19 +26,23 @@ AGAINST_LAMBDA = (
     "lines_mean_distance_lerp",
     "lines_smoothness_lerp",
 )
-QUALITY = ("fid_midpoints_lerp", "lines_mean_distance_lerp")  # of interpolation, the first that there is
+QUALITY = ("fid_midpoints_lerp", "lines_mean_distance_lerp")  # of interpolation; the first that a run has
 COLOURS, MARKERS, STYLES = 10, "osD^vP*X<>", ("-", "--", ":", "-.")
 LEGEND_LINE = 0.16  # inches
 
 
 def against_lambda(comparison: Comparison) -> dict[str, Figure]:
-    """Metrics against each λ that was varied, mean ± standard deviation over seeds; figures by the λ's name."""
+    """Plot metrics against each λ that was varied, as mean ± standard deviation over seeds.
+
+    Returns:
+        A figure for each λ, by name.
+    """
     drawn = {}
     for key in LAMBDAS:
         varied = {
-            label: line
-            for label, line in lines(comparison, key).items()
-            if len({group.setting(key) for group in line} - {None}) > 1
+            label: curve
+            for label, curve in curves(comparison, key).items()
+            if len({group.setting(key) for group in curve} - {None}) > 1
         }
         names = comparison.columns(AGAINST_LAMBDA)
         if not varied or not names:
@@ -47,10 +52,10 @@ def against_lambda(comparison: Comparison) -> dict[str, Figure]:
         figure = Figure(figsize=(3.6 * columns, 2.8 * rows + 0.4), dpi=150, layout="constrained")
         for index, name in enumerate(names):
             axes = figure.add_subplot(rows, columns, index + 1)
-            for number, line in enumerate(varied.values()):
-                if known := [group for group in line if group.values(name) and group.setting(key) is not None]:
+            for number, curve in enumerate(varied.values()):
+                if known := [group for group in curve if group.values(name) and group.setting(key) is not None]:
                     _errorbar(axes, known, key, name, number)
-            _lambda_axis(axes, [group.setting(key) or 0.0 for line in varied.values() for group in line])
+            _lambda_axis(axes, [group.setting(key) or 0.0 for curve in varied.values() for group in curve])
             axes.set_xlabel(f"λ ({key})", fontsize=8)
             _value_axis(axes, "y", name)
         _legend(figure, list(varied))
@@ -59,20 +64,24 @@ def against_lambda(comparison: Comparison) -> dict[str, Figure]:
 
 
 def trade_off(comparison: Comparison) -> dict[str, Figure]:
-    """Reconstruction against interpolation quality, a curve for each setting but λ; empty if either is missing."""
+    """Plot reconstruction against interpolation quality, a curve over λ for each combination of other settings.
+
+    Returns:
+        The figure by name, or an empty dictionary if no run has both metrics.
+    """
     quality = comparison.columns(QUALITY)[:1]
     if not quality or not comparison.columns(["reconstruction_mse"]):
         return {}
     figure = Figure(figsize=(6.4, 4.6), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    found = lines(comparison, *LAMBDAS)
-    for number, line in enumerate(found.values()):
-        x, y = ([group.mean(name) for group in line] for name in ("reconstruction_mse", quality[0]))
-        x_spread, y_spread = ([_spread(group, name) for group in line] for name in ("reconstruction_mse", quality[0]))
+    found = curves(comparison, *LAMBDAS)
+    for number, curve in enumerate(found.values()):
+        x, y = ([group.mean(name) for group in curve] for name in ("reconstruction_mse", quality[0]))
+        x_spread, y_spread = ([_spread(group, name) for group in curve] for name in ("reconstruction_mse", quality[0]))
         axes.errorbar(x, y, y_spread, x_spread, capsize=2, **_look(number))
-        if len(line) > 1:
-            for group, at_x, at_y in zip(line, x, y, strict=True):
-                varied = [group.setting(key) for key in LAMBDAS if len({g.setting(key) for g in line}) > 1]
+        if len(curve) > 1:
+            for group, at_x, at_y in zip(curve, x, y, strict=True):
+                varied = [group.setting(key) for key in LAMBDAS if len({g.setting(key) for g in curve}) > 1]
                 values = ["–" if value is None else f"{value:g}" for value in varied]
                 if math.isfinite(at_x) and math.isfinite(at_y):
                     axes.annotate(
@@ -86,12 +95,15 @@ def trade_off(comparison: Comparison) -> dict[str, Figure]:
 
 
 def side_by_side(models: Sequence[tuple[str, Autoencoder]], x: Tensor, steps: int = 11) -> dict[str, Figure]:
-    """The same pairs of images by every model, a figure for each pair, a row for each model.
+    """Draw the interpolations of the same pairs of images by every model, a row for each model.
 
     Args:
-        models: their names and themselves.
-        x: images, (2·pairs, C, H, W); the first half melts into the second.
+        models: names and models.
+        x: images, (2·pairs, C, H, W); paths lead from the first half to the second.
         steps: points on each path.
+
+    Returns:
+        A figure for each pair, by name.
     """
     x_a, x_b = x.chunk(2)
     with torch.inference_mode():
@@ -106,20 +118,29 @@ def side_by_side(models: Sequence[tuple[str, Autoencoder]], x: Tensor, steps: in
     return drawn
 
 
-def _errorbar(axes: Axes, line: list[Group], key: str, name: str, number: int) -> None:
-    x, y = [group.setting(key) or 0.0 for group in line], [group.mean(name) for group in line]
-    axes.errorbar(x, y, [_spread(group, name) for group in line], ms=4, capsize=2, **_look(number))
+def curves(comparison: Comparison, *keys: str) -> dict[str, list[Group]]:
+    """Collect groups that differ in some settings only, sorted by these settings, by the curve's unique label."""
+    together: dict[str, list[Group]] = {}
+    for group in comparison.groups:
+        together.setdefault(group.results[0].key(keys), []).append(group)
+    order = [sorted(each, key=lambda group: [group.setting(key) or 0.0 for key in keys]) for each in together.values()]
+    return dict(zip(labels([curve[0].results[0] for curve in order], keys), order, strict=True))
+
+
+def _errorbar(axes: Axes, curve: list[Group], key: str, name: str, number: int) -> None:
+    x, y = [group.setting(key) or 0.0 for group in curve], [group.mean(name) for group in curve]
+    axes.errorbar(x, y, [_spread(group, name) for group in curve], ms=4, capsize=2, **_look(number))
 
 
 def _look(number: int) -> dict[str, Any]:
-    """The colour, marker and style of a line of that number; no two of the first 400 are alike."""
+    """Return the colour, marker and style of a curve by its number; the first 400 are all different."""
     around, rest = divmod(number, COLOURS)
     marker = MARKERS[(rest + around) % len(MARKERS)]
     return {"color": f"C{rest}", "marker": marker, "linestyle": STYLES[around // len(MARKERS) % len(STYLES)]}
 
 
 def _legend(figure: Figure, entries: Sequence[str]) -> None:
-    """Name lines below a figure, which grows by as much."""
+    """Add a legend of the curves below a figure, and increase its height by as much."""
     texts = [legend_label(entry) for entry in entries]
     handles = [Line2D([], [], label=text, **_look(number)) for number, text in enumerate(texts)]
     width, height = figure.get_size_inches()
@@ -133,7 +154,7 @@ def _spread(group: Group, name: str) -> float:
 
 
 def _lambda_axis(axes: Axes, values: list[float]) -> None:
-    """Logarithmic, with a place for 0."""
+    """Make the axis of λ logarithmic, with a place for 0."""
     positive = [value for value in values if value > 0]
     if positive and len(positive) < len(values):
         axes.set_xscale("symlog", linthresh=min(positive))

@@ -1,4 +1,4 @@
-"""A comparison as one HTML file that needs nothing else: no network, no other file."""
+"""Write a comparison as one HTML file that loads nothing: no network, no other file."""
 
 import base64
 import io
@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 
 from interp_lightning import __version__
 from interp_lightning.comparison.groups import Comparison
-from interp_lightning.comparison.tables import tables
-from interp_lightning.display.tables import amount
+from interp_lightning.comparison.tables import runs_table, tables
 from interp_lightning.metrics.catalogue import COLUMNS, METRICS, parse
 from interp_lightning.system.text import printable
 
@@ -25,7 +24,12 @@ CAPTIONS = {
 
 
 def html(comparison: Comparison, figures: Mapping[str, Figure]) -> str:
-    """The report: tables, figures by name, what the numbers mean, and where they come from."""
+    """Return the report: tables, figures, the meaning of the numbers, and the origin of the runs.
+
+    Args:
+        comparison: the groups of runs.
+        figures: by name; the part before the first underscore chooses the caption.
+    """
     shown = {parse(name)[0] for names in COLUMNS.values() for name in comparison.columns(names)}
     pictures = [(name, _png(figure), CAPTIONS[name.split("_")[0]]) for name, figure in figures.items()]
     return _template().render(
@@ -40,13 +44,13 @@ def html(comparison: Comparison, figures: Mapping[str, Figure]) -> str:
         curves=[each for each in pictures if not each[0].startswith("pair_")],
         tables=tables(comparison),
         entries=[entry for entry in METRICS.values() if entry in shown],
-        groups=comparison.groups,
-        amount=amount,
+        settings=len(comparison.groups),
+        origins=runs_table(comparison),
     )
 
 
 def _template() -> Template:
-    """report.html.j2, in which every expression is made plain and escaped, unless it is markup of our own."""
+    """Load report.html.j2: every expression is made printable and escaped, unless it is our own markup."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

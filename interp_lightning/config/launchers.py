@@ -1,4 +1,4 @@
-"""What chooses a sweep's jobs and what does them: Hydra's plugins, set up for this program. Nothing imports torch."""
+"""Defaults for Hydra's sweepers and launchers, and its logging. Imports no torch."""
 
 import logging
 import shutil
@@ -17,7 +17,7 @@ from interp_lightning.system.processes import cores
 
 DAY = 24 * 60  # minutes
 
-# Choices of hydra/launcher and hydra/sweeper that are packages of their own.
+# Choices of hydra/launcher and hydra/sweeper that come in separate packages.
 PACKAGES = {
     "joblib": "hydra-joblib-launcher",
     "submitit_local": "hydra-submitit-launcher",
@@ -25,13 +25,13 @@ PACKAGES = {
     "ray": "hydra-ray-launcher",
     "optuna": "hydra-optuna-sweeper",
 }
-# Where the plugins' own defaults do not suit; the command line goes before, as in hydra.launcher.n_jobs=3.
+# Defaults that differ from those of the plugins; the command line overrides them, as in hydra.launcher.n_jobs=3.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "hydra/launcher/joblib": {"n_jobs": "${jobs_at_once:${threads}}"},
     "hydra/launcher/submitit_local": {"timeout_min": DAY},
     "hydra/launcher/submitit_slurm": {
         "timeout_min": DAY,
-        "max_num_timeout": 10,  # times that a job which has run out of time goes on from its newest checkpoint
+        "max_num_timeout": 10,  # how often a job that has run out of time is resumed
         "cpus_per_task": "${threads}",
     },
     "hydra/sweeper/basic": {"max_batch_size": "${batch_of_jobs:${hydra.runtime.choices},${threads}}"},
@@ -40,10 +40,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "direction": "${direction:${sweep.objective}}",
         "max_failure_rate": 1.0,  # a failed job does not end the search
     },
-    "hydra/sweeper/sampler/tpe": {"seed": 0},  # so that sweep.resume=true comes upon the same jobs again
+    "hydra/sweeper/sampler/tpe": {"seed": 0},  # so that sweep.resume=true chooses the same jobs again
 }
 
-# Choice of hydra/job_logging: on stderr and in the run's folder. Others, such as none, are Hydra's.
+# hydra/job_logging=stderr: log to stderr and to the run's folder. Other choices, such as none, are Hydra's.
 LOGGING: dict[str, Any] = {
     "version": 1,
     "formatters": {"simple": {"format": "%(asctime)s %(levelname)s %(message)s", "datefmt": "%H:%M:%S"}},
@@ -63,9 +63,9 @@ LOGGING: dict[str, Any] = {
 
 
 def set_up() -> None:
-    """Give Hydra's plugins, as far as they are installed, the defaults of this program."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # of Optuna's, which tells what it imports
-    Plugins.instance()  # which lets them say what their own are
+    """Set this program's defaults for those of Hydra's plugins that are installed."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # Optuna uses it; it logs its imports
+    Plugins.instance()  # registers the plugins' own defaults
     store = ConfigStore.instance()
     for name, values in DEFAULTS.items():
         group, _, choice = name.rpartition("/")
@@ -75,23 +75,23 @@ def set_up() -> None:
 
 
 def jobs_at_once(threads: int) -> int:
-    """How many jobs of so many threads there are cores for."""
+    """Return how many jobs of some threads each fit on the cores of this machine, at least 1."""
     return max(1, cores() // threads) if isinstance(threads, int) and threads > 0 else 1
 
 
 def batch_of_jobs(choices: DictConfig, threads: int) -> int | None:
-    """How many jobs a launcher is handed at once: all, except to the one that starts all it is handed."""
+    """Return how many jobs a launcher gets at once: all (None), unless it would start all of them together."""
     return jobs_at_once(threads) if choices.get(LAUNCHER) == "submitit_local" else None
 
 
 def trials_at_once(choices: DictConfig, threads: int) -> int:
-    """How many points a search chooses before it sees what became of them."""
+    """Return how many points a search chooses before it sees their results."""
     return 1 if choices.get(LAUNCHER) == "basic" else jobs_at_once(threads)
 
 
 def direction(objective: str) -> str:
-    """Which way a search goes."""
-    from interp_lightning.config.check import check  # which imports this
+    """Return Optuna's direction for a metric; raise ConfigError if the metric is unknown."""
+    from interp_lightning.config.check import check  # imports this module
 
     check("sweep.objective", objective)
     return "maximize" if parse(objective)[0].higher_is_better else "minimize"
@@ -114,6 +114,6 @@ def check_srun(arguments: Sequence[str]) -> None:
 
 
 ConfigStore.instance().store("stderr", LOGGING, "hydra/job_logging", "hydra.job_logging")
-# Configurations ask: ${jobs_at_once:…}.
+# For ${jobs_at_once:…} and the like in configurations.
 for resolver in (jobs_at_once, batch_of_jobs, trials_at_once, direction):
     OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)

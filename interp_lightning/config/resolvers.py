@@ -1,4 +1,4 @@
-"""Resolvers for the configuration files, such as ${run_dir:…}. Imports no torch."""
+"""Register the resolvers of the configuration files, such as ${run_dir:…}, on import. Imports no torch."""
 
 import tempfile
 from datetime import datetime
@@ -15,9 +15,14 @@ from interp_lightning.system.processes import rank
 
 
 def run_dir(outputs: str, name: str, ckpt_path: str | None) -> str:
-    """Return a new folder named by the time, or with ckpt_path=last that of the newest run.
+    """Make a new folder named by the time, or return that of the newest run for ckpt_path=last.
 
-    OmegaConf keeps the answer as long as the configuration that asks, so that each run has one folder of its own.
+    OmegaConf caches the result with the configuration, so that each run has exactly one folder.
+
+    Args:
+        outputs: the folder of all runs.
+        name: the folder in it, see `run_name`.
+        ckpt_path: the checkpoint to resume from, "last", or None.
     """
     runs = Path(written_out("outputs", outputs)) / name
     if ckpt_path == "last" and (run := newest_run(runs)):
@@ -30,15 +35,15 @@ def run_dir(outputs: str, name: str, ckpt_path: str | None) -> str:
 
 @cache
 def _scratch() -> tempfile.TemporaryDirectory[str]:
-    """Where a device's process that torchrun or SLURM has started has its log; the run's folder is the first one's.
+    """Return the log folder of a process of rank > 0 that torchrun or SLURM has started.
 
-    (Lightning tells those that it starts itself where the run's folder is.)
+    The run's folder belongs to the process of rank 0. (Lightning passes it to the processes that it starts itself.)
     """
     return tempfile.TemporaryDirectory(prefix="interp_lightning_")
 
 
 def sweep_dir(outputs: str, name: str, resume: bool) -> str:
-    """A new folder for a sweep, or with sweep.resume=true that of the newest one of this name."""
+    """Make a new folder for a sweep, or return that of the newest sweep of this name for sweep.resume=true."""
     runs = Path(written_out("outputs", outputs)) / name
     if resume is not True:
         return new_folder(runs)
@@ -51,20 +56,19 @@ def sweep_dir(outputs: str, name: str, resume: bool) -> str:
 
 
 def run_name(name: str | None, choices: DictConfig) -> str:
-    """What runs are filed under: the name given, the experiment, or the cell of the grid."""
+    """Return the folder of runs in `outputs`: the name if there is one, the experiment, or model_penalty."""
     chosen = choices.get("experiment") or f"{choices.get('model')}_{choices.get('penalty')}"
     return check("name", chosen if name is None else name)
 
 
 def record_dir(*, _root_: DictConfig) -> str:
-    """Where in the run's folder Hydra keeps the configuration; a continuation leaves the first one alone."""
+    """Return where Hydra records the configuration in the run's folder; a resumed run keeps the first record."""
     begun = (Path(_root_.hydra.runtime.output_dir) / ".hydra").exists()
     return f".hydra/continued_{datetime.now():{TIME}}" if begun else ".hydra"
 
 
-# Configurations ask: ${run_dir:…}. Registered by importing this, as in the processes that do a sweep's jobs.
 for resolver in (run_name, record_dir):
     OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
-# Cached in the configuration by the text of their arguments: a run has one folder, and so have a sweep's jobs.
+# OmegaConf caches these with the configuration, by the text of their arguments.
 for cached in (run_dir, sweep_dir):
     OmegaConf.register_new_resolver(cached.__name__, cached, use_cache=True, replace=True)

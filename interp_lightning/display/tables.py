@@ -3,111 +3,71 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from rich.cells import cell_len
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
+from typing import Any, Literal
 
 from interp_lightning.metrics.catalogue import IMAGES, PATHS, SANITY, Entry, parse
-from interp_lightning.runs.record import title
+from interp_lightning.runs.record import run_title
+from interp_lightning.system.table import Column, Row, Table, console, print_table
 from interp_lightning.system.text import terminal
 
-BORDER, GAP = 1, 3  # columns of a table's left edge, and between two columns
 
-
-class Row(NamedTuple):
-    """A row of a table of numbers."""
-
-    label: str
-    cells: Sequence[str | Text]
-    style: str = ""
-
-
-def report(results: dict[str, Any], folder: Path, said: Sequence[str] = ()) -> None:
-    """Print a run's numbers, what is to be said of them, and where everything is."""
-    console = console_of_width()
-    metrics, budget = results["metrics"], results["budget"]
-    table = Table(title=terminal(title(results["config"])), title_justify="left")
-    table.add_column("test images", overflow="fold")
-    table.add_column("", justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
-    for name, value in metrics.items():
-        entry, kind = parse(name)
-        if not kind:
-            table.add_row(*map(terminal, (entry.title, entry.format(value), entry.meaning)))
-    speed = f"{amount(budget['images'])} images, {amount(results['images_per_second'])} per second"
-    table.add_row("training", f"{amount(budget['seconds'])} s", speed)
-    console.print(table)
-    for heading, kinds in (("images", IMAGES), ("paths", PATHS)):
-        numbers = {kind: _of_kind(metrics | results["sanity"], kind) for kind in kinds}
-        titles = list(dict.fromkeys(entry for row in numbers.values() for entry in row))
-        rows = [
-            Row(kinds[kind], [entry.format(row.get(entry)) for entry in titles], "dim" if kind in SANITY else "")
-            for kind, row in numbers.items()
-            if row
-        ]
-        if titles:
-            print_numbers(console, "", heading, [entry.title for entry in titles], rows)
-    for sentence in said:
-        console.print(terminal(sentence))
-    for what, where in (
+def print_results(results: dict[str, Any], folder: Path, remarks: Sequence[str] = ()) -> None:
+    """Print a run's numbers, remarks on them, and the location of all files."""
+    for table in _tables(results):
+        print_table(table)
+    out = console()
+    for remark in remarks:
+        out.print(terminal(remark))
+    for name, path in (
         ("Pictures", folder / "figures"),
         ("Numbers", folder / "results.json"),
         ("Resume", folder / "checkpoints" / "last.ckpt"),
     ):
-        if where.exists():  # trainer.fast_dev_run leaves no checkpoint
-            console.print(terminal(f"{what + ':':10}{where}"), soft_wrap=True)
+        if path.exists():  # trainer.fast_dev_run leaves no checkpoint
+            out.print(terminal(f"{name + ':':10}{path}"), soft_wrap=True)
     if (folder / "tensorboard").is_dir():
-        curves = f"tensorboard --logdir {shlex.quote(str(folder.parent))}"
-        console.print(terminal(f"{'Curves:':10}{curves}"), soft_wrap=True)
+        command = f"tensorboard --logdir {shlex.quote(str(folder.parent))}"
+        out.print(terminal(f"{'Curves:':10}{command}"), soft_wrap=True)
 
 
 def amount(number: float | None) -> str:
-    """A whole number as tables show it; "–" where there is none."""
+    """Return a whole number as tables show it; "–" if it is missing.
+
+    Example:
+        >>> amount(275000), amount(None)
+        ('275,000', '–')
+    """
     return "–" if number is None else f"{number:,.0f}"
 
 
+def _tables(results: dict[str, Any]) -> list[Table]:
+    """Return the tables of a run: the test set and the training, metrics of images, metrics of paths."""
+    metrics, budget = results["metrics"], results["budget"]
+    parsed = [(*parse(name), value) for name, value in metrics.items()]
+    rows = [Row([entry.title, entry.format(value), entry.meaning]) for entry, kind, value in parsed if not kind]
+    speed = f"{amount(budget['images'])} images, {amount(results['images_per_second'])} per second"
+    rows.append(Row(["training", f"{amount(budget['seconds'])} s", speed]))
+    columns = [Column("test images", "text"), Column(""), Column("", "text")]
+    tables = [Table(run_title(results["config"]), columns, rows)]
+    for heading, kinds in (("images", IMAGES), ("paths", PATHS)):
+        numbers = {kind: _of_kind(metrics | results["sanity"], kind) for kind in kinds}
+        entries = list(dict.fromkeys(entry for row in numbers.values() for entry in row))
+        rows = [
+            Row([kinds[kind], *(entry.format(row.get(entry)) for entry in entries)], (), _row_kind(kind))
+            for kind, row in numbers.items()
+            if row
+        ]
+        if entries:
+            columns = [Column(heading, "text"), *(Column(entry.title) for entry in entries)]
+            tables.append(Table("", columns, rows))
+    return tables
+
+
+def _row_kind(kind: str) -> Literal["", "anchor"]:
+    return "anchor" if kind in SANITY else ""
+
+
 def _of_kind(numbers: dict[str, float], kind: str) -> dict[Entry, float]:
-    """The numbers of one kind of image or path, by metric."""
+    """Return the numbers of one kind of image or path, by metric."""
     parsed = {parse(name): value for name, value in numbers.items()}
     return {entry: value for (entry, its_kind), value in parsed.items() if its_kind == kind}
-
-
-def print_numbers(console: Console, title: str, heading: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Print a table of numbers, in several parts below one another where it is too wide: no number is ever cut.
-
-    Args:
-        console: where to.
-        title, heading: of the table, and of its first column.
-        columns: the headings of the numbers.
-        rows: of the table.
-    """
-    heads = ["\n".join(column.split()) for column in columns]
-    widths = [
-        max(cell_len(line) for text in (head, *(row.cells[i] for row in rows)) for line in str(text).splitlines())
-        for i, head in enumerate(heads)
-    ]
-    labels = max(cell_len(line) for text in (heading, *(row.label for row in rows)) for line in text.splitlines())
-    room = console.width - BORDER - GAP - min(labels, console.width // 3)
-    parts: list[list[int]] = [[]]
-    for i, width in enumerate(widths):
-        if parts[-1] and sum(widths[j] + GAP for j in parts[-1]) + width + GAP > room:
-            parts.append([])
-        parts[-1].append(i)
-    for part in parts:
-        table = Table(title=escape(title) if part is parts[0] else None, title_justify="left")
-        table.add_column(heading, overflow="fold")
-        for i in part:
-            table.add_column(heads[i], justify="right", no_wrap=True, overflow="fold")
-        for row in rows:
-            table.add_row(Text(row.label), *(row.cells[i] for i in part), style=row.style)
-        console.print(table)
-
-
-def console_of_width() -> Console:
-    """As wide as the terminal; in a file or a pipe, which wrap nothing, as wide as tables like to be."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)

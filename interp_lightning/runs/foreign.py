@@ -36,8 +36,8 @@ def check_foreign(config: dict[str, Any], path: Path) -> None:
         texts = [each for each in (*where[-1:], value) if isinstance(each, str)]
         if any("${" in text or text == "???" for text in texts):
             raise CheckpointError(
-                f"{path}: a setting is a reference (${{…}}), which could run code (`{dotted(where)}`); use trust=true to "
-                "follow it, if you know where the file comes from"
+                f"{path}: a setting is a reference (${{…}}), which could run code (`{dotted(where)}`); use trust=true "
+                "to follow it, if you know where the file comes from"
             )
         if any(map(UNPRINTABLE.search, texts)):
             raise CheckpointError(
@@ -72,7 +72,7 @@ def build_ours(part: str, settings: dict[str, Any], **arguments: Any) -> Any:
     return make if part == "optimizer" else make()
 
 
-class Limited(TorchDispatchMode):
+class SizeLimit(TorchDispatchMode):
     """Limit the total number of elements of new tensors; each tensor counts as at least a thousand.
 
     This stops settings that describe a far larger model than the checkpoint's weights before they fill the memory.

@@ -17,11 +17,11 @@ from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs.build import build, build_model
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.runs.find import checkpoint_file, run_folder
-from interp_lightning.runs.foreign import Limited, build_ours, check_foreign
-from interp_lightning.runs.record import substituted, title
+from interp_lightning.runs.foreign import SizeLimit, build_ours, check_foreign
+from interp_lightning.runs.record import run_title, substituted
 from interp_lightning.runs.results import read_results
 from interp_lightning.system.disk import within
-from interp_lightning.system.plain import UNPRINTABLE
+from interp_lightning.system.text import printable
 
 HEADLINE = ("reconstruction_mse", "fid_midpoints_lerp", "realism_midpoints_lerp", "lines_mean_distance_lerp")
 ROOM = 10**8  # elements of tensors that a small model may create while it is built
@@ -51,7 +51,7 @@ class Run:
         with contextlib.suppress(ResultsError):
             metrics = (self.results or {}).get("metrics", {})
         numbers = ", ".join(f"{name}={metrics[name]:.4g}" for name in HEADLINE if name in metrics)
-        return f"<Run {title(self.config)} in {self.folder}: {numbers or 'no results'}>"
+        return f"<Run {run_title(self.config)} in {self.folder}: {numbers or 'no results'}>"
 
 
 def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = None, trust: bool = False) -> Run:
@@ -79,7 +79,7 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
         within(Path(folder), path)
     state = read_checkpoint(path)
     config, make = state["hyper_parameters"], build if trust else build_ours
-    writer = UNPRINTABLE.sub("?", str(state.get("interp_lightning")))[:40]
+    writer = printable(state.get("interp_lightning"))[:40]
     way_out = "use another checkpoint" if writer == __version__ else f"evaluate it with interp_lightning {writer}"
     try:
         if not trust:
@@ -87,7 +87,7 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
         data = _data(config, root, make)
         data.may_fetch = bool(root) or trust or _stays_here(config["data"].get("root", ""))
         weights = sum(value.numel() for value in state["state_dict"].values() if isinstance(value, torch.Tensor))
-        with contextlib.nullcontext() if trust else Limited(ROOM + 8 * weights):
+        with contextlib.nullcontext() if trust else SizeLimit(ROOM + 8 * weights):
             model = build_model(OmegaConf.create(config) if trust else config, data, make)
         model.on_load_checkpoint(state)
         model.load_state_dict(state["state_dict"])
@@ -96,7 +96,7 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
     except Exception as error:  # settings and weights of another version can raise anything
         if sentence := of_own_code(error):
             raise CheckpointError(f"{path}: {sentence}") from error
-        reason = UNPRINTABLE.sub("?", " ".join(str(error.__cause__ or error).split()))
+        reason = printable(" ".join(str(error.__cause__ or error).split()))
         raise CheckpointError(
             f"{path} does not fit interp_lightning {__version__} ({reason[:300]}); {way_out}"
         ) from error

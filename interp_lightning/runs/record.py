@@ -71,7 +71,7 @@ def budget(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     }
 
 
-def title(config: dict[str, Any]) -> str:
+def run_title(config: dict[str, Any]) -> str:
     """Return a run's title for figures and tables: model × penalty on data."""
     choices = config["choices"]
     substitute = f" (instead of {choices['data']})" if substituted(config) else ""

@@ -10,8 +10,8 @@ from typing import Any
 class Effect(Enum):
     """The effect of a setting."""
 
-    NOTHING = "where files go and what is shown"
-    SCORES = "how a trained model is measured"
+    NOTHING = "only files and output"
+    SCORES = "the scores of a trained model"
     ROUNDING = "the last bits of the weights"
     SEED = "the random draws"
     WEIGHTS = "the weights"
@@ -39,7 +39,7 @@ def effect(name: str) -> Effect:
 
     Example:
         >>> effect("metrics.images"), effect("a_setting_of_yours")
-        (<Effect.SCORES: 'how a trained model is measured'>, <Effect.WEIGHTS: 'the weights'>)
+        (<Effect.SCORES: 'the scores of a trained model'>, <Effect.WEIGHTS: 'the weights'>)
     """
     parts = name.split(".")
     known = (".".join(parts[:length]) for length in range(len(parts), 0, -1))

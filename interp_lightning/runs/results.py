@@ -134,7 +134,7 @@ def read_results(run: Path) -> dict[str, Any]:
         named = ", ".join(fields[:FIELDS_NAMED]) + ", …" * (len(fields) > FIELDS_NAMED)
         reason = f"{_field(found[0]['loc'])}: {printable(found[0]['msg'])}"
         raise ResultsError(
-            f"{printable(path)} has no usable {named}, as if altered or by another version; {again} ({reason})"
+            f"{printable(path)} has no usable {named}; it was altered or written by another version; {again} ({reason})"
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(f"{printable(path)} cannot be read ({shortened(printable(error), 200)}); {again}") from error

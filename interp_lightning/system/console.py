@@ -1,7 +1,4 @@
-"""Standard streams that cannot fail a command: closed, full, or in an encoding that lacks a character.
-
-Nothing here imports torch.
-"""
+"""Make standard streams safe: closed, full, or with an encoding that lacks a character. Imports no torch."""
 
 import io
 import os
@@ -11,18 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
-# A table keeps its width if "?" replaces a character; a message loses nothing if its characters are spelled out.
+# "?" for a character keeps the width of a table; an escape keeps the information of a message.
 ERRORS = {"stdout": "replace", "stderr": "backslashreplace"}
 
-_replaced: list[Any] = []  # the streams before; deleting one would close its file
+_replaced: list[Any] = []  # the original streams; deleting one would close its file
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Run a command with safe standard streams; every command runs in this.
+    """Run a command with safe standard streams.
 
-    It exits with a sentence and status 1 if its output could not be written, and quietly if the reader of a pipe has
-    gone, as `… | head` expects it.
+    Exit with a sentence and status 1 if the output could not be written; exit quietly if the reader of a pipe is gone
+    (`… | head`).
     """
     set_up()
     try:
@@ -36,14 +33,14 @@ def guarded() -> Iterator[None]:
         if end.code:
             raise
     if lost := getattr(_file(sys.stdout), "lost", None):
-        fail(f"The standard output could not be written ({lost.strerror}); the command has done everything else.")
+        fail(f"The standard output could not be written ({lost.strerror}); everything else is done.")
 
 
 def set_up() -> None:
-    """Open /dev/null in place of closed standard streams, and let no write to the others raise.
+    """Open /dev/null for closed standard streams, and let no write to the others raise.
 
-    The next file to be opened would otherwise get the number of a closed stream, and all that is printed. A stream
-    that is not the interpreter's own, such as a notebook's, stays as it is.
+    Otherwise the next file that is opened would get the number of a closed stream, and all printed text. A stream that
+    is not the interpreter's own, such as a notebook's, stays as it is.
     """
     opened = set()
     for number in range(3):
@@ -65,20 +62,20 @@ def set_up() -> None:
 
 
 def stop_printing() -> NoReturn:
-    """Exit quietly with SIGPIPE's status after the reader of the output has gone."""
+    """Exit quietly with SIGPIPE's status when the reader of the output is gone."""
     for number in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), number)
     raise SystemExit(128 + 13)
 
 
 def fail(sentence: str, status: int = 1) -> NoReturn:
-    """Print the sentence on stderr and end."""
+    """Print a sentence on stderr and exit."""
     print(f"\n{sentence}", file=sys.stderr)
     raise SystemExit(status)
 
 
 class _File(io.FileIO):
-    """A standard stream's file. After a write has failed, it takes all data and writes none."""
+    """The file of a standard stream. After a failed write it discards all data."""
 
     lost: OSError | None = None
 
@@ -112,8 +109,8 @@ def _open(
 
 
 def _is_own(stream: Any, number: int) -> bool:
-    """Tell if a stream is the interpreter's and has not been replaced yet."""
-    with suppress(OSError, ValueError):  # it has no number, or is closed
+    """Return True for a stream of the interpreter that has not been replaced yet."""
+    with suppress(OSError, ValueError):  # no number, or closed
         return (
             isinstance(stream, io.TextIOWrapper) and stream.fileno() == number and not isinstance(_file(stream), _File)
         )

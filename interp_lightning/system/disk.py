@@ -1,4 +1,4 @@
-"""Files on disk: those that can be read without waiting, and locks that leave no file behind. Imports no torch."""
+"""Read regular files, replace files atomically, and lock without leaving a file behind. Imports no torch."""
 
 import errno
 import os
@@ -22,10 +22,10 @@ KINDS = {
 
 
 def regular(path: Path) -> Path:
-    """Return the path of a regular file. Reading anything else could wait without end, such as for a FIFO's writer.
+    """Return the path of a regular file. Reading a FIFO could wait without end.
 
     Raises:
-        OSError: it is not a regular file, or does not exist; with a reason and the path as the system gives them.
+        OSError: the path is not a regular file, or does not exist.
     """
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
@@ -37,14 +37,14 @@ def regular(path: Path) -> Path:
 def lock(path: Path, busy: Callable[[], None], mode: int = -1) -> Iterator[None]:
     """Hold a lock by a file that exists only while it is held.
 
-    The holder removes the file before it releases the lock. A process that has opened the file before, and gets the
-    lock of a file without a name, notices that and tries again (filelock ≥ 4.2), so that there is one holder at most.
-    Without a lock, where the file system has none or the folder cannot be written to, everything goes on unlocked.
+    The holder removes the file before it releases the lock. A process that has opened the file earlier, and locks a
+    file without a name, notices that and tries again (filelock ≥ 4.2), so that there is at most one holder. If the file
+    system has no locks, or the folder is read-only, continue unlocked.
 
     Args:
-        path: of the file.
-        busy: called once if another process holds the lock; this one waits unless it raises.
-        mode: of the file, for other users.
+        path: the lock file.
+        busy: called once if another process holds the lock. Raise in it to give up; otherwise this process waits.
+        mode: permissions of the file.
     """
     file = FileLock(path, mode=mode)
     try:
@@ -68,22 +68,22 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, all or nothing.
 
     Raises:
-        ConfigError: it cannot be written; what was there is whole.
+        ConfigError: the file cannot be written; the old one is intact.
     """
     try:
         replace(path, content)
     except OSError as error:
         raise ConfigError(
-            f"`{path}` cannot be written ({error.strerror}); make room or make it writable, then go on with "
-            "ckpt_path=last, or for a sweep sweep.resume=true"
+            f"`{path}` cannot be written ({error.strerror}); make room or make it writable, then resume with "
+            "ckpt_path=last, or a sweep with sweep.resume=true"
         ) from error
 
 
 def replace(path: Path, content: str | bytes) -> None:
-    """Replace a file, all or nothing: a link in its place is replaced and not followed.
+    """Replace a file, all or nothing. A link is replaced and not followed.
 
     Raises:
-        OSError: it cannot be written; what was there is whole.
+        OSError: the file cannot be written; the old one is intact.
     """
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     try:
@@ -95,10 +95,10 @@ def replace(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def fresh(path: Path, content: bytes | memoryview, flush: bool = False) -> Iterator[Path]:
-    """Write a file that is to replace another one; it is removed if it does not.
+    """Write a new file that the caller renames over another one; remove it if the caller does not.
 
     Args:
-        path: what lies there is removed. If it is a link, its target stays as it is.
+        path: an existing file is removed; a link is removed, not its target.
         flush: wait until the content is on the disk.
     """
     path.unlink(missing_ok=True)
@@ -116,19 +116,19 @@ def fresh(path: Path, content: bytes | memoryview, flush: bool = False) -> Itera
 
 
 def within(folder: Path, path: Path) -> Path:
-    """Return a path in a folder that someone else may have filled.
+    """Return a path in a folder of unknown origin.
 
     Raises:
-        CheckpointError: a link in the folder leads it elsewhere.
+        CheckpointError: a link leads the path out of the folder.
     """
     if not lies_in(folder, path):
         raise CheckpointError(
-            f"{path} leads out of the run's folder, to {os.path.realpath(path)}; with trust=true it is followed, if "
-            "you know where the run comes from"
+            f"{path} leads out of the run's folder, to {os.path.realpath(path)}; use trust=true to follow "
+            "it, if you know where the run comes from"
         )
     return path
 
 
 def lies_in(folder: Path, path: Path) -> bool:
-    """Return True if a path is in a folder once all links are followed."""
+    """Return True if a path is in a folder after following all links."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

@@ -1,4 +1,4 @@
-"""Set up the CPU, and measure cores and memory."""
+"""Set up the CPU, and measure free memory."""
 
 import ctypes
 import math
@@ -42,7 +42,7 @@ def _keep_memory() -> None:
 
 
 def free_memory() -> float:
-    """Bytes that this process can still take, of the machine's and of its control group's; infinite if not known."""
+    """Return the bytes that the machine and this process's control group can still allocate; infinity if unknown."""
     free = math.inf
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()

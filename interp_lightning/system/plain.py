@@ -1,4 +1,4 @@
-"""Someone else's settings as plain values: what is checked is what is used, and nothing in it can act."""
+"""Copy settings of unknown origin into plain values, which run no code."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import Any
 
 from interp_lightning.errors import ConfigError
 
-# More than any configuration of ours has: a covariance of 1,000 × 1,000 fits, a value that contains itself does not.
+# Limits above any configuration of ours: a covariance of 1,000 × 1,000 fits, a value that contains itself does not.
 MOST_VALUES, MOST_LEVELS, MOST_LETTERS, LARGEST = 2_000_000, 16, 4_096, 2**63
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters and lone surrogates
 
@@ -16,11 +16,11 @@ Path = tuple[str | int, ...]
 def plain_copy(settings: Any) -> Any:
     """Copy settings into new dictionaries and lists that hold text, numbers, truth values and None only.
 
-    Types are compared exactly, because a subclass can do anything. Tuples become lists. Keys are text or, as in
+    Types are compared exactly, because a subclass can run code. Tuples become lists. Keys are text or, as in
     `schedule.factors`, all integers.
 
     Raises:
-        ConfigError: names the first value that is something else, or too large.
+        ConfigError: a value has another type, or is too large.
     """
     left = iter(range(MOST_VALUES))
 
@@ -45,7 +45,7 @@ def plain_copy(settings: Any) -> Any:
 
 
 def entries(settings: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Every value in plain settings with its path, from the outside in."""
+    """Yield every value in plain settings with its path, from the outside in."""
     yield path, settings
     if isinstance(settings, (dict, list)):
         for key, value in settings.items() if isinstance(settings, dict) else enumerate(settings):
@@ -53,6 +53,6 @@ def entries(settings: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def dotted(path: Path) -> str:
-    """Name a value as on the command line, such as penalty.scales.0; short enough to be printed."""
+    """Return the name of a value as on the command line, such as penalty.scales.0, shortened for printing."""
     name = ".".join(map(str, path)) or "the configuration"
     return UNPRINTABLE.sub("?", name)[:200]

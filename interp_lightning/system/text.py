@@ -1,4 +1,4 @@
-"""Text that others wrote, shown as it is: one function for each format. Nothing here imports torch."""
+"""Escape text of unknown origin: one function for each format. Imports no torch."""
 
 import re
 from collections.abc import Callable
@@ -12,7 +12,7 @@ INVISIBLE = re.compile(
 )
 MARKDOWN = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])|(?<=[a-z]):(?=//)|(?<=www)\.", re.IGNORECASE)
 CODE = re.compile(r"(`[\w.=/+ -]+`)")
-# A spreadsheet calculates a cell that begins so; where a semicolon separates columns, a cell begins after it.
+# A spreadsheet evaluates a cell that begins so; with semicolons as separators, a cell begins after a semicolon.
 FORMULA = re.compile(r"(^|;)(\s*)([=+\-@＝＋－＠])")
 
 
@@ -21,37 +21,37 @@ def printable(text: object, shows: Callable[[str], bool] = str.isprintable) -> s
 
     Args:
         text: a string, or what has one.
-        shows: whether a character can be shown.
+        shows: returns True for a character that can be shown.
     """
     return "".join(each if shows(each) and not INVISIBLE.match(each) else _escape(each) for each in str(text))
 
 
 def shortened(text: str, most: int) -> str:
-    """Return a text of at most that many characters, without its middle if it has more."""
+    """Return a text with at most that many characters; omit the middle of a longer one."""
     kept = most - 1
     return text if len(text) <= most else f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
 
 
 def terminal(text: object, style: str = "") -> Text:
-    """For Rich, which takes brackets and colons in strings for markup."""
+    """Return text for Rich, which interprets brackets and colons in strings as markup."""
     return Text(printable(text), style)
 
 
 def markdown(text: object, quotes: bool = False) -> str:
-    """For a cell of a Markdown table, or a paragraph.
+    """Escape text for a cell of a Markdown table, or a paragraph.
 
-    Special characters become entities, which hold wherever the text stands, also after a backslash.
+    Special characters become entities, which work everywhere, even after a backslash.
 
     Args:
         text: a string, or what has one.
-        quotes: keep short code spans, in which our own sentences quote settings.
+        quotes: keep short code spans, such as settings in our own sentences.
     """
     parts = CODE.split(printable(text)) if quotes else [printable(text)]
     return "".join(part if at % 2 else MARKDOWN.sub(_entity, part) for at, part in enumerate(parts))
 
 
 def csv_cell(value: object) -> Any:
-    """For a cell of a CSV file: numbers as they are, and an apostrophe before a text that would be a formula."""
+    """Return a cell of a CSV file: numbers unchanged, and an apostrophe before a text that would be a formula."""
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return value
     return FORMULA.sub(r"\1\2'\3", printable(value))

@@ -1,4 +1,4 @@
-"""What a process asks of the machine that it runs on."""
+"""Check that this machine has the devices and processes that a run's settings ask for."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def check_devices(settings: DictConfig) -> None:
-    """Raise ConfigError if a trainer's settings ask for a GPU that is not there, or for what it cannot do."""
+    """Raise ConfigError if a trainer's settings ask for a GPU that is missing, or for a precision that it lacks."""
     name, devices, precision = settings.accelerator, settings.devices, settings.precision
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "cpu" or (name == "auto" and not there):
@@ -36,12 +36,14 @@ def check_devices(settings: DictConfig) -> None:
     if name == "mps" or (name == "gpu" and not there and torch.backends.mps.is_available()):
         return
     if not there:
-        raise ConfigError(f"`trainer.accelerator` (={name}) is not there, or torch does not see it; use trainer=auto")
+        raise ConfigError(
+            f"`trainer.accelerator` (={name}) is not available, or torch does not see it; use trainer=auto"
+        )
     if isinstance(devices, int) and devices > there:
         raise ConfigError(f"`trainer.devices` (={devices}) must be ≤ {there}, the number of this machine's GPUs")
     if precision == "bf16-mixed" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ConfigError(
-            f"`trainer.precision` (={precision}) is nothing that {torch.cuda.get_device_name()} can do; use 16-mixed "
+            f"`trainer.precision` (={precision}) is not supported by {torch.cuda.get_device_name()}; use 16-mixed "
             "or 32-true"
         )
 
@@ -50,18 +52,18 @@ def check_recording(trainer: L.Trainer, optimizer: Optimizer) -> None:
     """Raise ConfigError if training steps with such an optimizer cannot be recorded as CUDA graphs."""
     if not isinstance(trainer.accelerator, CUDAAccelerator) or trainer.world_size > 1:
         way_out = "use trainer=gpu" if torch.cuda.is_available() else "torch sees none here"
-        raise ConfigError(f"`cuda_graphs` (=true) wants one NVIDIA GPU; {way_out}, or leave it out")
+        raise ConfigError(f"`cuda_graphs` (=true) requires one NVIDIA GPU; {way_out}, or remove it")
     if trainer.precision == "16-mixed":
         raise ConfigError(
-            "`cuda_graphs` (=true) and `trainer.precision` (=16-mixed) do not go together, as its scaler waits for the "
-            "GPU; use bf16-mixed or 32-true"
+            "`cuda_graphs` (=true) and `trainer.precision` (=16-mixed) exclude each other, because its scaler waits "
+            "for the GPU; use bf16-mixed or 32-true"
         )
     if not skips_by_itself(optimizer):
-        raise ConfigError("`cuda_graphs` (=true) wants a fused Adam or AdamW; use optimizer=adam, or leave it out")
+        raise ConfigError("`cuda_graphs` (=true) requires a fused Adam or AdamW; use optimizer=adam, or remove it")
 
 
 def cluster_environment() -> list[ClusterEnvironment]:
-    """Return the plugin that tells Lightning which processes there are, where it would not see it by itself.
+    """Return the plugin that tells Lightning which processes exist, where it would not detect them.
 
     Raises:
         ConfigError: srun has started several processes in a way that Lightning does not support.
@@ -71,7 +73,7 @@ def cluster_environment() -> list[ClusterEnvironment]:
     if not started_by_srun():
         return [LightningEnvironment()]
     try:
-        # Lightning would queue a job of SLURM's again by itself, and have it go on from a file that nobody verifies.
+        # Lightning would requeue a SLURM job itself, and resume from a file that it does not verify.
         return [SLURMEnvironment(auto_requeue=False)]
     except RuntimeError as error:
         tasks = os.environ["SLURM_NTASKS"]
@@ -81,15 +83,15 @@ def cluster_environment() -> list[ClusterEnvironment]:
 
 
 def ignore_leftovers(num_nodes: int) -> None:
-    """Remove the variables of a launcher from the environment of a process that none has started, and say so.
+    """Remove a launcher's variables from the environment of a process that no launcher has started; log a warning.
 
-    A LOCAL_RANK left over would silence the logger, and a MASTER_ADDR or WORLD_SIZE let devices wait for one another.
+    A leftover LOCAL_RANK would silence the logger; with a MASTER_ADDR or WORLD_SIZE, devices would wait for others.
     """
     if num_nodes > 1 or not alone():
         return
     if left := forget_leftovers((*RANKS, *MEETING)):
         log.warning(f"Ignored: {', '.join(left)}, as neither torchrun nor srun has started this process.")
-    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # which Lightning has read from them
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # Lightning has read it from them
 
 
 def check_processes(trainer: L.Trainer) -> None:
@@ -100,12 +102,12 @@ def check_processes(trainer: L.Trainer) -> None:
     started = TorchElasticEnvironment.detect() or started_by_srun() or "NODE_RANK" in os.environ
     if trainer.num_nodes > 1 and not started:
         raise ConfigError(
-            f"`trainer.num_nodes` (={trainer.num_nodes}) wants torchrun or srun, which start processes on each node; "
-            "see the README on several devices"
+            f"`trainer.num_nodes` (={trainer.num_nodes}) requires torchrun or srun, which start processes on each "
+            "node; see docs/devices.md"
         )
     for by, variable in ((TorchElasticEnvironment.detect(), "WORLD_SIZE"), (started_by_srun(), "SLURM_NTASKS")):
         if by and int(os.environ[variable]) != trainer.num_devices * trainer.num_nodes:
             raise ConfigError(
                 f"{devices} × `trainer.num_nodes` (={trainer.num_nodes}) must be {os.environ[variable]}, the number of "
-                f"processes that have been started ({variable}); use trainer=ddp with as many devices and nodes"
+                f"processes that were started ({variable}); use trainer=ddp with as many devices and nodes"
             )

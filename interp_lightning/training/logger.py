@@ -15,7 +15,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from lightning.pytorch.loggers.logger import DummyLogger, rank_zero_experiment
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.writer import FileWriter
@@ -45,11 +45,19 @@ def log_results(logger: Logger, settings: Mapping[str, Any], metrics: Mapping[st
     logger.log_metrics(dict(metrics), batch)
 
 
-class NoLogger(DummyLogger):
+class NoLogger(Logger):
     """Log nothing."""
+
+    name, version = "none", 0
 
     def __init__(self, save_dir: str | Path) -> None:
         super().__init__()
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        pass
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        pass
 
 
 class TensorBoard(TensorBoardLogger):

@@ -7,12 +7,12 @@ from typing import Any
 
 import lightning as L
 
-from interp_lightning.comparison.tables import shortcomings
+from interp_lightning.comparison.verdicts import shortcomings
 from interp_lightning.data.base import ImageData
-from interp_lightning.display.tables import report
+from interp_lightning.display.tables import print_results
 from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.models.base import Autoencoder
-from interp_lightning.runs.record import budget, new_results, title
+from interp_lightning.runs.record import budget, new_results, run_title
 from interp_lightning.runs.relevance import flat
 from interp_lightning.runs.results import write_results
 from interp_lightning.training.callbacks.history import Recorder
@@ -35,7 +35,7 @@ def announce(
         return
     parameters = sum(parameter.numel() for parameter in model.parameters())
     log.info(
-        f"{title(dict(model.hparams))}: {parameters:,} parameters, {len(data.train):,} images, "
+        f"{run_title(dict(model.hparams))}: {parameters:,} parameters, {len(data.train):,} images, "
         f"{trainer.max_epochs} epoch(s), everything in {folder}"
     )
     if checkpoint is not None:
@@ -68,7 +68,7 @@ def write_outcome(
         metrics = {f"test/{name}": value for name, value in results["metrics"].items()}
         log_results(logger, flat(config), metrics, model.batches_seen)
         logger.finalize("success")
-    report(results, folder, shortcomings(folder, results))
+    print_results(results, folder, shortcomings(folder, results))
 
 
 def _warn(model: Autoencoder, error: float) -> None:

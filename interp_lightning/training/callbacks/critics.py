@@ -1,4 +1,4 @@
-"""Says when a critic no longer teaches: it is dead, or saturated."""
+"""Warn when a critic is dead or saturated, so that the autoencoder learns nothing from it."""
 
 import logging
 
@@ -6,20 +6,20 @@ import lightning as L
 
 log = logging.getLogger(__name__)
 
-DEAD = 0.02  # spread of its answers over the spread of the right ones
-SATURATED = 0.995  # share of the variance of the right answers that its own explain
+DEAD = 0.02  # spread of predictions over the spread of targets
+SATURATED = 0.995  # share of the targets' variance that predictions explain
 
 
 class Critics(L.Callback):
-    """Names in the log each critic that has stopped teaching the autoencoder, once two validations in a row show it.
+    """Log each critic that is dead or saturated in two validations in a row.
 
-    A dead critic says nearly the same of everything, a saturated one is right about everything; either way its gradient
-    says little of where to go (for GANs: Arjovsky and Bottou 2017, section 2, https://arxiv.org/abs/1701.04862). What
-    it goes by is `val/critic/<name>_spread` and `val/critic/<name>_explained`; see `Autoencoder.answers`.
+    A dead critic predicts nearly the same for every input, a saturated one is always right; either way its gradient is
+    little use to the autoencoder (for GANs: Arjovsky and Bottou 2017, section 2, https://arxiv.org/abs/1701.04862).
+    The criteria are `val/critic/<name>_spread` and `val/critic/<name>_explained`.
     """
 
     def __init__(self) -> None:
-        self._found: dict[str, str] = {}  # at the validation before
+        self._found: dict[str, str] = {}  # at the previous validation
         self._said: dict[str, str] = {}
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -41,14 +41,14 @@ class Critics(L.Callback):
         self._said[name] = state
         if state == "dead":
             log.warning(
-                f"Epoch {epoch}: the critic `{name}` is dead, it answers nearly the same to everything (its answers "
-                f"spread {spread:.1%} of what they should); a smaller learning rate of its own may help it"
+                f"Epoch {epoch}: the critic `{name}` is dead: it predicts nearly the same for every input (its "
+                f"predictions spread {spread:.1%} as far as the targets); a smaller learning rate for it may help"
             )
         elif state == "saturated":
             log.warning(
-                f"Epoch {epoch}: the critic `{name}` is saturated, it is right about everything (its answers explain "
-                f"{explained:.1%}), so that the autoencoder learns little from it; a smaller learning rate for it, a "
-                "larger weight for its term, or for penalty=gan a larger penalty.r1 may help"
+                f"Epoch {epoch}: the critic `{name}` is saturated: it is always right (its predictions explain "
+                f"{explained:.1%} of the targets), so that the autoencoder learns little from it; a smaller learning "
+                "rate for it, a larger weight for its term, or for penalty=gan a larger penalty.r1 may help"
             )
         else:
             log.info(f"Epoch {epoch}: the critic `{name}` has recovered")

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: its history, its speed, and pictures from the first minute on."""
+"""Record a run's losses and speed, and draw figures from the first minute on."""
 
 import time
 from functools import partial
@@ -14,16 +14,16 @@ from interp_lightning.data.base import ImageData
 from interp_lightning.display import figures
 from interp_lightning.evaluation.protocol import Assessment
 from interp_lightning.models.base import Autoencoder
-from interp_lightning.runs.record import title
+from interp_lightning.runs.record import run_title
 
-FIRST_PICTURES = 20.0  # seconds of training; each further wait is twice as long
+FIRST_PICTURES = 20.0  # seconds of training; each further interval is twice as long
 
 
 class Recorder(L.Callback):
-    """Keeps losses and speed, and draws interpolations, reconstructions and prior samples while the model trains.
+    """Record losses and speed; draw interpolations, reconstructions and prior samples while the model trains.
 
     Args:
-        folder: where the PNG files go.
+        folder: for the PNG files.
     """
 
     model: Autoencoder
@@ -38,7 +38,7 @@ class Recorder(L.Callback):
 
     @property
     def images(self) -> int:
-        """Training images seen."""
+        """Number of training images so far."""
         return self.model.images_seen
 
     @property
@@ -48,7 +48,7 @@ class Recorder(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         self.model, self.data = pl_module, trainer.datamodule  # type: ignore[attr-defined]
-        self.title = title(dict(pl_module.hparams))
+        self.title = run_title(dict(pl_module.hparams))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._drawn = time.monotonic()
@@ -62,7 +62,7 @@ class Recorder(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self.model.logs_now:
-            self._remember(trainer, "train/")  # which waits for a GPU, so that its time counts
+            self._remember(trainer, "train/")  # this waits for a GPU, so that its time counts
         self.seconds += time.monotonic() - self._started
         if trainer.is_global_zero and time.monotonic() - self._drawn > self._wait:
             self._wait *= 2
@@ -81,16 +81,16 @@ class Recorder(L.Callback):
 
     @torch.inference_mode()
     def draw_images(self, trainer: L.Trainer) -> None:
-        """Draw what the model makes of the same test images each time."""
+        """Draw interpolations, reconstructions and samples of the same test images each time."""
         training = self.model.training
         self.model.eval()
-        with figures.skipping("the pictures of the test images"):
+        with figures.skipping("the figures of the test images"):
             x = figures.examples(self.data).to(self.model.device)
             self._save(figures.of_model(self.model, x, self.title), trainer)
         self.model.train(training)
 
     def draw_summary(self, assessment: Assessment, trainer: L.Trainer) -> None:
-        """Draw what the evaluation found, and the losses of the whole run."""
+        """Draw the evaluation, and the losses of the whole run."""
         drawn = figures.of_assessment(assessment, self.title)
         if self.history:
             drawn |= figures.draw({"loss_curves": partial(figures.loss_curves, self.history, self.title)})

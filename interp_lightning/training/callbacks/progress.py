@@ -11,17 +11,17 @@ from tqdm.std import Bar
 
 from interp_lightning.models.base import Autoencoder
 
-FIRST = "reconstruction"  # of the losses shown, because every model has it and it says most
-COLUMNS = 80  # of a terminal that does not know its width
+FIRST = "reconstruction"  # the loss shown first: every model has it
+COLUMNS = 80  # of a terminal without a known width
 NARROWEST, WIDEST = 5, 40  # columns of the bar itself
 
 
 class Progress(ProgressBar):
-    """A tqdm bar over all images of the budget. In a file or a pipe it prints a line every half minute.
+    """Show a tqdm bar over all images of the budget. In a file or a pipe, print a line every half minute.
 
     Args:
-        title: what stands before it.
-        moving: False prints lines on a terminal, too, where several runs would draw over one another.
+        title: text before the bar.
+        moving: False prints lines on a terminal, too; several runs would draw over one another.
     """
 
     def __init__(self, title: str = "Training", moving: bool = True) -> None:
@@ -75,7 +75,7 @@ class Progress(ProgressBar):
 
 
 class Line(tqdm):
-    """A tqdm bar each part of which is written whole, or left out where the terminal is too narrow for it."""
+    """A tqdm bar that writes each part whole, or omits it if the terminal is too narrow."""
 
     epoch = ""
     losses: Mapping[str, float] = {}  # by their TensorBoard names

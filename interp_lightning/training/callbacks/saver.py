@@ -1,4 +1,4 @@
-"""Save what was trained: at each epoch's end, every few minutes, and before a run stops for any reason."""
+"""Save checkpoints: at the end of each epoch, every few minutes, and before a run stops for any reason."""
 
 import logging
 import signal
@@ -18,29 +18,29 @@ from interp_lightning.runs.checkpoints import newest_checkpoint, restore_previou
 
 log = logging.getLogger(__name__)
 
-EVERY = 16  # batches between two agreements of several devices
+EVERY = 16  # batches between two synchronisations of several devices
 UNITS = (24 * 3600, 3600, 60, 1)  # seconds, of DD:HH:MM:SS
 
 
 class Interrupted(SystemExit):
-    """The run was asked to stop and has saved its state; the exit status is 128 + the signal's number."""
+    """A signal has stopped the run, and its state is saved; the exit status is 128 + the signal's number."""
 
 
 class Saver(Checkpoint):
-    """Keep last.ckpt up to date, whatever is validated, so that it holds the model that `fit` ends with.
+    """Keep last.ckpt up to date, so that it always holds the model that `fit` ends with.
 
     It is saved at the start, at each epoch's end, every few minutes, when `max_time` is over, and on the first signal
-    to stop. (As a `Checkpoint` it comes after the others, whose state it saves.)
+    to stop. (Lightning calls a `Checkpoint` after other callbacks, so that it saves their newest state.)
 
     Args:
         checkpoint: the file to save to.
         every_minutes: time between two saves within an epoch.
-        max_time: of training, all parts of a resumed run together, as DD:HH:MM:SS; None for no limit.
+        max_time: limit of training time, over all parts of a resumed run, as DD:HH:MM:SS; None for no limit.
     """
 
     def __init__(self, checkpoint: Path, every_minutes: float, max_time: str | None = None) -> None:
         self.checkpoint, self.seconds, self.max_time = checkpoint, 60 * every_minutes, max_time
-        self.elapsed = 0.0  # seconds of training, also before this run was resumed
+        self.elapsed = 0.0  # seconds of training, including those before this run was resumed
         self._saved_batches = -1
         self._x: torch.Tensor | None = None  # the images of the last batch
         self._saved = self._looked = 0.0
@@ -59,7 +59,7 @@ class Saver(Checkpoint):
             self._previous[number] = signal.signal(number, self._note)
         self._saved = self._looked = time.monotonic()
         self._saved_batches = pl_module.batches_seen
-        if pl_module.batches_seen == 0:  # so that there is one from before, whatever happens
+        if pl_module.batches_seen == 0:  # the run needs a checkpoint from its start
             self._save(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -72,7 +72,7 @@ class Saver(Checkpoint):
         if pl_module.guard.due:
             self._roll_back(trainer, pl_module)
         if trainer.is_last_batch:
-            # What is saved just before a validation would be resumed after it, so that one would be missing.
+            # A run that resumes from just before a validation would omit the validation.
             if not _validates(trainer):
                 self._save(trainer, pl_module)
             return
@@ -83,7 +83,7 @@ class Saver(Checkpoint):
         if received:  # to stop before the next batch, once loggers have recorded this one
             self._stopping = (received, f"{trainer.current_epoch} epochs and {batch_idx + 1} batches")
         elif over:
-            # A validation in the middle of an epoch would be one that an uninterrupted run does not have.
+            # An uninterrupted run has no validation in the middle of an epoch.
             trainer.limit_val_batches = 0
             self._end(trainer, pl_module)
 
@@ -116,7 +116,7 @@ class Saver(Checkpoint):
         self._previous.clear()
 
     def _save(self, trainer: L.Trainer, model: Autoencoder) -> None:
-        """Save the state, unless training has diverged: then go back, or raise Diverged."""
+        """Save the state; if training has diverged, roll back or raise Diverged instead."""
         model.watch()
         if model.guard.due:
             self._roll_back(trainer, model)
@@ -127,7 +127,7 @@ class Saver(Checkpoint):
         self._saved, self._saved_batches = time.monotonic(), model.batches_seen
 
     def _roll_back(self, trainer: L.Trainer, model: Autoencoder) -> None:
-        """Restore the last good checkpoint and train on from there with half the learning rates."""
+        """Restore the last good checkpoint and halve the learning rates."""
         reason = model.guard.reason
         path, state, _ = newest_checkpoint(self.checkpoint.parent, good=True)
         model.roll_back(state)
@@ -137,12 +137,12 @@ class Saver(Checkpoint):
         )
 
     def _agree(self, trainer: L.Trainer, batch_idx: int) -> tuple[int, bool, bool]:
-        """Return the signal that was received, and whether the time is over and a save due: the same on all devices."""
+        """Return (received signal, time is over, save is due), the same on all devices."""
         over = self.max_time is not None and self.elapsed >= seconds(self.max_time)
         received, due = self._received, time.monotonic() - self._saved > self.seconds
         if trainer.world_size == 1:
             return received, over, due
-        # A signal reaches the devices' processes at different times or only one of them: agree now and then.
+        # A signal reaches the processes at different times, or only one of them: synchronise now and then.
         if (batch_idx + 1) % EVERY:
             return 0, False, False
         numbers = torch.tensor([received, over, due], device=trainer.strategy.root_device)
@@ -150,7 +150,7 @@ class Saver(Checkpoint):
         return received, bool(over), bool(due)
 
     def _end(self, trainer: L.Trainer, model: Autoencoder) -> None:
-        """End the training, which is evaluated as it is."""
+        """End the training; the model is evaluated as it is."""
         trainer.should_stop = True
         if trainer.is_global_zero:
             log.info(
@@ -175,16 +175,15 @@ class Saver(Checkpoint):
 
 
 def _validates(trainer: L.Trainer) -> bool:
-    """Return whether a validation follows an epoch's last batch."""
+    """Return True if a validation follows this epoch's last batch."""
     due = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
     return due and trainer.enable_validation and len(trainer.datamodule.val_dataloader()) > 0  # type: ignore[attr-defined]
 
 
 def _finish_epoch(loop: dict[str, Any], epochs: int) -> None:
-    """Let the state of Lightning's loop after an epoch's last batch be that before the next epoch starts.
+    """Change the state of Lightning's loop after an epoch's last batch to the state before the next epoch.
 
-    Lightning resumes exactly from there. From the state that it saves by itself it counts epochs wrongly where the last
-    one had no validation.
+    Lightning resumes exactly from there. From its own state it counts epochs wrongly if the last one had no validation.
     """
     batches, numbers = loop["epoch_loop.batch_progress"], ("ready", "started", "processed", "completed")
     batches["is_last_batch"] = False
@@ -195,5 +194,5 @@ def _finish_epoch(loop: dict[str, Any], epochs: int) -> None:
 
 
 def seconds(time: str) -> int:
-    """Return the seconds of a time as DD:HH:MM:SS."""
+    """Convert a time as DD:HH:MM:SS to seconds."""
     return sum(unit * int(part) for unit, part in zip(UNITS, time.split(":"), strict=True))

@@ -1,0 +1,98 @@
+"""Say in sentences which numbers of a comparison show nothing, because they do not beat a sanity number."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from interp_lightning.comparison.groups import Comparison, Group, Result, best_of
+from interp_lightning.metrics.catalogue import COLUMNS, MUST_BEAT, conditions, must_beat, parse
+
+WINNERS = {
+    "midpoints_lerp": "midpoints",
+    "midpoints_slerp": "midpoints on the great circle",
+    "lerp": "paths",
+    "slerp": "paths on the great circle",
+    "reconstructions": "reconstructions",
+    "prior": "samples of the prior",
+}
+RIVALS = {"midpoints_blend": "fading pixels over", "blend": "fading pixels over", "noise": "noise"}
+
+
+def verdicts(comparison: Comparison, names: Sequence[str]) -> list[str]:
+    """Return sentences about some metrics that say why a cell, or no cell, is marked best."""
+    lost: dict[tuple[str, str], list[tuple[str, str]]] = {}  # (condition, column) by duel
+    unmarked: dict[tuple[str, str], list[str]] = {}  # columns by (group, reason)
+    level, mixed = [], []
+    for name in comparison.columns(names):
+        having = comparison.having(name)
+        deserving = [group for group in having if comparison.deserves(group, name)]
+        if not deserving:
+            all_fail = [each for each in conditions(name) if not any(comparison.beats(g, each) for g in having)]
+            if all_fail:
+                lost.setdefault(_duel(all_fail[0]), []).append((all_fail[0], column_title(name)))
+            else:
+                mixed.append(column_title(name))
+        elif len(having) > 1 and comparison.alike and not math.isnan(comparison.pooled_deviation(name)):
+            best = best_of(having, name)
+            if best not in deserving:
+                failed = next(each for each in conditions(name) if not comparison.beats(best, each))
+                unmarked.setdefault((best.label, _loses(best, [failed])), []).append(column_title(name))
+            if not comparison.leading(name):
+                level.append(column_title(name))
+    sentences = []
+    for (winner, rival), pairs in lost.items():
+        numbers = _sanity_numbers(comparison.groups[0], [condition for condition, _ in pairs])
+        columns = ", ".join(column for _, column in pairs)
+        sentences.append(f"No run's {winner} beat {rival} ({numbers}), so nothing is marked best in {columns}.")
+    sentences += [
+        f"{label} has the best number in {', '.join(columns)}, but is not marked: its {failed}."
+        for (label, failed), columns in unmarked.items()
+    ]
+    if mixed:
+        sentences.append(f"No run beats all that it must in {', '.join(mixed)}, so nothing is marked best there.")
+    if level:
+        sentences.append(
+            f"All are within the spread over seeds in {', '.join(level)}, so nothing is marked best there."
+        )
+    return sentences
+
+
+def shortcomings(run: Path, results: dict[str, Any]) -> list[str]:
+    """Return a sentence for each kind of image or path of a single run that does not beat its sanity numbers."""
+    group = Group("", [Result(run, results)])
+    comparison = Comparison([group], [])
+    lost: dict[tuple[str, str], list[str]] = {}
+    for name in comparison.columns([name for every in COLUMNS.values() for name in every]):
+        if not comparison.beats(group, name):
+            lost.setdefault(_duel(name), []).append(name)
+    return [f"The {_loses(group, names)}." for names in lost.values()]
+
+
+def column_title(name: str) -> str:
+    """Return the title of a metric's column.
+
+    Example:
+        >>> column_title("fid_midpoints_lerp")
+        'midpoint FID'
+    """
+    entry, kind = parse(name)
+    return f"{'midpoint ' if kind.startswith('midpoints') else ''}{entry.title}"
+
+
+def _loses(group: Group, names: Sequence[str]) -> str:
+    """Say that a group does not beat its rival in some metrics of the same kind of image or path."""
+    winner, rival = _duel(names[0])
+    return f"{winner} do not beat {rival} ({_sanity_numbers(group, names)})"
+
+
+def _sanity_numbers(group: Group, names: Sequence[str]) -> str:
+    """List the sanity numbers that some metrics must beat."""
+    found = {parse(name)[0]: group.sanity(must_beat(name) or "") for name in names}
+    return ", ".join(f"{entry.title} {entry.format(value)}" for entry, value in found.items())
+
+
+def _duel(name: str) -> tuple[str, str]:
+    """Return the kind of image or path that a metric is about, and the rival that it must beat, in words."""
+    kind = parse(name)[1]
+    return WINNERS[kind], RIVALS[MUST_BEAT[kind]]
