@@ -174,7 +174,7 @@ def sides_of(settings: Settings) -> list[str]:
     """Check the settings that do not depend on a cell; return the names of the sides to measure."""
     for key in ("rounds", "batches", "threads"):
         if getattr(settings, key) < 1:
-            raise ConfigError(f"`{key}` (={getattr(settings, key)}) must be an integer ≥ 1")
+            raise ConfigError(f"`{key}` (={getattr(settings, key)}) must be ≥ 1")
     names, tricks = _split(settings.sides) or list(SIDES), _split(settings.without)
     for key, given, allowed in (
         ("sides", names, tuple(SIDES)),
@@ -230,7 +230,7 @@ def _integers(key: str, text: str, least: int) -> list[int]:
         raise ConfigError(f"`{key}` (={text}) must be integers, separated by commas, such as 16") from None
     for number in numbers:
         if number < least:
-            raise ConfigError(f"`{key}` (={number}) must be an integer ≥ {least}")
+            raise ConfigError(f"`{key}` (={number}) must be ≥ {least}")
     return numbers
 
 

@@ -488,7 +488,7 @@ def test_comparing_from_python_gives_a_row_for_each_run(sweep, trained):
     assert [row["fid_midpoints_lerp"] for row in rows] == [9.0, 1.0, 3.0]
     assert [row["group"] for row in rows] == ["ae × none", *["acai × wasserstein"] * 2]
     assert rows[0].keys() == rows[1].keys()
-    with pytest.raises(ConfigError, match=r"different data sets do not rank together"):
+    with pytest.raises(ConfigError, match=r"different data sets cannot be ranked together"):
         interp_lightning.compare([trained["ae"], trained["lines"]])
     with pytest.raises(ConfigError, match=r"nothing to compare: name runs"):
         interp_lightning.compare([])

@@ -261,7 +261,7 @@ def test_nothing_is_downloaded_into_a_folder_that_only_a_run_names(root, allowed
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     data = load_run(folder).datamodule
-    with pytest.raises(DataNotFound, match="No such file" if allowed else "only the run's configuration names"):
+    with pytest.raises(DataNotFound, match="No such file" if allowed else "named by the run's configuration only"):
         data.setup()
     assert load_run(folder, root="mine").datamodule.may_fetch
     assert not list(tmp_path.glob("**/planted"))

@@ -308,7 +308,7 @@ def test_home_folders_of_a_file_and_of_nobody(monkeypatch, start, tmp_path):
     assert status == 0, errors
     assert list(tmp_path.glob("home/out/there/*/results.json"))
     assert not (tmp_path / "~").exists()
-    with pytest.raises(ConfigError, match=r"`data.root` \(='~nobody_here/x'\) must name a folder by a user"):
+    with pytest.raises(ConfigError, match=r"`data.root` \(='~nobody_here/x'\) must start with a user of this machine"):
         written_out("data.root", "~nobody_here/x")
 
 

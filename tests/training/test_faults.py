@@ -68,7 +68,7 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(small_disk, invoke):
     status, output = invoke(*options, before=lambda: at_batch(4, lambda: fill(small_disk)))
     assert status == 1
     assert "last.ckpt` cannot be written (No space left on device)" in output
-    assert "make room, or remove what is in the way, and go on with ckpt_path=last" in output
+    assert "make room, or remove what is in the way, and resume with ckpt_path=last" in output
     assert "Traceback" not in output
     (run,) = small_disk.glob("*/*")
     assert read_checkpoint(run / "checkpoints" / "last.ckpt")["batches_seen"] == 3
