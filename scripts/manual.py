@@ -4,6 +4,7 @@ A hook of mkdocs, which mkdocs.yml names. Nothing here imports torch.
 """
 
 import ast
+import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -33,7 +34,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Put the list of metrics where a page asks for it."""
-    return markdown.replace("{{ metrics }}", metrics())
+    return re.sub(r"<!-- metrics -->\n.*", lambda _: metrics(), markdown)
 
 
 def rooms() -> list[str]:

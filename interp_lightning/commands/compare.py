@@ -89,7 +89,7 @@ def work(settings: Settings) -> None:
         log.warning(note)
     log.info(f"Report:  {folder / 'report.html'}\nTables:  {folder / 'comparison.md'}, {folder / 'comparison.csv'}")
     if skipped:
-        raise ConfigError(f"{len(skipped)} of {len(runs)} runs could not be used, for the reasons above")
+        raise ConfigError(f"{len(skipped)} of {len(runs)} runs could not be used or drawn, for the reasons above")
 
 
 @in_sentences

@@ -18,7 +18,7 @@ from interp_lightning.runs.build import build, build_model
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.runs.find import checkpoint_file, run_folder
 from interp_lightning.runs.foreign import SizeLimit, build_ours, check_foreign
-from interp_lightning.runs.record import run_title, substituted
+from interp_lightning.runs.record import describes, run_title, substituted
 from interp_lightning.runs.results import read_results
 from interp_lightning.system.disk import within
 from interp_lightning.system.text import printable
@@ -43,8 +43,11 @@ class Run:
 
     @property
     def results(self) -> dict[str, Any] | None:
-        """The content of results.json, which describes the last checkpoint; None if there is none."""
-        return read_results(self.folder) if (self.folder / "results.json").exists() else None
+        """The content of results.json; None if it is missing or was measured on another checkpoint."""
+        if not (self.folder / "results.json").exists():
+            return None
+        results = read_results(self.folder)
+        return results if describes(results, self.config, self.model.batches_seen) else None
 
     def __repr__(self) -> str:
         metrics: dict[str, float] = {}
@@ -59,7 +62,7 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
 
     Args:
         folder: a run's folder, or a checkpoint file.
-        checkpoint: the checkpoint of a folder, "last" or "best".
+        checkpoint: the checkpoint of a folder, "last", "previous" or "best".
         root: the folder of the data files, if they have moved since training.
         trust: build classes from outside this package, such as a penalty of your own. This runs their code: use it
             only for runs whose origin you know.

@@ -45,13 +45,15 @@ def results_so_far(source: Path) -> dict[str, Any]:
     if source.is_dir():
         with contextlib.suppress(ResultsError):
             results = read_results(source)
-            if (results["budget"].get("batches"), results["config_hash"]) == (
-                state["batches_seen"],
-                config_hash(config),
-            ):
+            if describes(results, config, state["batches_seen"]):
                 return results
     seconds = sum(each["seconds"] for key, each in state["callbacks"].items() if key.startswith("Recorder"))
     return new_results(config, budget(state, seconds))
+
+
+def describes(results: Mapping[str, Any], config: Mapping[str, Any], batches: int) -> bool:
+    """Return True if results were measured on the weights of this configuration after so many batches."""
+    return (results["budget"].get("batches"), results["config_hash"]) == (batches, config_hash(config))
 
 
 def budget(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:

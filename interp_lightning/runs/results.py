@@ -119,7 +119,7 @@ def read_results(run: Path) -> dict[str, Any]:
         CheckpointError: a link leads out of the run's folder.
     """
     path = within(run, run / "results.json")
-    again = f"python -m interp_lightning evaluate run={shlex.quote(printable(run))} writes it again"
+    again = f"python -m interp_lightning evaluate run={shlex.quote(printable(run))} writes it"
     if not path.is_file():
         raise ResultsError(f"{printable(run)} has no results.json; {again}")
     try:

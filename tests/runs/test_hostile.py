@@ -457,7 +457,7 @@ def test_bad_runs_are_named_in_a_comparison_of_the_others(trained, state, tmp_pa
     (tmp_path / "link" / "results.json").rename(tmp_path / "elsewhere.json")
     (tmp_path / "link" / "results.json").symlink_to(tmp_path / "elsewhere.json")
     (tmp_path / "unfinished" / "results.json").unlink()
-    with pytest.raises(ConfigError, match=r"^3 of 5 runs could not be used, for the reasons above$"):
+    with pytest.raises(ConfigError, match=r"^3 of 5 runs could not be used or drawn, for the reasons above$"):
         call(compare, str(tmp_path))
     report = (tmp_path / "comparison" / "report.html").read_text()
     for said in ("damaged/results.json cannot be read", "link/results.json leads out", "`guard` would run os.system"):
