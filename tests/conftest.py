@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
 from interp_lightning import __main__ as program
+from interp_lightning.commands.settings import read_settings
 from interp_lightning.config import launchers, resolvers  # noqa: F401, register names that conf/ uses
 from interp_lightning.config.check import check_config
 from interp_lightning.display import figures
@@ -48,6 +49,13 @@ TINY = [
     "metrics.pairs=8",
     "metrics.steps=4",
 ]
+
+QUICK = TINY[-4:]  # of a command that measures
+
+
+def call(module: Any, *arguments: str) -> None:
+    """Do a command line's work in this process."""
+    module.work(read_settings(list(arguments), module.Settings))
 
 
 def choices(group: str) -> list[str]:

@@ -7,15 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.commands.explain import in_sentences, reason
-from interp_lightning.commands.settings import Common, command, find_device, find_last, setting, wants_traceback
+from interp_lightning.commands.settings import (
+    Common,
+    command,
+    find_device,
+    find_last,
+    hydra_initialised,
+    setting,
+    wants_traceback,
+)
 from interp_lightning.config.check import check_config
 from interp_lightning.errors import ConfigError
 from interp_lightning.runs.find import find_runs, has_checkpoints, run_folder
-from interp_lightning.system.conf import CONF
 from interp_lightning.system.disk import within
 
 if TYPE_CHECKING:
@@ -176,7 +183,7 @@ def _write(run: "Run", assessment: "Assessment", results: dict[str, Any], folder
 
 def _metrics(overrides: Sequence[str]) -> DictConfig:
     """Compose conf/metrics with overrides, and check the result."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra_initialised():
         cfg = compose("config", list(overrides))
     check_config(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)), {})
     return cfg.metrics

@@ -6,11 +6,15 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from omegaconf.errors import ValidationError
 
@@ -18,6 +22,7 @@ from interp_lightning.commands.explain import explain
 from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import check_choice, check_integer
 from interp_lightning.runs.find import newest_run
+from interp_lightning.system.conf import CONF
 from interp_lightning.system.console import fail, guarded
 
 if TYPE_CHECKING:
@@ -236,3 +241,16 @@ def find_device(name: str) -> "torch.device":
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("`device` (=cuda) is not available; use device=cpu, or omit it")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def hydra_initialised() -> Iterator[None]:
+    """Initialise Hydra with conf/, also inside a running Hydra program, whose state is restored afterwards."""
+    program, settings = GlobalHydra.instance(), HydraConfig.instance()
+    before = program.hydra, settings.cfg
+    program.clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+    finally:
+        program.hydra, settings.cfg = before

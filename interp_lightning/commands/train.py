@@ -16,7 +16,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 import hydra
-from hydra import initialize_config_dir
 from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -25,7 +24,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.commands.arguments import check_files, prepare_arguments
 from interp_lightning.commands.explain import explain, in_sentences
-from interp_lightning.commands.settings import FULL_ERROR, QUIET, check_current_folder, expand_home, wants_traceback
+from interp_lightning.commands.settings import (
+    FULL_ERROR,
+    QUIET,
+    check_current_folder,
+    expand_home,
+    hydra_initialised,
+    wants_traceback,
+)
 from interp_lightning.config import launchers, resolvers  # noqa: F401, which registers the names that conf/ uses
 from interp_lightning.config.check import check_config, write_out_paths
 from interp_lightning.errors import INTERRUPTED, ConfigError
@@ -225,8 +231,10 @@ def train(overrides: Sequence[str] = ()) -> "Run":
             if explain(error):
                 folders.forget(folder)
 
+    if isinstance(overrides, str):
+        raise ConfigError(f"`overrides` (={overrides!r}) must be a list of settings, such as ['model=acai']")
     _forget_folders()
-    with logging_restored(), initialize_config_dir(str(CONF), version_base="1.3"):
+    with logging_restored(), hydra_initialised():
         try:
             hydra_app = GlobalHydra.instance().hydra
             assert hydra_app is not None

@@ -33,6 +33,7 @@ from interp_lightning.parameters import (
     check_value,
     shown,
 )
+from interp_lightning.system.plain import plain_copy
 
 COMPILERS = ("g++", "clang++")  # that torch.compile looks for
 OPEN = ("optimizer", "trainer", "logger")  # groups whose classes have more arguments than our files name
@@ -115,6 +116,7 @@ SETTINGS: dict[str, Any] = {
     "trainer.fast_dev_run": bool | Count,
     "trainer.profiler": Literal["simple", "advanced", "pytorch"] | None,
     "logger.name": Name,
+    "logger.flush_logs_every_n_steps": Count,
     "logger.version": Natural | Literal[""] | Name,
     "logger.default_hp_metric": bool,
 }
@@ -192,6 +194,7 @@ def check_config(config: dict[str, Any], choices: dict[str, str]) -> None:
         ConfigError: a setting is unknown or missing, or its value is not allowed.
     """
     check_fits("", config)
+    plain_copy(config)  # or its checkpoints could not be read
     _check_keys("this run", "", config, {*top(), *groups()}, all_of_them=True)
     for key, value in top().items():
         if isinstance(value, dict):

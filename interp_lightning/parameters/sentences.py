@@ -122,12 +122,12 @@ def _noun(kind: Any, metadata: Iterable[Any]) -> str:
 
 
 def _yaml(choice: Any) -> str:
-    return {"None": "null", "True": "true", "False": "false"}.get(str(choice), str(choice))
+    return {"None": "null", "True": "true", "False": "false", "": "''"}.get(str(choice), str(choice))
 
 
 def _is_record(origin: Any, args: tuple[Any, ...]) -> bool:
     """Return True for a tuple of fixed length."""
-    return origin is tuple and args[-1] is not ...
+    return origin is tuple and args[-1:] != (...,)
 
 
 def _description(metadata: Iterable[Any]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch.optim import Optimizer
 
@@ -38,7 +39,13 @@ def build(part: str, settings: Any, **arguments: Any) -> Any:
     Raises:
         ConfigError: `_target_` builds an object of another class.
     """
-    built = instantiate(settings, _convert_="all", **arguments)
+    # Called here and not by Hydra, which would convert an argument that is a dataclass, such as a user's penalty.
+    make = instantiate(settings, _convert_="all", _partial_=True)
+    try:
+        built = make if settings.get("_partial_") else make(**arguments)
+    except Exception as error:
+        target = settings["_target_"]
+        raise InstantiationException(f"Error in call to target '{target}':\n{error!r}\nfull_key: {part}") from error
     base = PARTS[part]
     if not isinstance(built, base) and not (isinstance(built, partial) and _is_class(built.func, base)):
         raise ConfigError(f"`{part}._target_` (={settings['_target_']}) must name a subclass of {base.__name__}")

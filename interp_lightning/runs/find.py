@@ -80,11 +80,11 @@ def _is_copy(run: Path, there: Collection[Path]) -> bool:
     """Return True if a run is a copy of another that is there, judging by the folder that Hydra recorded for it."""
     try:
         record = (run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8")
-    except (OSError, ValueError):
+        recorded = re.search(r"^ +output_dir: (.+)$", record, re.MULTILINE)
+        original = Path(recorded[1]).resolve() if recorded else run.resolve()
+        return original in there and original != run.resolve()
+    except (OSError, ValueError, RuntimeError):  # no such file; no path; links that lead in a circle
         return False
-    recorded = re.search(r"^ +output_dir: (.+)$", record, re.MULTILINE)
-    original = Path(recorded[1]).resolve() if recorded else run.resolve()
-    return original in there and original != run.resolve()
 
 
 def _by_time(files: Iterable[Path]) -> list[Path]:
@@ -111,4 +111,4 @@ def _runs_below(folder: Path, below: bool = False) -> Iterator[Path]:
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Return a sort key that puts a sweep's job 2 before its job 10."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in path.parts]
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in path.parts]

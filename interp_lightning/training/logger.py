@@ -106,11 +106,14 @@ def _rewind_csv(logger: CSVLogger, batch: int) -> None:
     path = Path(logger.log_dir, ExperimentWriter.NAME_METRICS_FILE)
     if not path.exists():  # a run in a new folder
         return
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if int(row["step"]) < batch]
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        reader = csv.DictReader(line.replace("\0", "") for line in file)
+        rows = [row for row in reader if None not in {*row, *row.values()}]  # a kill may have cut the last one
     for row in rows:
-        points: Any = {name: value for name, value in row.items() if name != "step" and value}  # text, written as it is
-        logger.log_metrics(points, int(row["step"]))
+        step = row.pop("step", "")
+        points: Any = {name: value for name, value in row.items() if value}  # text, written as it is
+        if step.isdecimal() and int(step) < batch:
+            logger.log_metrics(points, int(step))
     logger.save()
 
 

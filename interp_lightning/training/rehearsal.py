@@ -48,8 +48,10 @@ def check_size(cfg: DictConfig, data: ImageData) -> None:
     except Exception as error:  # a user's network may not support meta tensors
         if "overflow" in str(error).lower():  # of the number of bytes, for which torch has no type
             raise ConfigError(_too_large("more than can be counted")) from error
-    width, queue = int(cfg.penalty.get("width") or 0), int(cfg.penalty.get("queue") or 0)
-    numbers += width * (width * int(cfg.penalty.get("depth") or 0) + cfg.latent_dim)
+    # A user's penalty may mean something else by these names.
+    sizes = [cfg.penalty.get(name) for name in ("width", "depth", "queue")]
+    width, depth, queue = (size if isinstance(size, int) else 0 for size in sizes)
+    numbers += width * (width * depth + cfg.latent_dim)
     codes = COPIES * 8 * queue * cfg.latent_dim  # in double precision, with intermediate results
     needed, free = COPIES * 4 * numbers + batch + codes, free_memory()
     if needed > free:

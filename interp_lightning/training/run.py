@@ -97,6 +97,7 @@ def process_set_up(threads: int) -> Iterator[None]:
     before = torch.get_num_threads(), torch.get_float32_matmul_precision()
     lightning = logging.getLogger("lightning.pytorch")
     level = lightning.level
+    captured = warnings.showwarning.__module__ == "logging"
     try:
         with warnings.catch_warnings():
             logging.captureWarnings(True)
@@ -107,7 +108,7 @@ def process_set_up(threads: int) -> Iterator[None]:
             prepare_cpu(threads)
             yield
     finally:
-        logging.captureWarnings(False)
+        logging.captureWarnings(captured)
         lightning.setLevel(level)
         torch.set_num_threads(before[0])
         torch.set_float32_matmul_precision(before[1])

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import QUICK, call
 from PIL import Image, ImageSequence
 
 import interp_lightning
@@ -30,13 +31,7 @@ from interp_lightning.errors import ConfigError, DataError, ResultsError
 from interp_lightning.runs.find import find_runs
 from interp_lightning.runs.load import load_run
 
-QUICK = ["metrics.restarts=3", "metrics.images=100", "metrics.pairs=8", "metrics.steps=4"]
 Call = Callable[..., None]
-
-
-def call(module: Any, *arguments: str) -> None:
-    """What a command line does, in this process."""
-    module.work(read_settings(list(arguments), module.Settings))
 
 
 def results(folder: Path) -> dict[str, Any]:

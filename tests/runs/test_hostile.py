@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import QUICK, call
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from test_commands import QUICK, call
 
 from interp_lightning.commands import compare, evaluate, interpolate
 from interp_lightning.config.resolvers import run_dir
