@@ -108,7 +108,7 @@ def _rewind_csv(logger: CSVLogger, batch: int) -> None:
         return
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         reader = csv.DictReader(line.replace("\0", "") for line in file)
-        rows = [row for row in reader if None not in {*row, *row.values()}]  # a kill may have cut the last one
+        rows = [row for row in reader if None not in (*row, *row.values())]  # a kill may have cut the last one
     for row in rows:
         step = row.pop("step", "")
         points: Any = {name: value for name, value in row.items() if value}  # text, written as it is
