@@ -194,7 +194,6 @@ def check_config(config: dict[str, Any], choices: dict[str, str]) -> None:
         ConfigError: a setting is unknown or missing, or its value is not allowed.
     """
     check_fits("", config)
-    plain_copy(config)  # or its checkpoints could not be read
     _check_keys("this run", "", config, {*top(), *groups()}, all_of_them=True)
     for key, value in top().items():
         if isinstance(value, dict):
@@ -223,6 +222,7 @@ def check_config(config: dict[str, Any], choices: dict[str, str]) -> None:
         reason = "it is not a file" if Path(path).exists() else "there is no such file"
         raise CheckpointError(f"`ckpt_path` (={path}) names no checkpoint: {reason}; remove it to start a new run")
     _check_classes(config)
+    plain_copy(config)  # a checkpoint with other values could not be read
 
 
 def _checks(config: dict[str, Any]) -> None:
