@@ -25,7 +25,7 @@ from interp_lightning.models.ae import AE
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.networks.fast import FastNetwork
 from interp_lightning.penalties.base import Penalty
-from interp_lightning.system.conf import CONF
+from interp_lightning.system.conf import CONF, choices
 from interp_lightning.training.run import train
 
 # No timing stands in a test, and a red build is red again.
@@ -58,11 +58,7 @@ def call(module: Any, *arguments: str) -> None:
     module.work(read_settings(list(arguments), module.Settings))
 
 
-def choices(group: str) -> list[str]:
-    """All yaml files of a group: new ones get their tests by being there."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-
-
+# New yaml files get their tests by being there.
 MODELS, PENALTIES = choices("model"), choices("penalty")
 CELLS = [(model, penalty) for model in MODELS for penalty in PENALTIES]
 

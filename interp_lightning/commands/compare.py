@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interp_lightning.commands.explain import in_sentences, reason
-from interp_lightning.commands.settings import Common, command, find_last, setting
+from interp_lightning.commands.settings import Common, command, find_last, prepare, setting
 from interp_lightning.errors import CheckpointError, CheckpointMissing, ConfigError
 from interp_lightning.runs.find import find_runs
 from interp_lightning.system.disk import replace, within
@@ -50,11 +50,8 @@ def main() -> None:
 
 def work(settings: Settings) -> None:
     """Compare the runs that the settings name."""
-    if not settings.run:
-        raise ConfigError("nothing to compare: name runs, or a folder of runs such as a sweep's")
-    runs = find_runs(find_last(settings.run))
+    runs = _named(settings.run)
 
-    from interp_lightning.commands.settings import prepare
     from interp_lightning.comparison import figures as comparison_figures
     from interp_lightning.comparison.collect import collect
     from interp_lightning.comparison.report import html
@@ -119,15 +116,20 @@ def compare(
     from interp_lightning.comparison.tables import all_numbers
     from interp_lightning.runs.load import Run
 
-    names = [str(run.folder if isinstance(run, Run) else run) for run in runs]
-    if not names:
-        raise ConfigError("nothing to compare: name runs, or a folder of runs such as a sweep's")
-    comparison = collect(find_runs(find_last(names)), data, across_data)
+    found = _named([str(run.folder if isinstance(run, Run) else run) for run in runs])
+    comparison = collect(found, data, across_data)
     for note in comparison.notes:
         log.warning(note)
     table = all_numbers(comparison)
     rows = [dict(zip([column.title for column in table.columns], row.cells, strict=True)) for row in table.rows]
     return [row | {"run": str(row["run"])} for row in rows]
+
+
+def _named(names: list[str]) -> list[Path]:
+    """Return the runs that a user names; raise ConfigError if there are none."""
+    if not names:
+        raise ConfigError("nothing to compare: name runs, or a folder of runs such as a sweep's")
+    return find_runs(find_last(names))
 
 
 def _readable(runs: list[Path], skipped: dict[Path, str]) -> list[Path]:

@@ -17,6 +17,7 @@ from interp_lightning.commands.settings import (
     find_device,
     find_last,
     hydra_initialised,
+    prepare,
     setting,
     wants_traceback,
 )
@@ -78,8 +79,6 @@ def work(settings: Settings) -> None:
 
     from hydra.utils import instantiate
 
-    from interp_lightning.commands.settings import prepare
-
     device = prepare(settings.device, settings.threads)
     evaluation = instantiate(metrics)
     failed = []
@@ -104,13 +103,8 @@ def evaluate_source(
     from interp_lightning.comparison.verdicts import shortcomings
     from interp_lightning.display.tables import print_results
     from interp_lightning.runs.load import load_run
-    from interp_lightning.runs.record import results_so_far
 
-    run = load_run(source, root=root, trust=trust)
-    _check_writable(folder)
-    assessment = evaluation(run.model.to(device), run.datamodule)
-    results = results_so_far(source) | assessment.results()
-    _write(run, assessment, results, folder)
+    results = _measure(load_run(source, root=root, trust=trust), evaluation, device, folder)
     print_results(results, folder, shortcomings(folder, results))
 
 
@@ -141,20 +135,26 @@ def evaluate(
     from hydra.utils import instantiate
 
     from interp_lightning.runs.load import Run, load_run
-    from interp_lightning.runs.record import results_so_far
 
     evaluation, place = instantiate(_metrics(overrides)), find_device(device)
     run = run if isinstance(run, Run) else load_run(run)
-    if out is not None:
-        _check_writable(Path(out))
     before = run.model.device
     try:
-        assessment = evaluation(run.model.to(place), run.datamodule)
-        results = results_so_far(run.source) | assessment.results()
-        if out is not None:
-            _write(run, assessment, results, Path(out))
+        return _measure(run, evaluation, place, None if out is None else Path(out))
     finally:
         run.model.to(before)
+
+
+def _measure(run: "Run", evaluation: "Evaluation", device: "torch.device", folder: Path | None) -> dict[str, Any]:
+    """Measure a run on a device; write results.json and figures to a folder, unless it is None."""
+    from interp_lightning.runs.record import results_so_far
+
+    if folder is not None:
+        _check_writable(folder)
+    assessment = evaluation(run.model.to(device), run.datamodule)
+    results = results_so_far(run.source) | assessment.results()
+    if folder is not None:
+        _write(run, assessment, results, folder)
     return results
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interp_lightning.commands.settings import Common, command, find_last, setting
+from interp_lightning.commands.settings import Common, command, find_last, prepare, setting
 from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import check_choice, check_integer
 from interp_lightning.runs.find import find_runs, run_folder
@@ -69,7 +69,6 @@ def work(settings: Settings) -> None:
 
     import torch
 
-    from interp_lightning.commands.settings import prepare
     from interp_lightning.display import figures
     from interp_lightning.runs.load import load_run
     from interp_lightning.runs.record import run_title

@@ -4,7 +4,6 @@ import difflib
 import os
 import shutil
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,6 +32,7 @@ from interp_lightning.parameters import (
     check_value,
     shown,
 )
+from interp_lightning.system.conf import find
 from interp_lightning.system.plain import plain_copy
 
 COMPILERS = ("g++", "clang++")  # that torch.compile looks for
@@ -245,9 +245,8 @@ def _check_classes(config: dict[str, Any]) -> None:
 
 def _class(target: str) -> type[Configurable] | None:
     """Import the class that `_target_` names; None for anything that is rejected when it is built."""
-    module, _, name = target.rpartition(".")
     try:
-        found = getattr(import_module(module), name, None)
+        found = find(target)
     except Exception:  # whatever the import of a user's file raises; building the part raises it again and explains it
         return None
     return found if isinstance(found, type) and issubclass(found, Configurable) else None

@@ -2,31 +2,28 @@
 
 import difflib
 from functools import cache
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from omegaconf import OmegaConf
-
-from interp_lightning.system.conf import CONF
+from interp_lightning.system.conf import CONF, read
 
 
 @cache
 def top() -> dict[str, Any]:
     """Return the settings in conf/config.yaml itself, with their defaults."""
-    return {key: value for key, value in _load(CONF / "config.yaml").items() if key not in ("defaults", "hydra")}
+    return {key: value for key, value in read(CONF / "config.yaml").items() if key not in ("defaults", "hydra")}
 
 
 @cache
 def groups() -> list[str]:
     """Return the groups of which a run has one choice each."""
-    names = [next(iter(each)) for each in _load(CONF / "config.yaml")["defaults"] if isinstance(each, dict)]
+    names = [next(iter(each)) for each in read(CONF / "config.yaml")["defaults"] if isinstance(each, dict)]
     return [name for name in names if name != "experiment" and "/" not in name]
 
 
 @cache
 def keys(group: str, target: str) -> set[str]:
     """Return the keys of the files in conf/`group` that set up this class; empty for a class without a file."""
-    files = [_load(path) for path in (CONF / group).glob("*.yaml")]
+    files = [read(path) for path in (CONF / group).glob("*.yaml")]
     return {key for file in files if file.get("_target_") == target for key in file}
 
 
@@ -65,13 +62,9 @@ def _places() -> dict[str, str]:
         for each in (value if isinstance(value, dict) else (key,))
     }
     for group in groups():
-        files = {path.stem: _load(path) for path in sorted((CONF / group).glob("*.yaml"))}
+        files = {path.stem: read(path) for path in sorted((CONF / group).glob("*.yaml"))}
         for key in dict.fromkeys(key for file in files.values() for key in file):
             having = [stem for stem, file in files.items() if key in file or "defaults" in file]
             if key != "defaults" and not key.startswith("_"):
                 places[f"{group}.{key}"] = "" if len(having) == len(files) else f" of {group}={'|'.join(having)}"
     return dict(sorted(places.items(), key=lambda place: bool(place[1])))
-
-
-def _load(path: Path) -> dict[str, Any]:
-    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path), resolve=False))

@@ -3,12 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
-
-from omegaconf import OmegaConf
+from typing import Any, Literal
 
 from interp_lightning.errors import ConfigError
-from interp_lightning.system.conf import CONF, choices
+from interp_lightning.system.conf import CONF, choices, read
 
 Kind = Literal["codes", "features", "logits", "path_features", "speed", "paths"]
 
@@ -79,7 +77,7 @@ class Spec:
 
 
 def _read(name: str) -> Spec:
-    content = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(CONF / "metric" / f"{name}.yaml")))
+    content = read(CONF / "metric" / f"{name}.yaml")
     of, numbers, data = content.pop("of", None), content.pop("numbers", {}), content.pop("data", None)
     if of not in TABLES:
         raise ConfigError(f"`of` (={of!r}) in conf/metric/{name}.yaml must be one of: {', '.join(TABLES)}")

@@ -2,14 +2,12 @@
 
 from abc import ABC, abstractmethod
 from functools import cache
-from typing import Any, cast
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from interp_lightning.parameters import check_choice, check_integer
-from interp_lightning.system.conf import CONF, build, choices
+from interp_lightning.system.conf import CONF, build, choices, read
 
 
 class Path(ABC):
@@ -52,4 +50,4 @@ def named(how: str) -> Path:
 
 @cache
 def _build(how: str) -> Path:
-    return build(cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(CONF / "path" / f"{how}.yaml"))))
+    return build(read(CONF / "path" / f"{how}.yaml"))

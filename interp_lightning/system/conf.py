@@ -1,10 +1,12 @@
-"""Find the configuration files, and build what they name. Imports no torch."""
+"""Find and read the configuration files, and build what they name. Imports no torch."""
 
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from omegaconf import OmegaConf
 
 PACKAGE = Path(__file__).parents[1]
 # In an installed wheel, beside the package in a checkout.
@@ -20,6 +22,11 @@ def choices(group: str) -> tuple[str, ...]:
         True
     """
     return tuple(sorted(file.stem for file in (CONF / group).glob("*.yaml")))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the content of a yaml file, with its references as text."""
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
 
 
 def find(target: str) -> Any:
