@@ -275,12 +275,13 @@ def _objective(
     cast = torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
     with cast:
         z = encoder(x)
-        x_hat = decoder(z)
-        loss = F.mse_loss(x_hat, x)
         if adversarial:
             alpha = 0.5 * torch.rand(len(x), device=x.device)
-            mixed = decoder(torch.lerp(z.flip(0), z, alpha[:, None].to(z)))
-            loss = loss + settings.lam * critic(mixed).square().mean()
+            x_hat, mixed = decoder(torch.cat([z, torch.lerp(z.flip(0), z, alpha[:, None].to(z))])).chunk(2)
+            loss = F.mse_loss(x_hat, x) + settings.lam * critic(mixed).square().mean()
+        else:
+            x_hat = decoder(z)
+            loss = F.mse_loss(x_hat, x)
     codes = z.float()
     prior = torch.randn_like(codes)
     loss = loss + penalty.lam * penalty(codes, prior)
@@ -290,7 +291,8 @@ def _objective(
         if adversarial:
             with cast:
                 unmixed = settings.gamma * x + (1 - settings.gamma) * x_hat.detach()
-                terms += [F.mse_loss(critic(mixed.detach()).float(), alpha), critic(unmixed).square().mean()]
+                on_mixed, on_unmixed = critic(torch.cat([mixed.detach(), unmixed])).chunk(2)
+                terms += [F.mse_loss(on_mixed.float(), alpha), on_unmixed.square().mean()]
         return torch.stack(terms).sum()
 
     return loss, for_critic

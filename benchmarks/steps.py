@@ -97,10 +97,11 @@ class Side:
 
     def __init__(self, name: str, python: str, settings: dict[str, Any]) -> None:
         self.name, self.speeds, self.peak = name, [], 0.0
+        path = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
             [python, "-m", "benchmarks.sides", json.dumps(settings | {"side": name})],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
-            env=os.environ | {"OMP_NUM_THREADS": str(settings["threads"]), "PYTHONPATH": str(REPOSITORY)},
+            env=os.environ | {"OMP_NUM_THREADS": str(settings["threads"]), "PYTHONPATH": os.pathsep.join(path)},
         )  # fmt: skip
 
     def turn(self, batches: int) -> float:

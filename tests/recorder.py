@@ -17,12 +17,13 @@ def tensors(*trees: Any) -> Iterator[Tensor]:
 
 
 class Recording(TorchDispatchMode):
-    """Notes every operation, and what those that work in place have overwritten."""
+    """Notes every operation, the memory that it got, and what those that work in place have overwritten."""
 
     def __init__(self) -> None:
         super().__init__()
         self.done: list[tuple[Callable[..., Any], Any, Any, Any]] = []
         self.overwritten: list[tuple[Tensor, Tensor]] = []
+        self.allocated: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -32,6 +33,8 @@ class Recording(TorchDispatchMode):
         for tensor in tensors([args[i] for i in written if i < len(args)], [kwargs[n] for n in names if n in kwargs]):
             self.overwritten.append((tensor, tensor.clone()))
         result = func(*args, **kwargs)
+        given = {tensor.untyped_storage().data_ptr() for tensor in tensors(args, kwargs)}
+        self.allocated += [t for t in tensors(result) if t.untyped_storage().data_ptr() not in given]
         fills = torch.are_deterministic_algorithms_enabled() and deterministic.fill_uninitialized_memory
         if "empty" not in func.overloadpacket.__name__ or fills:  # which computes nothing otherwise
             self.done.append((func, args, kwargs, result))
@@ -48,6 +51,9 @@ def record(work: Callable[[], T]) -> tuple[Callable[[], None], T]:
 
     @torch.no_grad()
     def replay() -> None:
+        for tensor in recording.allocated:  # between replays it belongs to nobody
+            if tensor.is_floating_point():
+                tensor.fill_(torch.nan)
         for func, args, kwargs, results in recording.done:
             again = func(*args, **kwargs)
             for before, now in zip(tensors(results), tensors(again), strict=True):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from interp_lightning.errors import ConfigError
-from interp_lightning.functional.devices import pinned
+from interp_lightning.functional.devices import pinned, sent
 from interp_lightning.steps.guard import Turn
 
 T = TypeVar("T")
@@ -20,7 +20,8 @@ class Recorded:
     """A step on batches of one size: executed for the first batches, then recorded, then replayed.
 
     A replay repeats the kernels on the same memory, but no Python. So a step must update state in place, read the
-    host's decisions from tensors, and take the host's random numbers from `draw`.
+    host's decisions from tensors, and take the host's random numbers from `draw`. The recording shares its own memory
+    out among its kernels, so what the host writes before a replay lies in memory from before the recording.
 
     Args:
         step: the step on a batch of images, (B, C, H, W).
@@ -37,8 +38,10 @@ class Recorded:
         self._step, self._reseed, self._count = step, reseed, count
         self._warm_up = WARM_UP
         self._replay: Callable[[], None] | None = None
-        self._draws: list[tuple[Callable[[torch.Generator], Tensor], torch.Generator, Tensor]] = []
-        self.under_way = False  # recording now
+        self._recording = False
+        self._shape: torch.Size | None = None  # of the last batch of the warm-up
+        self._drawn: list[Tensor] = []  # of that batch; a replay gets its random numbers in their memory
+        self._draws: list[tuple[Callable[[torch.Generator], Tensor], torch.Generator]] = []
 
     def __call__(self, x: Tensor) -> list[Turn]:
         """Take a step.
@@ -46,8 +49,9 @@ class Recorded:
         Raises:
             ConfigError: the step cannot be recorded.
         """
-        if self._warm_up:
+        if self._replay is None and (self._warm_up > 0 or x.shape != self._shape):
             self._warm_up -= 1
+            self._shape, self._drawn = x.shape, []
             return aside(lambda: self._step(x))
         if self._replay is None:
             self._record(x)
@@ -57,25 +61,26 @@ class Recorded:
             return self._step(x)
         assert self._replay is not None
         self._x.copy_(x)
-        for generator in {id(generator): generator for _, generator, _ in self._draws}.values():
+        for generator in {id(generator): generator for _, generator in self._draws}.values():
             self._reseed(generator)
-        for make, generator, numbers in self._draws:
+        for (make, generator), numbers in zip(self._draws, self._drawn, strict=True):
             numbers.copy_(pinned(make(generator), numbers.device), non_blocking=True)
         self._replay()
         return [turn.clone() for turn in self._turns]
 
     def draw(self, make: Callable[[torch.Generator], Tensor], generator: torch.Generator, device: Any) -> Tensor:
-        """Return memory on the device that is filled by `make` before each replay."""
-        numbers = torch.empty_like(make(generator), device=device)
-        self._draws.append((make, generator, numbers))
+        """Return the random numbers that `make` draws; before each replay the same memory gets new ones."""
+        if self._recording:
+            self._draws.append((make, generator))
+            return self._drawn[len(self._draws) - 1]
+        numbers = sent(make(generator), device)
+        if self._replay is None:
+            self._drawn.append(numbers)
         return numbers
 
     def _record(self, x: Tensor) -> None:
         self._x = x.clone()
-        self.under_way = True
-        # trainer.deterministic fills new memory, in each replay again, also the memory of random numbers.
-        memory: Any = torch.utils.deterministic
-        fills, memory.fill_uninitialized_memory = memory.fill_uninitialized_memory, False
+        self._recording = True
         try:
             self._replay, self._turns = record(lambda: self._step(self._x))
         except RuntimeError as error:
@@ -84,8 +89,7 @@ class Recorded:
                 "and copies to the GPU from them, or use cuda_graphs=false"
             ) from error
         finally:
-            self.under_way = False
-            memory.fill_uninitialized_memory = fills
+            self._recording = False
 
 
 def aside(work: Callable[[], T]) -> T:

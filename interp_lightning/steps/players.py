@@ -80,7 +80,7 @@ class TwoPlayers(Configurable, L.LightningModule, ABC, group="model", top_level=
 
     def draw(self, make: Callable[[torch.Generator], Tensor], generator: torch.Generator) -> Tensor:
         """Return the random numbers that `make` draws from a generator on the host, on this model's device."""
-        if self._recorded is not None and self._recorded.under_way:
+        if self._recorded is not None and self.training:
             return self._recorded.draw(make, generator, self.device)
         return devices.sent(make(generator), self.device)
 
