@@ -312,6 +312,7 @@ def main() -> None:
     torch.set_num_threads(given["threads"])
     cuda = given["device"] != "cpu" and torch.cuda.is_available()
     given["accelerator"] = "gpu" if cuda else "cpu"
+    torch.backends.cudnn.benchmark = True  # on a GPU, as trainer=gpu does
     torch.manual_seed(0)
     others = {"plain": plain, "bare": bare, "pythae": pythae}
     others.get(given["side"], ours)(given, Turns(given["batch"], torch.device("cuda" if cuda else "cpu")))

@@ -166,7 +166,7 @@ def configuration(given: dict[str, Any]) -> DictConfig:
     overrides = [f"{key}={given[key]}" for key in ("model", "penalty", "network", "latent_dim")]
     overrides += [f"network.depth={given['depth']}", f"data.batch_size={given['batch']}", "trainer.limit_val_batches=0"]
     overrides += [f"trainer.precision={given['precision']}", "trainer.enable_progress_bar=false"]
-    overrides += [f"trainer.accelerator={given.get('accelerator', 'auto')}", "trainer.max_epochs=1000"]
+    overrides += [f"trainer={given.get('accelerator', 'auto')}", "trainer.max_epochs=1000"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", overrides)
 

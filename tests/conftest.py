@@ -63,6 +63,11 @@ MODELS, PENALTIES = choices("model"), choices("penalty")
 CELLS = [(model, penalty) for model in MODELS for penalty in PENALTIES]
 
 
+def on_a_gpu(test: Any) -> Any:
+    """Mark a test for `.ci/gpu`."""
+    return pytest.mark.gpu(pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")(test))
+
+
 FEW_KILLS = 20
 
 

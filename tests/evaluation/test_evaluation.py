@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import small_model
+from conftest import on_a_gpu, small_model
 from torch import Tensor
 
 from interp_lightning.data.digits import Digits
@@ -116,8 +116,7 @@ def test_the_size_of_batches_does_not_matter(model, assessment, monkeypatch):
     assert again.sanity == pytest.approx(assessment.sanity, rel=1e-4, abs=1e-4)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@on_a_gpu
 def test_the_device_does_not_matter(trained, assessment):
     again = SMALL(load_run(trained["acai"]).model.to("cuda"), Digits(batch_size=64))
     assert again.metrics == pytest.approx(assessment.metrics, rel=1e-4, abs=1e-4)

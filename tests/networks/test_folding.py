@@ -1,8 +1,10 @@
 """Folded pairs of layers are the plain ones: in value, in gradient, in their state dict."""
 
+import copy
+
 import pytest
 import torch
-from conftest import IMAGE_SHAPE
+from conftest import IMAGE_SHAPE, on_a_gpu
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -54,6 +56,23 @@ def test_whole_networks(recipe: Network, part, monkeypatch):
     assert plain.state_dict().keys() == folded.state_dict().keys()
     x = torch.randn(3, *(IMAGE_SHAPE if part == "encoder" else (recipe.latent_dim,)), dtype=torch.float64)
     same(plain, folded, x)
+
+
+@on_a_gpu
+@pytest.mark.parametrize("recipe", [ACAINetwork(IMAGE_SHAPE, 32, 16), FastNetwork(IMAGE_SHAPE, 32, 16)])
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_gpu_computes_the_gradients_of_a_cpu(recipe: Network, part, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    network = getattr(recipe, part)()
+    x = torch.randn(32, *(IMAGE_SHAPE if part == "encoder" else (recipe.latent_dim,)))
+    gradients = []
+    for device, dtype in (("cpu", torch.float64), ("cuda", torch.float32)):
+        module = copy.deepcopy(network).to(device, dtype)
+        y = module(x.to(device, dtype))
+        weights = torch.linspace(-1, 1, y.numel()).reshape(y.shape).to(y)
+        gradients.append(torch.autograd.grad((weights * y).sum(), list(module.parameters())))
+    for (name, _), one, other in zip(network.named_parameters(), *gradients, strict=True):
+        assert (one - other.cpu()).norm() < 1e-4 * one.norm(), name
 
 
 def test_what_cannot_be_folded_is_left_alone():

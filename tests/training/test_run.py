@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CELLS, choices
+from conftest import CELLS, choices, on_a_gpu
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from interp_lightning.commands.explain import explain
@@ -158,8 +158,7 @@ def test_bf16_mixed_on_the_cpu(launch):
         assert all(math.isfinite(value) for curve in history(folder).values() for _, value in curve)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@on_a_gpu
 @pytest.mark.parametrize(("model", "penalty"), CELLS)
 def test_every_cell_on_a_gpu_in_bf16(model, penalty, launch):
     folder = launch(f"model={model}", f"penalty={penalty}", "trainer.accelerator=gpu", "trainer.precision=bf16-mixed")
