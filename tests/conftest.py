@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import typechecks  # noqa: F401, before the modules that it checks
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings

@@ -1,17 +1,17 @@
 """Mix latent codes."""
 
+from jaxtyping import Float
 from torch import Tensor
 
 
-def mix(z: Tensor, alpha: Tensor) -> Tensor:
+def mix(z: Float[Tensor, "B d"], alpha: Float[Tensor, " B"]) -> Float[Tensor, "B d"]:
     """Mix each code with its partner in the reversed batch: α·z₁ + (1 − α)·z₂.
 
     Args:
-        z: codes, (B, d). In an odd batch the middle code is its own partner.
-        alpha: coefficients, (B,).
+        z: codes. In an odd batch the middle code is its own partner.
+        alpha: coefficients.
 
-    Returns:
-        (B, d). Source: Berthelot et al. 2018, https://arxiv.org/abs/1807.07543, section 2.
+    Source: Berthelot et al. 2018, https://arxiv.org/abs/1807.07543, section 2.
 
     Example:
         >>> import torch

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from interp_lightning.functional import devices
@@ -13,21 +14,27 @@ PAIRS = 2**19  # at a time: fits into a CPU's cache, also with a whole test set
 LEAST = 1e-7  # smallest singular value that `polar_factor` resolves, relative to the Frobenius norm
 
 
-def mmd(z: Tensor, prior: Tensor, kernel: str = "imq", sigma: float = 1.0, scales: Sequence[float] = SCALES) -> Tensor:
+def mmd(
+    z: Float[Tensor, "N d"],
+    prior: Float[Tensor, "M d"],
+    kernel: str = "imq",
+    sigma: float = 1.0,
+    scales: Sequence[float] = SCALES,
+) -> Float[Tensor, ""]:
     """Estimate the squared maximum mean discrepancy without bias; Gretton et al. 2012, lemma 6.
 
     MMD² = mean_{i≠j} k(z_i, z_j) + mean_{i≠j} k(p_i, p_j) − 2 mean_{i,j} k(z_i, p_j), summed over scales s, with
     C = 2·d·σ²·s and k = C / (C + ‖·‖²) (imq) or exp(−‖·‖² / C) (rbf).
 
     Args:
-        z: codes, (N, d), N ≥ 2.
-        prior: draws of the prior, (M, d), M ≥ 2.
+        z: codes, N ≥ 2.
+        prior: draws of the prior, M ≥ 2.
         kernel: "imq" or "rbf".
         sigma: the prior's standard deviation, > 0.
         scales: the multiples s of the kernel's width.
 
     Returns:
-        (). It is negative about half of the time when the distributions agree.
+        The estimate, which is negative about half of the time when the distributions agree.
 
     Example:
         >>> z = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
@@ -41,8 +48,10 @@ def mmd(z: Tensor, prior: Tensor, kernel: str = "imq", sigma: float = 1.0, scale
     return k_zz + k_pp - 2 * _kernel(z, prior, kernel, sigma, scales) / (n * m)
 
 
-def _kernel(a: Tensor, b: Tensor, kernel: str, sigma: float, scales: Sequence[float]) -> Tensor:
-    """Sum k over all pairs and scales: (n, d), (m, d) → ()."""
+def _kernel(
+    a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], kernel: str, sigma: float, scales: Sequence[float]
+) -> Float[Tensor, ""]:
+    """Sum k over all pairs and scales."""
     total = a.new_zeros(())
     for rows in a.split(max(1, PAIRS // len(b))):
         squared = (rows.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * rows @ b.T).clamp_min(0)  # (n, m)
@@ -53,21 +62,21 @@ def _kernel(a: Tensor, b: Tensor, kernel: str, sigma: float, scales: Sequence[fl
 
 
 def gaussian_w2(
-    z: Tensor, known: Tensor | None = None, mean: Tensor | None = None, factor: Tensor | None = None
-) -> Tensor:
+    z: Float[Tensor, "N d"],
+    known: Float[Tensor, "N 1"] | None = None,
+    mean: Float[Tensor, " d"] | None = None,
+    factor: Float[Tensor, "d d"] | None = None,
+) -> Float[Tensor, ""]:
     """Compute the squared 2-Wasserstein distance of the codes' Gaussian N(z̄, Σ_z) to N(m, S), S = L Lᵀ.
 
     W2² = ‖z̄ − m‖² + Tr Σ_z + Tr S − 2 ‖Z L‖_*, with the centred codes Z = (z − z̄)/√(n − 1): neither covariance nor
     matrix square root is formed. Dowson and Landau 1982; Zhang et al. 2019, https://arxiv.org/abs/1902.09323.
 
     Args:
-        z: codes, (N, d), N ≥ 2, in double precision: the three traces cancel when the distributions are close.
-        known: mask of the codes that count, (N, 1), 1 or 0; None counts all.
-        mean: m, (d,); None is 0.
-        factor: L, (d, d); None is I.
-
-    Returns:
-        ().
+        z: codes, N ≥ 2, in double precision: the three traces cancel when the distributions are close.
+        known: 1 for codes that count, else 0; None counts all.
+        mean: m; None is 0.
+        factor: L; None is I.
 
     Example:
         >>> z = torch.tensor([[-1.0], [1.0]], dtype=torch.double)  # mean 0, variance 2
@@ -84,8 +93,8 @@ def gaussian_w2(
     return shift.square().sum() + centred.square().sum() + trace - 2 * nuclear_norm(rooted)
 
 
-def nuclear_norm(a: Tensor) -> Tensor:
-    """Sum the singular values, (N, d) → (); the gradient is the polar factor U Vᵀ.
+def nuclear_norm(a: Float[Tensor, "N d"]) -> Float[Tensor, ""]:
+    """Sum the singular values; the gradient is the polar factor U Vᵀ.
 
     On a CPU by an SVD. On a GPU an SVD would be a host sync, so there the sum is ⟨U Vᵀ, a⟩.
 
@@ -96,8 +105,8 @@ def nuclear_norm(a: Tensor) -> Tensor:
     return (polar_factor(a.detach()) * a).sum() if devices.runs_ahead(a.device) else torch.linalg.svdvals(a).sum()
 
 
-def polar_factor(a: Tensor) -> Tensor:
-    """Compute U Vᵀ of a = U S Vᵀ, (N, d) → (N, d), by matrix products only; singular values below LEAST end below 1.
+def polar_factor(a: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+    """Compute U Vᵀ of a = U S Vᵀ by matrix products only; singular values below LEAST end below 1.
 
     The Newton–Schulz iteration X ← ρ/2 · X (3 − ρ² Xᵀ X) drives singular values to 1. If they lie in [l, 1], the best
     scaling is ρ² = 3/(1 + l + l²), which maps l and 1 to the same value (Chen and Chow 2014, "A stable scaling of

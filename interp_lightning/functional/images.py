@@ -1,10 +1,11 @@
 """Images as tensors."""
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
-def to_unit_range(images: Tensor) -> Tensor:
+def to_unit_range(images: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Convert uint8 images to [−1, 1]; return others in single precision.
 
     Example:

@@ -1,20 +1,21 @@
 """Render the lines of ACAI's benchmark."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 SIZE = 32
 
 
-def render_lines(angles: Tensor, size: int = SIZE) -> Tensor:
+def render_lines(angles: Float[Tensor, " N"], size: int = SIZE) -> Float[Tensor, "N 1 {size} {size}"]:
     """Render lines from the centre outwards, 2 pixels wide and size/2 − 1 long, one per angle.
 
     Args:
-        angles: radians, counter-clockwise from the right, (N,).
+        angles: radians, counter-clockwise from the right.
         size: height and width in pixels.
 
     Returns:
-        (N, 1, size, size) float32, −1 background, 1 line. Source: Berthelot et al. 2018, section 3.1. Every pixel
+        Images in float32, −1 background, 1 line. Source: Berthelot et al. 2018, section 3.1. Every pixel
         equals that of the published renderer, which measures the width along the minor axis and anti-aliases the end
         of a line only towards the left and the top.
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Float64, Int
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
@@ -21,7 +22,12 @@ CELLS = 2**26, 2**19  # of the table of scores at a time, on a GPU and on a CPU,
 
 
 def clustering_accuracy(
-    train_z: Tensor, test_z: Tensor, test_y: Tensor, classes: int, restarts: int = RESTARTS, seed: int = 0
+    train_z: Float[Tensor, "n d"],
+    test_z: Float[Tensor, "m d"],
+    test_y: Int[Tensor, " m"],
+    classes: int,
+    restarts: int = RESTARTS,
+    seed: int = 0,
 ) -> float:
     """Compute the test accuracy of k-means clusters under the best one-to-one assignment of clusters to classes.
 
@@ -30,8 +36,8 @@ def clustering_accuracy(
     Protocol: Berthelot et al. 2018, section 4.2, and its published code.
 
     Args:
-        train_z, test_z: codes, (n, d) and (m, d).
-        test_y: labels in 0 … classes − 1, (m,).
+        train_z, test_z: codes.
+        test_y: labels in 0 … classes − 1.
         classes: number of classes, and of clusters.
         restarts: of k-means; between seeds, 20 were measured to differ by 5 points, 100 by 0.1.
         seed: of its starting points.
@@ -58,20 +64,19 @@ def clustering_accuracy(
     return float(table[linear_sum_assignment(table, maximize=True)].sum() / len(test_w))
 
 
-def kmeans(points: Tensor, clusters: int, restarts: int, seed: int = 0) -> Tensor:
+def kmeans(
+    points: Float[Tensor, "n d"], clusters: int, restarts: int, seed: int = 0
+) -> Float64[Tensor, "{clusters} d"]:
     """Run Lloyd's algorithm from many random starts and return the centres of the best run, on the points' device.
 
     Runs are batched, in float32, until scikit-learn's tolerance. The best one continues in float64 until no centre
     moves, so that the result hardly depends on rounding. An empty cluster keeps its centre.
 
     Args:
-        points: (n, d), n ≥ clusters.
+        points: n ≥ clusters.
         clusters: k.
         restarts: number of runs.
         seed: of their starting points.
-
-    Returns:
-        (k, d) float64.
     """
     check_integer("the number of training codes", len(points), least=clusters, way_out="take more images")
     x = points.float()
@@ -101,8 +106,8 @@ def kmeans(points: Tensor, clusters: int, restarts: int, seed: int = 0) -> Tenso
     return centres[0]
 
 
-def nearest(points: Tensor, centres: Tensor) -> Tensor:
-    """Return the index of the nearest centre, (n, d), (k, d) → (n,).
+def nearest(points: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int[Tensor, " n"]:
+    """Return the index of the nearest centre.
 
     Example:
         >>> nearest(torch.tensor([[0.2], [0.9]]), torch.tensor([[0.0], [1.0]]))
@@ -111,8 +116,10 @@ def nearest(points: Tensor, centres: Tensor) -> Tensor:
     return torch.cdist(points.double(), centres.double()).argmin(1)
 
 
-def _lloyd(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Iterate several runs once: points (n, d), centres (runs, k, d) → moved centres, previous inertia − Σ‖x‖²."""
+def _lloyd(
+    x: Float[Tensor, "n d"], centres: Float[Tensor, "runs k d"]
+) -> tuple[Float[Tensor, "runs k d"], Float64[Tensor, " runs"]]:
+    """Iterate several runs once; return moved centres and previous inertia − Σ‖x‖²."""
     runs, k, d = centres.shape
     # The nearest centre has the highest score x·c − ‖c‖²/2, and one product scores all centres of all runs.
     table = torch.cat([centres, -centres.square().sum(2, keepdim=True) / 2], 2).transpose(0, 1).reshape(k * runs, d + 1)

@@ -4,6 +4,7 @@ import warnings
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
@@ -24,8 +25,8 @@ class _Features(nn.Identity):
         self.num_features = num_features
 
 
-def frechet_distance(real: Tensor, generated: Tensor) -> float:
-    """Compute the Fréchet distance of Gaussians fitted to features: (n, d), (m, d) → FID, ≥ 0 up to rounding.
+def frechet_distance(real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"]) -> float:
+    """Compute the Fréchet distance of Gaussians fitted to features: FID, ≥ 0 up to rounding.
 
     Its bias depends on the number of images: compare only values of equal n and m. Source: Heusel et al. 2017,
     https://arxiv.org/abs/1706.08500, eq. 6; by torchmetrics, in double precision.
@@ -46,8 +47,8 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
     return metric.compute().item()
 
 
-def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> float:
-    """Estimate the squared MMD with the kernel (x·y/d + 1)³ without bias: (n, d), (m, d) → KID.
+def kernel_distance(real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], seed: int = 0) -> float:
+    """Estimate the squared MMD with the kernel (x·y/d + 1)³ without bias: KID.
 
     It is negative about half of the time when the distributions agree. Mean over 100 subsets of at most 1,000 features.
     Source: Bińkowski et al. 2018, https://arxiv.org/abs/1801.01401, section 4; by torchmetrics.
@@ -65,14 +66,16 @@ def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> float:
         return metric.compute()[0].item()
 
 
-def precision_recall(real: Tensor, generated: Tensor, neighbours: int = NEIGHBOURS) -> tuple[float, float]:
+def precision_recall(
+    real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], neighbours: int = NEIGHBOURS
+) -> tuple[float, float]:
     """Compute the shares of generated features within the real manifold, and of real ones within the generated.
 
     The manifold of a set is the union of balls around its points that reach to their k-th neighbours.
     Source: Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991, eq. 1 and 2, k = 3.
 
     Args:
-        real, generated: (n, d), (m, d); n and m should be equal, as larger sets have smaller balls.
+        real, generated: features; n and m should be equal, as larger sets have smaller balls.
         neighbours: k, smaller than n and m.
 
     Example:
@@ -94,8 +97,8 @@ def precision_recall(real: Tensor, generated: Tensor, neighbours: int = NEIGHBOU
     return within.double().mean().item(), torch.cat(around).double().mean().item()
 
 
-def _radius(features: Tensor, neighbours: int) -> Tensor:
-    """Return the distance of each point to its k-th neighbour, (n, d) → (n,); the point itself does not count."""
+def _radius(features: Float[Tensor, "n d"], neighbours: int) -> Float[Tensor, " n"]:
+    """Return the distance of each point to its k-th neighbour; the point itself does not count."""
     return torch.cat([torch.cdist(rows, features).kthvalue(neighbours + 1).values for rows in features.split(ROWS)])
 
 
@@ -108,15 +111,15 @@ def _check(real: Tensor, generated: Tensor, least: int, what: str) -> None:
 class GenerationQuality(Collected):
     """FID, KID, precision and recall of generated against real features, of all updates on all devices.
 
-    `update` takes features (n, d) of images, real or generated; `compute` gives {"fid": (), "kid": (), "precision": (),
+    `update` takes features of images, real or generated; `compute` gives {"fid": (), "kid": (), "precision": (),
     "recall": ()}. Protocols and sources: `frechet_distance`, `kernel_distance`, `precision_recall`.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("real", "generated", **kwargs)
 
-    def update(self, features: Tensor, real: bool) -> None:
-        """Add features (n, d) of real or generated images."""
+    def update(self, features: Float[Tensor, "n d"], real: bool) -> None:
+        """Add features of real or generated images."""
         self.add("real" if real else "generated", features)
 
     def compute(self) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Measure how well codes match the prior, by the same two numbers for every penalty."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from interp_lightning.functional.divergences import gaussian_w2, mmd
@@ -11,14 +12,14 @@ SPLITS = 4
 LEAST_W2 = 4  # codes, as each half needs a covariance
 
 
-def latent_w2(z: Tensor, splits: int = SPLITS, seed: int = 0) -> float:
+def latent_w2(z: Float[Tensor, "n d"], splits: int = SPLITS, seed: int = 0) -> float:
     """Estimate the squared 2-Wasserstein distance of the codes' Gaussian to N(0, I), with bias correction.
 
     The plug-in value of n codes is too large by c/n to first order. Twice the value of all codes minus the mean value
     of two halves cancels that term (Quenouille 1949). It may be negative when the distributions agree.
 
     Args:
-        z: codes, (n, d), n ≥ 4; n should be much larger than d.
+        z: codes, n ≥ 4; n should be much larger than d.
         splits: random divisions into halves; the correction is their mean.
         seed: of those divisions.
 
@@ -36,13 +37,13 @@ def latent_w2(z: Tensor, splits: int = SPLITS, seed: int = 0) -> float:
     return (2 * gaussian_w2(z) - torch.stack(halves).mean()).item()
 
 
-def latent_mmd(z: Tensor, seed: int = 0) -> float:
+def latent_mmd(z: Float[Tensor, "n d"], seed: int = 0) -> float:
     """Estimate the squared MMD of the codes to as many draws of N(0, I) without bias, by WAE-MMD's IMQ kernels.
 
     It may be negative when the distributions agree. Source: Tolstikhin et al. 2017, see `functional.divergences.mmd`.
 
     Args:
-        z: codes, (n, d), n ≥ 2.
+        z: codes, n ≥ 2.
         seed: of the draws.
     """
     check_integer("the number of codes", len(z), least=2, way_out="use a larger test set")

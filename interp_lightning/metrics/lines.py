@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -16,25 +17,18 @@ TEMPLATES = 10_000
 
 
 @functools.lru_cache(maxsize=2)
-def line_templates(size: int, device: torch.device) -> Tensor:
-    """Render lines at angles 2π·k / TEMPLATES, normalised to length 1.
-
-    Returns:
-        (TEMPLATES, size²) float64 on `device`, cached.
-    """
+def line_templates(size: int, device: torch.device) -> Float64[Tensor, "templates {size**2}"]:
+    """Render lines at angles 2π·k / TEMPLATES, normalised to length 1. Cached."""
     angles = torch.arange(TEMPLATES, dtype=torch.float64) * (2 * math.pi / TEMPLATES)
     lines = [F.normalize(render_lines(chunk, size).flatten(1).double()) for chunk in angles.split(500)]
     return torch.cat(lines).to(device)
 
 
-def nearest_lines(images: Tensor) -> tuple[Tensor, Tensor]:
+def nearest_lines(images: Float[Tensor, "n size size"]) -> tuple[Float64[Tensor, " n"], Int[Tensor, " n"]]:
     """Find the most similar line of each image, by the cosine of all pixels in [−1, 1].
 
-    Args:
-        images: (n, size, size).
-
     Returns:
-        Cosine distance to the nearest template, (n,) float64, 1 for an image of zeros, and the template's index, (n,).
+        Cosine distance to the nearest template, 1 for an image of zeros, and the template's index.
 
     Example:
         >>> distance, index = nearest_lines(render_lines(torch.tensor([math.pi / 2]))[:, 0])
@@ -48,16 +42,16 @@ def nearest_lines(images: Tensor) -> tuple[Tensor, Tensor]:
     return 1 - torch.cat([best.values for best in nearest]), torch.cat([best.indices for best in nearest])
 
 
-def path_smoothness(templates: Tensor) -> Tensor:
+def path_smoothness(templates: Int[Tensor, "pairs T"]) -> Float64[Tensor, " pairs"]:
     """Compute max_t |θ_{t+1} − θ_t| / |θ_T − θ_1| − 1/(T − 1), with angles θ unwrapped along the path: 0 is even.
 
     The denominator is the net turn, as in the published code: turning back and forth raises the score, even above 1.
 
     Args:
-        templates: index of the nearest template, (pairs, T); integers, so that a net turn of 0 is exactly 0.
+        templates: index of the nearest template; integers, so that a net turn of 0 is exactly 0.
 
     Returns:
-        (pairs,) float64, NaN where the net turn is 0. Source: Berthelot et al. 2018, section 3.1.
+        Smoothness, NaN where the net turn is 0. Source: Berthelot et al. 2018, section 3.1.
 
     Example:
         >>> path_smoothness(torch.tensor([[0, 10, 20], [0, 0, 20]]))

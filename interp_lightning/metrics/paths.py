@@ -3,15 +3,17 @@
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from interp_lightning.metrics.base import Means
 
 CONFIDENT = 0.9  # least probability of a confident classifier
+Paths = Float[Tensor, "pairs steps d"]  # features of the images along paths
 
 
-def step_lengths(features: Tensor) -> Tensor:
-    """Return the distances between neighbours on each path: (pairs, steps, d) → (pairs, steps − 1).
+def step_lengths(features: Paths) -> Float[Tensor, "pairs steps-1"]:
+    """Return the distances between neighbours on each path.
 
     Example:
         >>> step_lengths(torch.tensor([[[0.0], [1.0], [4.0]]]))
@@ -20,8 +22,8 @@ def step_lengths(features: Tensor) -> Tensor:
     return features.diff(dim=1).norm(dim=-1)
 
 
-def evenness(features: Tensor) -> Tensor:
-    """Divide the longest step of each path by its mean step, (pairs, steps, d) → (pairs,).
+def evenness(features: Paths) -> Float[Tensor, " pairs"]:
+    """Divide the longest step of each path by its mean step.
 
     1 is even, steps − 1 a single jump. A path that does not move counts as even.
 
@@ -34,8 +36,8 @@ def evenness(features: Tensor) -> Tensor:
     return torch.where(mean > 0, lengths.amax(1) / mean, torch.ones_like(mean))
 
 
-def detour(features: Tensor) -> Tensor:
-    """Divide the length of each path by the distance of its ends, (pairs, steps, d) → (pairs,): ≥ 1, and 1 is straight.
+def detour(features: Paths) -> Float[Tensor, " pairs"]:
+    """Divide the length of each path by the distance of its ends: ≥ 1, and 1 is straight.
 
     Infinite for a path that returns to its start; 1 for one that does not move.
 
@@ -48,8 +50,8 @@ def detour(features: Tensor) -> Tensor:
     return torch.where(total > 0, total / distance, torch.ones_like(total))
 
 
-def path_energy(near: Tensor, far: Tensor, epsilon: float) -> Tensor:
-    """Compute the perceptual path length ‖f(t + ε) − f(t)‖² / ε² from features (n, d) at t and at t + ε → (n,).
+def path_energy(near: Float[Tensor, "n d"], far: Float[Tensor, "n d"], epsilon: float) -> Float[Tensor, " n"]:
+    """Compute the perceptual path length ‖f(t + ε) − f(t)‖² / ε² from features at t and at t + ε.
 
     Source: Karras et al. 2019, section 4.1, https://arxiv.org/abs/1812.04948, with other features than VGG's.
 
@@ -60,8 +62,8 @@ def path_energy(near: Tensor, far: Tensor, epsilon: float) -> Tensor:
     return (far - near).square().sum(-1) / epsilon**2
 
 
-def entropy(logits: Tensor) -> Tensor:
-    """Compute the entropy of a classifier's prediction in nats, (…, classes) → (…).
+def entropy(logits: Float[Tensor, "*images classes"]) -> Float[Tensor, "*images"]:
+    """Compute the entropy of a classifier's prediction in nats.
 
     Example:
         >>> entropy(torch.zeros(1, 2))
@@ -71,8 +73,8 @@ def entropy(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(-1)
 
 
-def confident(logits: Tensor) -> Tensor:
-    """Return 1 where a classifier gives one class a probability of at least 0.9, else 0: (…, classes) → (…).
+def confident(logits: Float[Tensor, "*images classes"]) -> Float[Tensor, "*images"]:
+    """Return 1 where a classifier gives one class a probability of at least 0.9, else 0.
 
     Example:
         >>> confident(torch.tensor([[5.0, 0.0], [1.0, 0.0]]))
@@ -84,7 +86,7 @@ def confident(logits: Tensor) -> Tensor:
 class PathEvenness(Means):
     """Means of `evenness` and `detour`, which give protocol and source, over all paths of all updates on all devices.
 
-    `update` takes features along paths, (pairs, steps, d); `compute` gives {"evenness": (), "detour": ()}.
+    `update` takes features along paths; `compute` gives {"evenness": (), "detour": ()}.
     """
 
     higher_is_better = False
@@ -92,15 +94,15 @@ class PathEvenness(Means):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("evenness", "detour", **kwargs)
 
-    def update(self, features: Tensor) -> None:
-        """Add features along paths, (pairs, steps, d)."""
+    def update(self, features: Paths) -> None:
+        """Add features along paths."""
         self.add(evenness(features), detour(features))
 
 
 class PathLength(Means):
     """Mean of `path_energy`, the perceptual path length (Karras et al. 2019), over all updates on all devices.
 
-    `update` takes features (n, d) at t and at t + ε; `compute` gives {"path_length": ()}.
+    `update` takes features at t and at t + ε; `compute` gives {"path_length": ()}.
     """
 
     higher_is_better = False
@@ -108,8 +110,8 @@ class PathLength(Means):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("path_length", **kwargs)
 
-    def update(self, near: Tensor, far: Tensor, epsilon: float) -> None:
-        """Add features (n, d) of n paths, at t and at t + ε."""
+    def update(self, near: Float[Tensor, "n d"], far: Float[Tensor, "n d"], epsilon: float) -> None:
+        """Add features of n paths, at t and at t + ε."""
         self.add(path_energy(near, far, epsilon))
 
 
@@ -117,7 +119,7 @@ class Realism(Means):
     """Share of images with a confident classifier, and mean entropy of its predictions in nats.
 
     Midpoints of interpolations are farthest from real images: their share says how often a path is real there.
-    `update` takes logits (…, classes), `compute` gives {"realism": (), "entropy": ()}; see `confident` and `entropy`.
+    `update` takes logits, `compute` gives {"realism": (), "entropy": ()}; see `confident` and `entropy`.
     """
 
     higher_is_better = True
@@ -125,7 +127,7 @@ class Realism(Means):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("realism", "entropy", **kwargs)
 
-    def update(self, logits: Tensor) -> None:
-        """Add logits of images, (…, classes)."""
+    def update(self, logits: Float[Tensor, "*images classes"]) -> None:
+        """Add logits of images."""
         logits = logits.flatten(0, -2)
         self.add(confident(logits), entropy(logits))

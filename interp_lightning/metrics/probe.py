@@ -4,12 +4,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp_lightning.metrics.base import UNLABELLED, CodesMetric, scores
 
 
-def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tensor, classes: int) -> float:
+def linear_probe(
+    train_z: Float[Tensor, "n d"],
+    train_y: Int[Tensor, " n"],
+    test_z: Float[Tensor, "m d"],
+    test_y: Int[Tensor, " m"],
+    classes: int,
+) -> float:
     """Compute the test accuracy of one softmax layer on frozen codes, trained to convergence; deterministic.
 
     Codes are standardised by the training codes. The layer minimises mean cross-entropy + ‖W‖² / (2n) by L-BFGS;
@@ -17,8 +24,8 @@ def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tenso
     trains the layer.
 
     Args:
-        train_z, test_z: codes, (n, d) and (m, d).
-        train_y, test_y: labels in 0 … classes − 1, (n,) and (m,).
+        train_z, test_z: codes.
+        train_y, test_y: labels in 0 … classes − 1.
 
     Returns:
         Share of correct test labels, 0 to 1.

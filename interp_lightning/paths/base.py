@@ -4,29 +4,31 @@ from abc import ABC, abstractmethod
 from functools import cache
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from interp_lightning.parameters import check_choice, check_integer
 from interp_lightning.system.conf import CONF, build, choices, read
+
+Codes = Float[Tensor, "B d"]
+Positions = Float[Tensor, " T"] | Float[Tensor, "B T"]
+Points = Float[Tensor, "B T d"]
 
 
 class Path(ABC):
     """A way from one code to another."""
 
     @abstractmethod
-    def __call__(self, z_a: Tensor, z_b: Tensor, t: Tensor) -> Tensor:
+    def __call__(self, z_a: Codes, z_b: Codes, t: Positions) -> Points:
         """Return the codes at positions t of the paths from z_a to z_b.
 
         Args:
-            z_a, z_b: ends of the paths, (B, d).
-            t: positions in [0, 1], (T,) for all paths or (B, T) for each; 0 gives z_a, 1 gives z_b.
-
-        Returns:
-            (B, T, d).
+            z_a, z_b: ends of the paths.
+            t: positions in [0, 1], the same for all paths or some for each; 0 gives z_a, 1 gives z_b.
         """
 
-    def points(self, z_a: Tensor, z_b: Tensor, steps: int) -> Tensor:
-        """Return the codes at `steps` equidistant positions, both ends included: (B, d), (B, d) → (B, steps, d).
+    def points(self, z_a: Codes, z_b: Codes, steps: int) -> Float[Tensor, "B {steps} d"]:
+        """Return the codes at `steps` equidistant positions, both ends included.
 
         Raises:
             ConfigError: `steps` is below 2.

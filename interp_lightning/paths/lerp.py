@@ -1,8 +1,6 @@
 """how=lerp: straight lines."""
 
-from torch import Tensor
-
-from interp_lightning.paths.base import Path
+from interp_lightning.paths.base import Codes, Path, Points, Positions
 
 
 class Lerp(Path):
@@ -14,6 +12,6 @@ class Lerp(Path):
         tensor([[[1., 2.]]])
     """
 
-    def __call__(self, z_a: Tensor, z_b: Tensor, t: Tensor) -> Tensor:
+    def __call__(self, z_a: Codes, z_b: Codes, t: Positions) -> Points:
         z_a, z_b, t = z_a[:, None], z_b[:, None], t[..., None]
         return (1 - t) * z_a + t * z_b

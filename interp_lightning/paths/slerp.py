@@ -1,9 +1,8 @@
 """how=slerp: great circles."""
 
 import torch
-from torch import Tensor
 
-from interp_lightning.paths.base import Path
+from interp_lightning.paths.base import Codes, Path, Points, Positions
 
 
 class Slerp(Path):
@@ -18,7 +17,7 @@ class Slerp(Path):
         tensor([[[0.7071, 0.7071]]])
     """
 
-    def __call__(self, z_a: Tensor, z_b: Tensor, t: Tensor) -> Tensor:
+    def __call__(self, z_a: Codes, z_b: Codes, t: Positions) -> Points:
         z_a, z_b, t = z_a[:, None], z_b[:, None], t[..., None]
         norm_a, norm_b = z_a.norm(dim=-1, keepdim=True), z_b.norm(dim=-1, keepdim=True)
         tiny = torch.finfo(z_a.dtype).eps

@@ -78,7 +78,7 @@ def test_each_path_has_positions_of_its_own(how):
     torch.testing.assert_close(named(how)(z_a, z_b, t), each)
 
 
-@pytest.mark.parametrize(("steps", "how"), [(1, "lerp"), (0, "lerp"), (2.5, "lerp"), (5, "spline")])
+@pytest.mark.parametrize(("steps", "how"), [(1, "lerp"), (0, "lerp"), (5, "spline")])
 def test_bad_paths(steps, how):
     with pytest.raises(ConfigError):
         named(how).points(*pair(0), steps)
