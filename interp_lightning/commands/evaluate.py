@@ -177,7 +177,7 @@ def _write(run: "Run", assessment: "Assessment", results: dict[str, Any], folder
     write_results(folder, results)
     x, heading = figures.examples(run.datamodule).to(run.model.device), run_title(run.config)
     with torch.inference_mode():
-        drawn = figures.of_model(run.model, x, heading) | figures.of_assessment(assessment, heading)
+        drawn = figures.of_model(run.model, x, heading) | figures.of_assessment(assessment, run.model, x, heading)
     figures.save(drawn, folder / "figures")
 
 

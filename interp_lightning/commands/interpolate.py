@@ -27,7 +27,7 @@ class Settings(Common):
     """Interpolate between two images with a trained run: write a strip (PNG) and an animation (GIF).
 
       python -m interp_lightning interpolate run=last a=3 b=8
-      python -m interp_lightning interpolate run=DIR a=index:17 b=index:4021 how=slerp steps=16
+      python -m interp_lightning interpolate run=DIR a=index:17 b=index:4021 how=graph steps=16
       python -m interp_lightning interpolate run=DIR a=mine.png b=yours.jpg
 
     The files are named by the ends and written to the run's figures/.
@@ -44,6 +44,7 @@ class Settings(Common):
     b: str = setting("", "the other end, as a=; a label means the last test image with it", "IMAGE")
     steps: int = setting(11, "points on the path, both ends included")
     how: str = setting("lerp", "kind of path: " + ", ".join(choices("path")))
+    speed: str = setting("constant", "frames that look equally far apart: constant; the path's own speed: own")
     out: str = setting("", "where to write instead of the run's figures/", "DIR")
 
 
@@ -62,6 +63,7 @@ def work(settings: Settings) -> None:
     """Draw the path between the two images that the settings name."""
     steps = check_integer("steps", settings.steps, least=2, most=MOST_STEPS)
     how = check_choice("how", settings.how, choices("path"))
+    speed = check_choice("speed", settings.speed, ("constant", "own"))
     for name, end in (("a", settings.a), ("b", settings.b)):
         if not end:
             raise ConfigError(f"`{name}` is missing: name a label, index:N or an image file, such as a=3 b=8")
@@ -70,6 +72,9 @@ def work(settings: Settings) -> None:
     import torch
 
     from interp_lightning.display import figures
+    from interp_lightning.evaluation.protocol import Evaluation
+    from interp_lightning.evaluation.sample import encode_all
+    from interp_lightning.paths.base import Space, named
     from interp_lightning.runs.load import load_run
     from interp_lightning.runs.record import run_title
 
@@ -84,9 +89,14 @@ def work(settings: Settings) -> None:
     name_b, x_b = find_image(settings.b, "b", run.datamodule)
     x = torch.cat([x_a, x_b]).to(device)
     with torch.inference_mode():
-        strip = figures.interpolations(model, x, f"{name_a} → {name_b}\n{run_title(run.config)}", how, steps)
-        frames = model.interpolate(x[:1], x[1:], max(steps, FRAMES), how)[0].cpu()
-    stem = f"{_stem(settings.a)}_to_{_stem(settings.b)}_{how}{_suffix(settings.ckpt)}"
+        path, see = named(how), Evaluation().look(model, run.datamodule)
+        if path.fits:
+            path = path.fit(Space(encode_all(model, run.datamodule.train).z, see))
+        look = see if speed == "constant" else None
+        title = f"{name_a} → {name_b}\n{run_title(run.config)}"
+        strip = figures.interpolations(model, x, title, how, steps, path, look)
+        frames = model.interpolate(x[:1], x[1:], max(steps, FRAMES), path, look)[0].cpu()
+    stem = f"{_stem(settings.a)}_to_{_stem(settings.b)}_{how}{'_own_speed' * (speed == 'own')}{_suffix(settings.ckpt)}"
     if settings.out:  # figures of other runs may be in the same folder
         stem += f"-{_digest(str(source.resolve()).encode(errors='surrogateescape'))}"
     figures.save({stem: strip}, folder)

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from interp_lightning.comparison.groups import Comparison, Group, Result, best_of
-from interp_lightning.metrics.catalogue import COLUMNS, HOW, MUST_BEAT, conditions, must_beat, parse
+from interp_lightning.metrics.catalogue import COLUMNS, CONSTANT, HOW, MUST_BEAT, conditions, must_beat, parse
 
 WINNERS = {
     **{f"midpoints_{how}": f"midpoints ({how})" for how in HOW},
-    **{how: f"paths ({how})" for how in HOW},
+    **{how + CONSTANT: f"paths ({how})" for how in HOW},
+    **{how: f"paths ({how}, own speed)" for how in HOW},
     "reconstructions": "reconstructions",
     "prior": "samples of the prior",
 }
-RIVALS = {"midpoints_blend": "fading pixels over", "blend": "fading pixels over", "noise": "noise"}
+RIVALS = dict.fromkeys(("midpoints_blend", "blend_constant", "blend"), "fading pixels over") | {"noise": "noise"}
 
 
 def verdicts(comparison: Comparison, names: Sequence[str]) -> list[str]:

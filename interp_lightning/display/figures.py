@@ -20,6 +20,8 @@ from interp_lightning.evaluation.assessment import Assessment, Profile
 from interp_lightning.functional.images import to_unit_range
 from interp_lightning.metrics.catalogue import HOW, PATHS, SANITY
 from interp_lightning.models.base import Autoencoder
+from interp_lightning.paths import base as paths
+from interp_lightning.paths.base import named
 from interp_lightning.system.disk import replace
 from interp_lightning.system.text import printable, shortened
 
@@ -92,19 +94,29 @@ def examples(data: ImageData) -> Tensor:
 
 
 def of_model(model: Autoencoder, x: Tensor, title: str) -> dict[str, Figure]:
-    """Draw interpolations and reconstructions of images (2n, C, H, W), and prior samples; figures by file name."""
+    """Draw interpolations and reconstructions of images (2n, C, H, W), and prior samples; figures by file name.
+
+    Paths that must be fitted to the model first are not among them.
+    """
+    everywhere = {how: path for how in HOW if not (path := named(how)).fits}
     return draw(
         {
-            **{f"interpolation_{how}": partial(interpolations, model, x, title, how) for how in HOW},
+            **{f"interpolation_{how}": partial(interpolations, model, x, title, how) for how in everywhere},
             "reconstructions": partial(reconstructions, model, x, title),
             "prior_samples": partial(prior_samples, model, title),
         }
     )
 
 
-def of_assessment(assessment: Assessment, title: str) -> dict[str, Figure]:
-    """Draw the outcome of an evaluation; figures by file name."""
-    pictures = {"latent_scatter": partial(latent_scatter, assessment.test.z, assessment.test.labels, title)}
+def of_assessment(assessment: Assessment, model: Autoencoder, x: Tensor, title: str) -> dict[str, Figure]:
+    """Draw the outcome of an evaluation, with paths between images x (2n, C, H, W); figures by file name."""
+    look = assessment.space.look
+    pictures = {
+        "latent_scatter": partial(latent_scatter, assessment.test.z, assessment.test.labels, title),
+        "paths": partial(paths_compared, model, x, title, assessment.paths, look),
+    }
+    for how, path in assessment.paths.items():
+        pictures[f"interpolation_{how}"] = partial(interpolations, model, x, title, how, path=path, look=look)
     if assessment.profiles:
         pictures["path_profile"] = partial(path_profile, assessment.profiles, title)
     return draw(pictures)
@@ -141,12 +153,49 @@ def save(drawn: dict[str, Figure], folder: Path) -> None:
         replace(folder / f"{name}.png", file.getvalue())
 
 
-def interpolations(model: Autoencoder, x: Tensor, title: str, how: str, steps: int = 11) -> Figure:
-    """Draw paths from the first half of x (2n, C, H, W) to the second half, with the images themselves at both ends."""
+def interpolations(
+    model: Autoencoder,
+    x: Tensor,
+    title: str,
+    how: str,
+    steps: int = 11,
+    path: paths.Path | None = None,
+    look: Callable[[Tensor], Tensor] | None = None,
+) -> Figure:
+    """Draw paths from the first half of x (2n, C, H, W) to the second half, with the images themselves at both ends.
+
+    Args:
+        path: of the kind `how`, if it must be fitted.
+        look: see `Autoencoder.interpolate`.
+    """
+    images = _strips(model, x, steps, path or how, look)
+    speed = "" if look is None else ", constant speed"
+    return image_grid(images, f"Interpolation ({how}{speed})\n{title}", columns=path_columns(steps))
+
+
+def paths_compared(
+    model: Autoencoder,
+    x: Tensor,
+    title: str,
+    kinds: Mapping[str, paths.Path],
+    look: Callable[[Tensor], Tensor],
+    pairs: int = 4,
+    steps: int = 11,
+) -> Figure:
+    """Draw the same few pairs by every kind of path, all at constant speed, a row for each kind."""
+    few = torch.cat([half[:pairs] for half in x.chunk(2)])
+    rows = torch.stack([_strips(model, few, steps, path, look) for path in kinds.values()], dim=1)
+    names = [*kinds] * len(rows)
+    return image_grid(rows.flatten(0, 1), f"Kinds of paths, constant speed\n{title}", names, path_columns(steps))
+
+
+def _strips(
+    model: Autoencoder, x: Tensor, steps: int, how: str | paths.Path, look: Callable[[Tensor], Tensor] | None
+) -> Tensor:
+    """Return paths from the first half of x to the second, with both images themselves, (n, steps + 2, C, H, W)."""
     x_a, x_b = x.chunk(2)
-    paths = model.interpolate(x_a, x_b, steps, how).cpu()
-    images = torch.cat([x_a.cpu()[:, None], paths, x_b.cpu()[:, None]], dim=1)
-    return image_grid(images, f"Interpolation ({how})\n{title}", columns=path_columns(steps))
+    decoded = model.interpolate(x_a, x_b, steps, how, look).cpu()
+    return torch.cat([x_a.cpu()[:, None], decoded, x_b.cpu()[:, None]], dim=1)
 
 
 def path_columns(steps: int) -> list[str]:

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from interp_lightning.paths.base import Path, Space
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -32,7 +34,9 @@ class Assessment:
     sanity: dict[str, float]  # of the baselines: real images, pixel-wise blends of two images, noise
     protocol: dict[str, int | str | None]  # settings of the evaluation; only equal protocols compare
     test: Encoded
-    profiles: dict[str, Profile]  # by kind of path
+    profiles: dict[str, Profile]  # by kind of path, at its own speed
+    paths: dict[str, Path]  # every kind of path, fitted to the model
+    space: Space  # to which they were fitted
 
     def results(self) -> dict[str, Any]:
         """Return this evaluation's part of results.json."""

@@ -16,6 +16,7 @@ from interp_lightning.metrics.base import ALONE
 from interp_lightning.metrics.catalogue import SPECS, Kind, Spec
 from interp_lightning.metrics.features import Judge
 from interp_lightning.metrics.paths import entropy, step_lengths
+from interp_lightning.paths.base import Path
 from interp_lightning.system.conf import build, find
 
 log = logging.getLogger(__name__)
@@ -50,18 +51,28 @@ class Measures:
         """Measure images along paths, (pairs, steps, C, H, W)."""
         return self._measured("paths", images, kind=kind)
 
-    def of_features_along(self, judge: Judge, images: Tensor, kind: str) -> tuple[dict[str, float], Profile]:
-        """Measure what a judge sees along paths, (pairs, steps, C, H, W); also return their profile."""
+    def of_features_along(
+        self, judge: Judge, real: Tensor, images: Tensor, kind: str
+    ) -> tuple[dict[str, float], Profile]:
+        """Measure what a judge sees along paths, (pairs, steps, C, H, W); also return their profile.
+
+        Args:
+            real: its features of real images, (n, d).
+        """
         batches = tqdm(images.flatten(0, 1).split(BATCH), desc=f"Path {kind}", leave=False, disable=None)
         seen = [judge(x) for x in batches]
-        features = torch.cat([features for features, _ in seen]).unflatten(0, images.shape[:2])
-        found, lengths = self._measured("path_features", features, kind=kind), step_lengths(features).mean(0).cpu()
-        if seen[0][1] is None:
-            return found, Profile(lengths, None, None)
-        logits = torch.cat([logits for _, logits in seen]).unflatten(0, images.shape[:2])
-        confidence = logits.softmax(-1).amax(-1).mean(0).cpu()
-        profile = Profile(lengths, confidence, entropy(logits).mean(0).cpu())
-        return found | self._measured("logits", logits, kind=kind), profile
+        features, found, confidence, doubt = torch.cat([features for features, _ in seen]), {}, None, None
+        if seen[0][1] is not None:
+            logits = torch.cat([logits for _, logits in seen]).unflatten(0, images.shape[:2])
+            confidence, doubt = logits.softmax(-1).amax(-1).mean(0).cpu(), entropy(logits).mean(0).cpu()
+            found = self._measured("logits", logits, kind=kind)
+        for metric in (self._fresh(spec).to(real.device) for spec in self._specs("frames")):
+            metric.update(real, real=True)
+            metric.update(features, real=False)
+            found |= _named(metric, kind)
+        features = features.unflatten(0, images.shape[:2])
+        found |= self._measured("path_features", features, kind=kind)
+        return found, Profile(step_lengths(features).mean(0).cpu(), confidence, doubt)
 
     def of_images(self, judge: Judge, real: Tensor, batches: Iterator[Tensor], kind: str) -> dict[str, float]:
         """Measure single images in batches (B, C, H, W) against features of real ones (n, d)."""
@@ -79,11 +90,11 @@ class Measures:
         measured = [metric for metric in (*of_features, *of_logits) if metric.update_called]
         return {name: value for metric in measured for name, value in _named(metric, kind).items()}
 
-    def of_speed(self, judge: Judge, sample: Sample, how: str) -> dict[str, float]:
+    def of_speed(self, judge: Judge, sample: Sample, how: str, path: Path) -> dict[str, float]:
         """Measure how far features move between two neighbouring points of each path."""
         metrics = [self._fresh(spec).to(sample.t.device) for spec in self._specs("speed")]
         total = -(-len(sample.t) // BATCH)
-        bar = tqdm(sample.neighbours(how), total=total, desc=f"Path length {how}", leave=False, disable=None)
+        bar = tqdm(sample.neighbours(path), total=total, desc=f"Path length {how}", leave=False, disable=None)
         for near, far in bar:
             features = judge(near)[0], judge(far)[0]
             for metric in metrics:

@@ -13,12 +13,13 @@ from interp_lightning.data.base import ImageData
 from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.evaluation.assessment import Assessment, Profile
 from interp_lightning.evaluation.measures import Measures, missing
-from interp_lightning.evaluation.sample import Sample, encode_all
+from interp_lightning.evaluation.sample import Look, Sample, encode_all
 from interp_lightning.metrics import features as networks
-from interp_lightning.metrics.catalogue import HOW, SANITY, spec_of
+from interp_lightning.metrics.catalogue import CONSTANT, HOW, SANITY, spec_of
 from interp_lightning.metrics.features import Judge
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.parameters import Configurable, File
+from interp_lightning.paths.base import Space, named
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,11 @@ class Evaluation(Configurable, group="metrics"):
         name = self._features(data)
         return None if name is None else networks.judge(name, data.image_shape, self.weights)
 
+    def look(self, model: Autoencoder, data: ImageData) -> Look:
+        """Return what a model's codes look like to the judge; in pixels if there is none."""
+        judge = self.judge(data)
+        return Look(model, None if judge is None else judge.to(model.device).eval())
+
     def check(self, objective: str, data: ImageData) -> None:
         """Raise ConfigError if a search minimises or maximises a number that is not measured on a data set."""
         spec = spec_of(objective)
@@ -105,32 +111,38 @@ class Evaluation(Configurable, group="metrics"):
                     "codes or images are NaN or infinite, so training has diverged; go back to an earlier checkpoint, "
                     "or train with a smaller optimizer.lr"
                 )
-            sample = Sample(model, data, test.z, **self._sizes(data))
+            judge = self._if_enough(judge, data)
+            if judge is not None:
+                judge = judge.to(model.device).eval()
+            look = Look(model, judge)
+            sample = Sample(model, data, test.z, look, **self._sizes(data))
+            space = Space(train.z, look)
+            paths = {how: named(how).fit(space) for how in HOW}
+            everywhere = {how: path for how, path in paths.items() if not path.fits}  # cheap for any number of pairs
             measures = Measures(data, self.restarts)
             metrics = {"reconstruction_mse": test.error, **measures.of_codes(train, test)}
             sanity: dict[str, float] = {}
             profiles: dict[str, Profile] = {}
-            judge = self._if_enough(judge, data)
-            if judge is not None:
-                judge = judge.to(model.device).eval()
 
             log.info("Measuring the paths …")
-            for kind, images in sample.paths():
+            real = torch.cat([look.of(x) for x in sample.real()])
+            for kind, images in sample.paths(paths):
                 numbers = sanity if kind in SANITY else metrics
                 numbers |= measures.of_paths(images, kind)
                 if judge is not None:
-                    found, profiles[kind] = measures.of_features_along(judge, images, kind)
+                    found, profile = measures.of_features_along(judge, real, images, kind)
                     numbers |= found
+                    if not kind.endswith(CONSTANT):
+                        profiles[kind] = profile
             if judge is not None:
                 log.info("Measuring the images …")
-                real = torch.cat([judge(x)[0] for x in sample.real()])
-                for kind, batches in sample.generated():
+                for kind, batches in sample.generated(everywhere):
                     metrics |= measures.of_images(judge, real, batches, kind)
                 for kind, batches in sample.baselines():
                     sanity |= measures.of_images(judge, real, batches, kind)
-                for how in HOW:
-                    metrics |= measures.of_speed(judge, sample, how)
-        return Assessment(metrics, sanity, self.protocol(data), test, profiles)
+                for how, path in everywhere.items():
+                    metrics |= measures.of_speed(judge, sample, how, path)
+        return Assessment(metrics, sanity, self.protocol(data), test, profiles, paths, space)
 
     def _features(self, data: ImageData) -> str | None:
         return data.features if self.features == "auto" else self.features

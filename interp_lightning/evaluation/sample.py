@@ -1,6 +1,7 @@
 """The images of an evaluation: the same test images, pairs and draws for every model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +13,12 @@ from interp_lightning.data.loaders import EvaluationLoader
 from interp_lightning.data.sources import Source
 from interp_lightning.evaluation.assessment import Encoded
 from interp_lightning.functional.images import to_unit_range
-from interp_lightning.metrics.catalogue import HOW
+from interp_lightning.metrics.catalogue import CONSTANT
+from interp_lightning.metrics.features import Judge
 from interp_lightning.models.base import Autoencoder
-from interp_lightning.paths.base import named
+from interp_lightning.paths.base import Course, Path, equidistant
 from interp_lightning.paths.lerp import Lerp
+from interp_lightning.paths.speed import SAMPLES, at_constant_speed
 
 BATCH = 500
 EPSILON = 1e-2  # step of the perceptual path length: small for the path, large for float32
@@ -36,17 +39,50 @@ def encode_all(model: Autoencoder, source: Source) -> Encoded:
     return Encoded(torch.cat(codes), torch.cat(labels), error / len(source))
 
 
+@dataclass(frozen=True)
+class Look:
+    """What codes look like: a judge's features of their decoded images, without a judge the pixels.
+
+    Args:
+        model: decodes.
+        judge: sees.
+    """
+
+    model: Autoencoder
+    judge: Judge | None
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return features, (n, d) → (n, f)."""
+        return torch.cat([self.of(self.model.decode(part)) for part in z.split(BATCH)])
+
+    def of(self, images: Tensor) -> Tensor:
+        """Return features of images, (n, C, H, W) → (n, f)."""
+        if self.judge is None:
+            return images.flatten(1)
+        return torch.cat([self.judge(part)[0] for part in images.split(BATCH)])
+
+
 class Sample:
     """Images that a model makes of the test images, and those to compare them with.
 
     Args:
         model, data: to evaluate, and to evaluate on.
         z: codes of the test split, (N, d).
+        look: by which paths get a constant speed.
         images, pairs, steps: see `Evaluation`.
     """
 
-    def __init__(self, model: Autoencoder, data: ImageData, z: Tensor, images: int, pairs: int, steps: int) -> None:
-        self.model, self.data, self.pairs, self.steps = model, data, pairs, steps
+    def __init__(
+        self,
+        model: Autoencoder,
+        data: ImageData,
+        z: Tensor,
+        look: Look,
+        images: int,
+        pairs: int,
+        steps: int,
+    ) -> None:
+        self.model, self.data, self.look, self.pairs, self.steps = model, data, look, pairs, steps
         generator = torch.Generator().manual_seed(0)
         self.order = torch.randperm(len(z), generator=generator)[:images]
         self.partner = self.order.roll(1)  # each image begins one path and ends another
@@ -55,30 +91,40 @@ class Sample:
         self.t = (1 - EPSILON) * torch.rand(images, 1, generator=generator).to(z)
         self.from_training = torch.randperm(len(data.train), generator=generator)[:images]
 
-    def paths(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield images along the first pairs' paths, (pairs, steps, C, H, W), by kind of path; pixel fading is last."""
-        for how in HOW:
-            codes = named(how).points(self.z_a[: self.pairs], self.z_b[: self.pairs], self.steps)
-            yield how, torch.cat(list(self.decode(codes.flatten(0, 1)))).unflatten(0, codes.shape[:2])
-        x_a, x_b = (self._test(items[: self.pairs]) for items in (self.order, self.partner))
-        yield "blend", Lerp().points(x_a.flatten(1), x_b.flatten(1), self.steps).unflatten(2, x_a.shape[1:])
+    def paths(self, kinds: Mapping[str, Path]) -> Iterator[tuple[str, Tensor]]:
+        """Yield images along the first pairs' paths, (pairs, steps, C, H, W), by kind of path; pixel fading is last.
 
-    def neighbours(self, how: str) -> Iterator[tuple[Tensor, Tensor]]:
+        Each kind comes at constant speed and at its own.
+        """
+        for how, path in kinds.items():
+            course = path.between(self.z_a[: self.pairs], self.z_b[: self.pairs])
+            for kind, codes in self._at_both_speeds(how, course, self.look):
+                yield kind, torch.cat(list(self.decode(codes.flatten(0, 1)))).unflatten(0, codes.shape[:2])
+        x_a, x_b = (self._test(items[: self.pairs]) for items in (self.order, self.partner))
+        course = Lerp().between(x_a.flatten(1), x_b.flatten(1))
+
+        def look(pixels: Tensor) -> Tensor:
+            return self.look.of(pixels.unflatten(1, x_a.shape[1:]))
+
+        for kind, pixels in self._at_both_speeds("blend", course, look):
+            yield kind, pixels.unflatten(2, x_a.shape[1:])
+
+    def neighbours(self, path: Path) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches of two images, EPSILON apart at one random position on each path."""
-        near, far = (self.decode(named(how)(self.z_a, self.z_b, t)[:, 0]) for t in (self.t, self.t + EPSILON))
+        near, far = (self.decode(path(self.z_a, self.z_b, t)[:, 0]) for t in (self.t, self.t + EPSILON))
         return zip(near, far, strict=True)
 
     def real(self) -> Iterator[Tensor]:
         """Yield batches of test images."""
         return (self._test(items) for items in self.order.split(BATCH))
 
-    def generated(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
+    def generated(self, kinds: Mapping[str, Path]) -> Iterator[tuple[str, Iterator[Tensor]]]:
         """Yield batches of decoded images, by the origin of their codes."""
         yield "reconstructions", self.decode(self.z_a)
         yield "prior", self.decode(self.z_prior)
         middle = torch.tensor([0.5]).to(self.t)
-        for how in HOW:
-            yield f"midpoints_{how}", self.decode(named(how)(self.z_a, self.z_b, middle)[:, 0])
+        for how, path in kinds.items():
+            yield f"midpoints_{how}", self.decode(path(self.z_a, self.z_b, middle)[:, 0])
 
     def baselines(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
         """Yield batches of other real images, of blends of two images, and of noise."""
@@ -92,6 +138,14 @@ class Sample:
     def decode(self, z: Tensor) -> Iterator[Tensor]:
         """Yield batches of decoded codes (n, d)."""
         return (self.model.decode(part) for part in z.split(BATCH))
+
+    def _at_both_speeds(
+        self, how: str, course: Course, look: Callable[[Tensor], Tensor]
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yield points on paths, (pairs, steps, d), at constant speed and at the paths' own."""
+        t = equidistant(self.steps, self.z_a)
+        yield how + CONSTANT, at_constant_speed(course, look, equidistant(SAMPLES * (self.steps - 1) + 1, t))(t)
+        yield how, course(t)
 
     def _test(self, items: Tensor) -> Tensor:
         return self._batch(self.data.test, items)

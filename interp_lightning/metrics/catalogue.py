@@ -8,12 +8,13 @@ from typing import Any, Literal
 from interp_lightning.errors import ConfigError
 from interp_lightning.system.conf import CONF, choices, read
 
-Kind = Literal["codes", "features", "logits", "path_features", "speed", "paths"]
+Kind = Literal["codes", "features", "frames", "logits", "path_features", "speed", "paths"]
 
 # Inputs of a metric's `update`, and the tables of a comparison that have columns for its numbers.
 TABLES: dict[Kind, tuple[str, ...]] = {
     "codes": ("codes",),  # codes (n, d), labels (n,) and split, "train" or "test"
     "features": ("midpoints", "reconstructions", "prior"),  # a judge's features (n, d); True for real images
+    "frames": ("paths",),  # a judge's features (n, d) of all images along paths; True for real images
     "logits": ("midpoints", "reconstructions", "prior", "paths"),  # a judge's logits of images (…, classes)
     "path_features": ("paths",),  # a judge's features along paths, (pairs, steps, d)
     "speed": ("paths",),  # a judge's features at t and t + ε, (n, d) each, and ε
@@ -102,10 +103,20 @@ IMAGES = {
     "real": "other real images",
     "noise": "noise",
 }
-PATHS = {**{how: f"paths, {how}" for how in HOW}, "blend": "paths, pixel by pixel"}
-SANITY = ("midpoints_blend", "real", "noise", "blend")
+CONSTANT = "_constant"  # suffix of paths at constant speed, in a judge's features
+PATHS = {
+    **{how + CONSTANT: f"paths, {how}" for how in HOW},
+    "blend_constant": "paths, pixel by pixel",
+    **{how: f"{how} at its own speed" for how in HOW},
+    "blend": "pixel by pixel at its own speed",
+}
+SANITY = ("midpoints_blend", "real", "noise", "blend_constant", "blend")
 # The baseline that images or paths must beat. Real images are no baseline: they are the goal.
-FADED = {f"midpoints_{how}": "midpoints_blend" for how in HOW} | dict.fromkeys(HOW, "blend")
+FADED = {
+    **{f"midpoints_{how}": "midpoints_blend" for how in HOW},
+    **{how + CONSTANT: "blend_constant" for how in HOW},
+    **dict.fromkeys(HOW, "blend"),
+}
 MUST_BEAT = FADED | {"reconstructions": "noise", "prior": "noise"}
 
 
@@ -117,6 +128,7 @@ def _columns(table: str) -> list[str]:
 COLUMNS = {
     **{
         f"Interpolation, {how}": (
+            *(f"{name}_{how}{CONSTANT}" for name in _columns("paths")),
             *(f"{name}_midpoints_{how}" for name in _columns("midpoints")),
             *(f"{name}_{how}" for name in _columns("paths")),
         )

@@ -97,6 +97,24 @@ def precision_recall(
     return within.double().mean().item(), torch.cat(around).double().mean().item()
 
 
+def membership(real: Float[Tensor, "n d"], features: Float[Tensor, "m d"], neighbours: int = NEIGHBOURS) -> float:
+    """Compute the share of features within the real manifold: the precision of Kynkäänniemi et al. 2019, see above.
+
+    A shape that no classifier is sure of counts if real images have it.
+
+    Example:
+        >>> real = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+        >>> membership(real, torch.tensor([[1.5], [9.0]]), neighbours=1)
+        0.5
+    """
+    _check(real, features, least=1, what="a share")
+    _check(real, real, least=neighbours + 1, what=f"{neighbours} neighbours")
+    real, features = real.double(), features.double()
+    radius = _radius(real, neighbours)
+    near = [(torch.cdist(rows, real) <= radius).any(1) for rows in features.split(ROWS)]
+    return torch.cat(near).double().mean().item()
+
+
 def _radius(features: Float[Tensor, "n d"], neighbours: int) -> Float[Tensor, " n"]:
     """Return the distance of each point to its k-th neighbour; the point itself does not count."""
     return torch.cat([torch.cdist(rows, features).kthvalue(neighbours + 1).values for rows in features.split(ROWS)])
@@ -106,6 +124,25 @@ def _check(real: Tensor, generated: Tensor, least: int, what: str) -> None:
     for name, features in (("real", real), ("generated", generated)):
         if len(features) < least:
             raise ConfigError(f"{len(features)} {name} images are too few for {what}; use at least {least}")
+
+
+class Membership(Collected):
+    """`membership` of the features of single images in those of real ones, of all updates on all devices.
+
+    `update` takes features of images, real or not; `compute` gives {"membership": ()}.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("real", "features", **kwargs)
+
+    def update(self, features: Float[Tensor, "n d"], real: bool) -> None:
+        """Add features of real images, or of those to judge."""
+        self.add("real" if real else "features", features)
+
+    def compute(self) -> dict[str, Tensor]:
+        return scores(membership=membership(self.whole("real"), self.whole("features")))
 
 
 class GenerationQuality(Collected):

@@ -1,6 +1,7 @@
 """The objective of an autoencoder: a pass, its losses, the penalty and the draws they need."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -9,7 +10,8 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from interp_lightning.networks.base import Network
-from interp_lightning.paths.base import named
+from interp_lightning.paths.base import Path, equidistant, ready
+from interp_lightning.paths.speed import at_constant_speed, samples
 from interp_lightning.penalties.base import Penalty
 from interp_lightning.steps.distributed import gather, shard
 from interp_lightning.steps.players import TwoPlayers
@@ -63,18 +65,31 @@ class Autoencoder(TwoPlayers):
         """Codes (B, d) → images (B, C, H, W)."""
         return self.decoder(z)
 
-    def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int, how: str = "lerp") -> Tensor:
+    def interpolate(
+        self,
+        x_a: Tensor,
+        x_b: Tensor,
+        steps: int,
+        how: str | Path = "lerp",
+        look: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
         """Decode paths from x_a to x_b, (B, C, H, W) each → (B, steps, C, H, W), with both ends reconstructed.
 
         Args:
             x_a, x_b: images in [−1, 1].
             steps: points on each path, at least 2.
-            how: the kind of path, the name of a file in conf/path.
+            how: the kind of path: the name of a file in conf/path, or a path, fitted if it must be.
+            look: what codes look like, (n, d) → (n, f): frames then look equally far apart. None keeps the path's
+                own speed.
 
         Raises:
-            ConfigError: `steps` is below 2, or `how` is unknown.
+            ConfigError: `steps` is below 2, or `how` is unknown or must be fitted first.
         """
-        codes = named(how).points(self.encode(x_a), self.encode(x_b), steps)
+        z_a, t = self.encode(x_a), equidistant(steps, x_a)
+        course = (ready(how) if isinstance(how, str) else how).between(z_a, self.encode(x_b))
+        if look is not None:
+            course = at_constant_speed(course, look, samples(steps, z_a))
+        codes = course(t)
         return self.decode(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
 
     def draw_prior(self, n: int, generator: torch.Generator) -> Tensor:

@@ -1,22 +1,41 @@
 """The interface of every path, and the paths that conf/path names."""
 
 from abc import ABC, abstractmethod
-from functools import cache
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_lightning.parameters import check_choice, check_integer
+from interp_lightning.errors import ConfigError
+from interp_lightning.parameters import Configurable, check_choice, check_integer
 from interp_lightning.system.conf import CONF, build, choices, read
 
 Codes = Float[Tensor, "B d"]
 Positions = Float[Tensor, " T"] | Float[Tensor, "B T"]
 Points = Float[Tensor, "B T d"]
+Course = Callable[[Tensor], Tensor]  # positions (T,) or (B, T) in [0, 1] on B paths → points (B, T, d)
 
 
-class Path(ABC):
+@dataclass(frozen=True)
+class Space:
+    """What a path may know of a model's codes before it is fitted."""
+
+    codes: Float[Tensor, "N d"]  # of training images
+    look: Callable[[Tensor], Tensor]  # what codes (n, d) look like, once decoded: features (n, f)
+
+
+class Path(Configurable, ABC, group="path"):
     """A way from one code to another."""
+
+    fits: ClassVar[bool] = False  # it must know a model's codes first, by `fit`
+
+    def fit(self, space: Space) -> "Path":
+        """Return this path for the codes of a model; most paths are the same for every model."""
+        return self
 
     @abstractmethod
     def __call__(self, z_a: Codes, z_b: Codes, t: Positions) -> Points:
@@ -26,6 +45,10 @@ class Path(ABC):
             z_a, z_b: ends of the paths.
             t: positions in [0, 1], the same for all paths or some for each; 0 gives z_a, 1 gives z_b.
         """
+
+    def between(self, z_a: Codes, z_b: Codes) -> Course:
+        """Return the paths as a function of position, for paths that are costly to find."""
+        return partial(self, z_a, z_b)
 
     def points(self, z_a: Codes, z_b: Codes, steps: int) -> Float[Tensor, "B {steps} d"]:
         """Return the codes at `steps` equidistant positions, both ends included.
@@ -37,8 +60,17 @@ class Path(ABC):
             >>> named("lerp").points(torch.tensor([[0.0]]), torch.tensor([[1.0]]), 3)[0, :, 0]
             tensor([0.0000, 0.5000, 1.0000])
         """
-        check_integer("steps", steps, least=2)
-        return self(z_a, z_b, torch.linspace(0, 1, steps, device=z_a.device, dtype=z_a.dtype))
+        return self(z_a, z_b, equidistant(steps, z_a))
+
+
+def equidistant(steps: int, like: Tensor) -> Float[Tensor, " {steps}"]:
+    """Return `steps` positions from 0 to 1, both included, of a tensor's type and device.
+
+    Raises:
+        ConfigError: `steps` is below 2.
+    """
+    check_integer("steps", steps, least=2)
+    return torch.linspace(0, 1, steps, device=like.device, dtype=like.dtype)
 
 
 def named(how: str) -> Path:
@@ -48,6 +80,21 @@ def named(how: str) -> Path:
         ConfigError: there is no such file.
     """
     return _build(check_choice("how", how, choices("path")))
+
+
+def ready(how: str) -> Path:
+    """Return a path that needs not be fitted.
+
+    Raises:
+        ConfigError: there is no such path, or it must be fitted to a model first.
+    """
+    path = named(how)
+    if path.fits:
+        raise ConfigError(
+            f"`how` (={how}) must know the codes of the training images first; give how=named('{how}').fit(space), "
+            "where space is that of load_run(…), or use how=lerp"
+        )
+    return path
 
 
 @cache

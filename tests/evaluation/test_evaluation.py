@@ -29,7 +29,8 @@ from interp_lightning.runs.load import load_run
 
 SMALL = Evaluation(restarts=3, images=200, pairs=6, steps=5)
 EVERY_IMAGE = {"fid", "kid", "precision", "recall", "realism", "entropy"}
-EVERY_PATH = {"evenness", "detour", "realism", "entropy"}
+EVERY_PATH = {"evenness", "detour", "membership", "realism", "entropy"}
+KINDS = ("lerp", "slerp", "rescaled")
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +57,16 @@ def test_the_whole_test_split_is_encoded():
 def test_every_metric_of_every_kind_is_there_and_explained(assessment):
     expected = {"reconstruction_mse", "probe_accuracy", "cluster_accuracy", "latent_w2", "latent_mmd"}
     expected |= {f"{name}_{kind}" for name in EVERY_IMAGE
-                 for kind in ("reconstructions", "prior", "midpoints_lerp", "midpoints_slerp")}  # fmt: skip
-    expected |= {f"{name}_{how}" for name in (*EVERY_PATH, "path_length") for how in ("lerp", "slerp")}
+                 for kind in ("reconstructions", "prior", *(f"midpoints_{how}" for how in KINDS))}  # fmt: skip
+    expected |= {
+        f"{name}_{how}{speed}" for name in EVERY_PATH for how in (*KINDS, "graph") for speed in ("", "_constant")
+    }
+    expected |= {f"path_length_{how}" for how in KINDS}
     assert set(assessment.metrics) == expected
     sanity = {f"{name}_{kind}" for name in EVERY_IMAGE for kind in ("real", "midpoints_blend", "noise")}
-    assert set(assessment.sanity) == sanity | {f"{name}_blend" for name in EVERY_PATH}
+    assert set(assessment.sanity) == sanity | {
+        f"{name}_blend{speed}" for name in EVERY_PATH for speed in ("", "_constant")
+    }
     assert all(math.isfinite(value) for value in (assessment.metrics | assessment.sanity).values())
     assert {parse(name)[0] for name in expected | sanity} < set(METRICS.values())
 

@@ -1,5 +1,6 @@
 """Paths between codes."""
 
+import functools
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from interp_lightning.errors import ConfigError
 from interp_lightning.functional.codes import mix
-from interp_lightning.paths.base import named
+from interp_lightning.paths.base import Path, Space, named
 from interp_lightning.paths.lerp import Lerp
 from interp_lightning.paths.slerp import Slerp
 from interp_lightning.system.conf import choices
@@ -18,6 +19,13 @@ from interp_lightning.system.conf import choices
 def pair(seed: int, d: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return tuple(torch.randn(3, d, generator=generator, dtype=torch.float64) for _ in range(2))
+
+
+@functools.cache
+def path(how: str) -> Path:
+    """A path of a kind, fitted to the same codes each time."""
+    codes = torch.randn(200, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return named(how).fit(Space(codes, look=lambda z: z))
 
 
 def test_mix_agrees_with_a_loop():
@@ -34,11 +42,11 @@ def test_mix_with_alpha_zero_is_the_partner():
 @given(st.integers(0, 1000), st.sampled_from(choices("path")), st.integers(2, 20))
 def test_paths_go_from_end_to_end(seed, how, steps):
     z_a, z_b = pair(seed)
-    points = named(how).points(z_a, z_b, steps)
+    points = path(how).points(z_a, z_b, steps)
     assert points.shape == (3, steps, 5)
     torch.testing.assert_close(points[:, 0], z_a)
     torch.testing.assert_close(points[:, -1], z_b)
-    torch.testing.assert_close(points.flip(1), named(how).points(z_b, z_a, steps))
+    torch.testing.assert_close(points.flip(1), path(how).points(z_b, z_a, steps))
 
 
 @given(st.integers(0, 1000))
@@ -74,8 +82,8 @@ def test_slerp_quarter_circle():
 def test_each_path_has_positions_of_its_own(how):
     z_a, z_b = pair(0)
     t = torch.rand(3, 4, dtype=torch.float64)
-    each = torch.cat([named(how)(z_a[i : i + 1], z_b[i : i + 1], t[i]) for i in range(3)])
-    torch.testing.assert_close(named(how)(z_a, z_b, t), each)
+    each = torch.cat([path(how)(z_a[i : i + 1], z_b[i : i + 1], t[i]) for i in range(3)])
+    torch.testing.assert_close(path(how)(z_a, z_b, t), each)
 
 
 @pytest.mark.parametrize(("steps", "how"), [(1, "lerp"), (0, "lerp"), (5, "spline")])

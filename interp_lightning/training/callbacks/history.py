@@ -89,9 +89,11 @@ class Recorder(L.Callback):
             self._save(figures.of_model(self.model, x, self.title), trainer)
         self.model.train(training)
 
+    @torch.inference_mode()
     def draw_summary(self, assessment: Assessment, trainer: L.Trainer) -> None:
         """Draw the evaluation, and the losses of the whole run."""
-        drawn = figures.of_assessment(assessment, self.title)
+        x = figures.examples(self.data).to(self.model.device)
+        drawn = figures.of_assessment(assessment, self.model, x, self.title)
         if self.history:
             drawn |= figures.draw({"loss_curves": partial(figures.loss_curves, self.history, self.title)})
         self._save(drawn, trainer)

@@ -1,0 +1,172 @@
+"""how=graph: through the codes of real images."""
+
+import copy
+import logging
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from scipy import sparse
+from scipy.ndimage import gaussian_filter1d
+from scipy.sparse import csgraph
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from interp_lightning.errors import ConfigError
+from interp_lightning.parameters import Count
+from interp_lightning.paths.base import Codes, Course, Path, Points, Positions, Space
+from interp_lightning.paths.speed import interpolated
+
+log = logging.getLogger(__name__)
+
+PAIRS = 64  # whose shortest paths are searched together: 8 MB per 10,000 nodes
+VERTICES = 128  # of a smoothed path
+LEAST = 1e-4  # length of an edge over the median length
+Exponent = Annotated[float, Field(ge=1, le=64)]
+Width = Annotated[float, Field(ge=0, le=0.2)]
+
+
+class Graph(Path):
+    """Shortest path over the codes of training images, each a neighbour of the next, then smoothed.
+
+    Every vertex is the code of a real image, and an edge costs a power of its length. The higher the power, the more
+    a path prefers several short edges to a long one: it goes round where no training image is. With the nearest
+    neighbours as edges this is Isomap's graph (Tenenbaum et al. 2000), with other costs.
+
+    Args:
+        nodes: number of training codes, drawn without replacement; all if there are fewer.
+        neighbours: edges of each node, to its nearest neighbours.
+        exponent: power of an edge's length that is its cost; 1 is Isomap's.
+        smoothing: standard deviation of the Gaussian that averages neighbouring points, as a share of the path.
+
+    Raises:
+        ConfigError: an argument is not allowed by the signature, or `fit` gets fewer codes than neighbours.
+
+    Example:
+        >>> circle = torch.linspace(0, 3.1416, 100)
+        >>> codes = torch.stack([circle.cos(), circle.sin()], dim=1)
+        >>> path = Graph(neighbours=2, smoothing=0.0).fit(Space(codes, look=lambda z: z))
+        >>> points = path.points(codes[:1], codes[-1:], 5)  # along the half circle, not across it
+        >>> round(points[0, 2, 1].item(), 1)
+        1.0
+    """
+
+    fits: ClassVar[bool] = True
+    _codes: np.ndarray  # of the nodes
+    _search: NearestNeighbors  # among them
+    _scale: float  # median length of an edge to a neighbour
+    _edges: sparse.csr_array  # their lengths
+
+    def __init__(
+        self, nodes: Count = 30_000, neighbours: Count = 12, exponent: Exponent = 4.0, smoothing: Width = 0.03
+    ) -> None:
+        self.nodes, self.neighbours, self.exponent, self.smoothing = nodes, neighbours, exponent, smoothing
+
+    def fit(self, space: Space) -> Path:
+        if len(space.codes) <= self.neighbours:
+            raise ConfigError(
+                f"`path.neighbours` (={self.neighbours}) must be < {len(space.codes)}, the number of training codes"
+            )
+        order = torch.randperm(len(space.codes), generator=torch.Generator().manual_seed(0))[: self.nodes]
+        fitted = copy.copy(self)
+        fitted._codes = space.codes[order.to(space.codes.device)].double().cpu().numpy()
+        fitted._search = NearestNeighbors(n_neighbors=self.neighbours).fit(fitted._codes)
+        lengths, nodes = fitted._search.kneighbors()  # of each node to others
+        fitted._scale = float(np.median(lengths)) or 1.0
+        fitted._edges = _bridged(fitted._matrix(lengths, nodes), fitted._codes)
+        return fitted
+
+    def __call__(self, z_a: Codes, z_b: Codes, t: Positions) -> Points:
+        return self.between(z_a, z_b)(t)
+
+    def between(self, z_a: Codes, z_b: Codes) -> Course:
+        parts = zip(z_a.split(PAIRS), z_b.split(PAIRS), strict=True)
+        vertices = torch.cat([self._paths(a, b) for a, b in parts]).to(z_a)
+        return along(vertices)
+
+    def _paths(self, z_a: Tensor, z_b: Tensor) -> Float[Tensor, "B vertices d"]:
+        """Return the smoothed vertices of the shortest paths."""
+        a, b = (z.double().cpu().numpy() for z in (z_a, z_b))
+        nodes, pairs = len(self._codes), len(a)
+        apart = np.maximum(np.linalg.norm(a - b, axis=1), LEAST * self._scale)
+        # Edges lead away from the first ends and towards the second ones: no path leads through another's end.
+        lengths = sparse.block_array(
+            [
+                [self._edges, None, self._matrix(*self._search.kneighbors(b)).T],
+                [self._matrix(*self._search.kneighbors(a)), None, sparse.diags_array(apart)],
+                [None, sparse.csr_array((pairs, pairs)), None],
+            ],
+            format="csr",
+        )
+        lengths.data = (lengths.data / self._scale) ** self.exponent
+        _, before = csgraph.dijkstra(lengths, indices=nodes + np.arange(pairs), return_predecessors=True)
+        places = np.concatenate([self._codes, a, b])
+        found = []
+        for pair, row in enumerate(before):
+            way = [nodes + pairs + pair]
+            while (previous := row[way[-1]]) >= 0:
+                way.append(previous)
+            found.append(_smoothed(places[way[::-1]], self.smoothing))
+        return torch.from_numpy(np.stack(found))
+
+    def _matrix(self, lengths: np.ndarray, nodes: np.ndarray) -> sparse.csr_array:
+        """Return edges as a sparse matrix, a row for each row of their lengths and of the nodes that they lead to."""
+        lengths = np.maximum(lengths, LEAST * self._scale)  # an edge of length 0 would be no edge
+        first = np.arange(0, lengths.size + 1, lengths.shape[1])
+        return sparse.csr_array((lengths.ravel(), nodes.ravel(), first), shape=(len(lengths), len(self._codes)))
+
+
+def along(vertices: Float[Tensor, "B V d"]) -> Course:
+    """Return the paths through vertices; a position is a share of the length.
+
+    Example:
+        >>> along(torch.tensor([[[0.0], [1.0], [4.0]]]))(torch.tensor([0.5]))
+        tensor([[[2.]]])
+    """
+    steps = vertices.diff(dim=1).norm(dim=-1)
+    steps = torch.where(steps.sum(1, keepdim=True) > 0, steps, torch.ones_like(steps))
+    lengths = torch.cat([torch.zeros_like(steps[:, :1]), steps.cumsum(1)], dim=1)
+    lengths = lengths / lengths[:, -1:]
+    numbers = torch.arange(vertices.shape[1]).to(vertices)
+
+    def course(t: Positions) -> Tensor:
+        place = interpolated(lengths, numbers, t.expand(len(vertices), t.shape[-1]))
+        before = place.long().clamp(max=vertices.shape[1] - 2)
+        rows = torch.arange(len(vertices), device=vertices.device)[:, None]
+        return torch.lerp(vertices[rows, before], vertices[rows, before + 1], (place - before)[..., None])
+
+    return course
+
+
+def _smoothed(polyline: np.ndarray, width: float) -> np.ndarray:
+    """Take VERTICES points of a polyline (n, d), equally far apart, and average neighbours; the ends stay."""
+    lengths = np.concatenate([[0.0], np.linalg.norm(np.diff(polyline, axis=0), axis=1).cumsum()])
+    at = np.linspace(0, lengths[-1], VERTICES)
+    points = np.stack([np.interp(at, lengths, column) for column in polyline.T], axis=1)
+    share = np.linspace(0, 1, VERTICES)[:, None]
+    line = (1 - share) * points[0] + share * points[-1]
+    bend = points - line  # 0 at the ends, and continued beyond them with the other sign
+    continued = np.concatenate([-bend[:0:-1], bend, -bend[-2::-1]])
+    if width:
+        continued = gaussian_filter1d(continued, width * VERTICES, axis=0)
+    return line + continued[VERTICES - 1 : 2 * VERTICES - 1]
+
+
+def _bridged(edges: sparse.csr_array, codes: np.ndarray) -> sparse.csr_array:
+    """Let edges lead both ways, and join components that no edge joins by the shortest edge between them."""
+    edges = edges.maximum(edges.T)
+    count, component = csgraph.connected_components(edges, directed=False)
+    for _ in range(count - 1):
+        small = component == np.argmin(np.bincount(component)[np.unique(component)])
+        inside, outside = np.flatnonzero(small), np.flatnonzero(~small)
+        lengths, nearest = NearestNeighbors(n_neighbors=1).fit(codes[outside]).kneighbors(codes[inside])
+        shortest = lengths.argmin()
+        one, other = inside[shortest], outside[nearest[shortest, 0]]
+        bridge = sparse.csr_array(([lengths.min()] * 2, ([one, other], [other, one])), shape=edges.shape)
+        edges = edges.maximum(bridge)
+        _, component = csgraph.connected_components(edges, directed=False)
+    if count > 1:
+        log.info(f"The graph of {len(codes):,} codes had {count} parts without connection; joined them by bridges")
+    return edges.tocsr()

@@ -1,0 +1,88 @@
+"""Paths through the codes of training images."""
+
+import logging
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from interp_lightning.errors import ConfigError
+from interp_lightning.paths.base import Space, named, ready
+from interp_lightning.paths.graph import Graph
+from interp_lightning.paths.lerp import Lerp
+
+
+def fitted(codes: Tensor, **settings: float) -> Graph:
+    return Graph(**settings).fit(Space(codes, look=lambda z: z))
+
+
+def normal(n: int, d: int, seed: int = 0) -> Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+def ring(n: int = 400) -> Tensor:
+    angle = torch.linspace(0, 2 * torch.pi, n + 1)[:-1]
+    return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def test_a_path_goes_round_a_hole():
+    codes = ring()
+    points = fitted(codes).points(codes[:1], codes[200:201], 21)[0]
+    assert (points.norm(dim=1) - 1).abs().max() < 0.05
+    assert Lerp().points(codes[:1], codes[200:201], 21)[0].norm(dim=1).min() < 0.01
+
+
+def test_a_high_exponent_prefers_short_edges():
+    """Two ways round: a short one with a gap, a long one without."""
+    codes = ring()[50:]  # without an eighth
+    ends = codes[:1], codes[-1:]
+    far = [fitted(codes, exponent=e, smoothing=0.0).points(*ends, 51)[0].diff(dim=0).norm(dim=1).sum() for e in (1, 4)]
+    assert far[0] < 1.0 < 4.0 < far[1]
+
+
+@given(
+    st.integers(0, 100),
+    st.integers(1, 5),
+    st.sampled_from([1.0, 2.0, 4.0, 64.0]),
+    st.sampled_from([0.0, 0.03, 0.2]),
+    st.sampled_from([1e-6, 1.0, 1e6]),
+    st.booleans(),
+)
+def test_every_path_leads_from_end_to_end(seed, d, exponent, smoothing, scale, equal_codes):
+    codes = scale * normal(60, d, seed)
+    if equal_codes:
+        codes[10:] = codes[:1]
+    z_a, z_b = scale * normal(4, d, seed + 1), scale * normal(4, d, seed + 2)
+    z_b[1], z_a[2] = z_a[1], codes[0]  # ends that coincide, and an end that is a node
+    points = fitted(codes, neighbours=3, exponent=exponent, smoothing=smoothing).points(z_a, z_b, 9)
+    assert points.isfinite().all()
+    torch.testing.assert_close(points[:, 0], z_a)
+    torch.testing.assert_close(points[:, -1], z_b)
+
+
+def test_pairs_do_not_depend_on_one_another():
+    path, z_a, z_b = fitted(normal(500, 3)), normal(100, 3, 1), normal(100, 3, 2)
+    together = path.points(z_a, z_b, 7)
+    alone = torch.cat([path.points(z_a[i : i + 1], z_b[i : i + 1], 7) for i in range(0, 100, 25)])
+    torch.testing.assert_close(together[::25], alone)
+
+
+def test_parts_without_connection_are_joined_and_counted(caplog):
+    caplog.set_level(logging.INFO)
+    codes = torch.cat([normal(30, 2), normal(30, 2, 1) + 100, normal(30, 2, 2) - 100])
+    points = fitted(codes, neighbours=2, smoothing=0.0).points(codes[:1], codes[-1:], 9)
+    torch.testing.assert_close(points[0, -1], codes[-1])
+    assert "parts without connection" in caplog.text
+
+
+def test_as_many_codes_as_neighbours_are_too_few():
+    with pytest.raises(ConfigError, match=r"`path.neighbours` \(=12\) must be < 12, the number of training codes"):
+        fitted(normal(12, 2))
+
+
+def test_a_path_that_is_not_fitted_is_refused():
+    with pytest.raises(ConfigError, match=r"`how` \(=graph\) must know the codes of the training images first"):
+        ready("graph")
+    assert ready("lerp") is named("lerp")
