@@ -14,8 +14,8 @@ Kind = Literal["codes", "features", "frames", "logits", "path_features", "speed"
 TABLES: dict[Kind, tuple[str, ...]] = {
     "codes": ("codes",),  # codes (n, d), labels (n,) and split, "train" or "test"
     "features": ("midpoints", "reconstructions", "prior"),  # a judge's features (n, d); True for real images
-    "frames": ("paths",),  # a judge's features (n, d) of all images along paths; True for real images
     "logits": ("midpoints", "reconstructions", "prior", "paths"),  # a judge's logits of images (…, classes)
+    "frames": ("paths",),  # a judge's features (n, d) of all images along paths; True for real images
     "path_features": ("paths",),  # a judge's features along paths, (pairs, steps, d)
     "speed": ("paths",),  # a judge's features at t and t + ε, (n, d) each, and ε
     "paths": ("paths",),  # images along paths, (pairs, steps, C, H, W) in [−1, 1]

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 PAIRS = 64  # whose shortest paths are searched together: 8 MB per 10,000 nodes
 VERTICES = 128  # of a smoothed path
 LEAST = 1e-4  # length of an edge over the median length
-Exponent = Annotated[float, Field(ge=1, le=64)]
+Exponent = Annotated[float, Field(ge=1, le=16)]
 Width = Annotated[float, Field(ge=0, le=0.2)]
 
 

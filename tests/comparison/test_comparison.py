@@ -40,9 +40,9 @@ from interp_lightning.system.text import csv_cell, markdown, printable, terminal
 from interp_lightning.training.logger import TensorBoard
 
 METRICS = {"reconstruction_mse": 0.03, "probe_accuracy": 0.96, "latent_w2": 0.2, "fid_midpoints_lerp": 10.0,
-           "realism_midpoints_lerp": 0.3, "evenness_lerp": 1.5, "detour_lerp": 1.1, "path_length_lerp": 3.0,
+           "realism_midpoints_lerp": 0.3, "realism_lerp": 0.5, "evenness_lerp": 1.5, "detour_lerp": 1.1, "path_length_lerp": 3.0,
            "fid_prior": 14.8, "mine": 1.0}  # fmt: skip
-SANITY = {"fid_midpoints_blend": 15.0, "realism_midpoints_blend": 0.09, "evenness_blend": 2.1, "detour_blend": 1.3,
+SANITY = {"fid_midpoints_blend": 15.0, "realism_midpoints_blend": 0.09, "realism_blend": 0.4, "evenness_blend": 2.1, "detour_blend": 1.3,
           "fid_real": 0.4, "fid_noise": 400.0}  # fmt: skip
 VALID: dict[str, Any] = {
     "model": "acai", "penalty": "wasserstein", "data": "mnist", "data_asked_for": "mnist", "seed": 0,
@@ -486,26 +486,34 @@ def test_looks_do_not_repeat():
 
 
 def test_nothing_worse_than_fading_pixels_over_is_marked(tmp_path):
-    comparison = made(tmp_path, *(fid(value, seed, lam) for value, lam in ((16, 1), (30, 2)) for seed in (0, 1)))
+    runs = [
+        fid(value, seed, lam, **{"metrics.realism_lerp": 0.3}) for value, lam in ((16, 1), (30, 2)) for seed in (0, 1)
+    ]
+    comparison = made(tmp_path, *runs)
     for name in ("fid_midpoints_lerp", "evenness_lerp", "detour_lerp", "path_length_lerp"):
         assert comparison.leading(name) == []
+    told = said(comparison, tmp_path)
     assert (
         "No run's midpoints (lerp) beat fading pixels over (FID 15), so nothing is marked best in midpoint FID, "
-        "max/mean step, detour, path length." in said(comparison, tmp_path)
+        "own-speed path length." in told
+    )
+    assert (
+        "No run's paths (lerp, own speed) beat fading pixels over (realism 40.0%), so nothing is marked best in "
+        "own-speed realism, own-speed max/mean step, own-speed detour." in told
     )
 
 
-def test_short_paths_of_worthless_midpoints_are_not_marked(tmp_path):
+def test_even_paths_of_worthless_images_are_not_marked(tmp_path):
     runs = [
-        fid(value, seed, lam, **{"metrics.evenness_lerp": even + 0.01 * seed})
-        for value, lam, even in ((10, 1, 1.9), (30, 2, 1.1), (11, 3, 2.0), (9, 4, 2.5))
+        fid(10, seed, lam, **{"metrics.evenness_lerp": even + 0.01 * seed, "metrics.realism_lerp": real})
+        for real, lam, even in ((0.5, 1, 1.9), (0.3, 2, 1.1), (0.6, 3, 2.0), (0.7, 4, 2.5))
         for seed in (0, 1)
     ]
     comparison = made(tmp_path, *runs)
     assert [group.label[-1] for group in comparison.leading("evenness_lerp")] == ["1"]
     assert (
-        "penalty.lam=2 has the best number in max/mean step, but is not marked: its midpoints (lerp) do not beat "
-        "fading pixels over (FID 15)." in said(comparison, tmp_path)
+        "penalty.lam=2 has the best number in own-speed max/mean step, but is not marked: its paths (lerp, own speed) "
+        "do not beat fading pixels over (realism 40.0%)." in said(comparison, tmp_path)
     )
 
 
