@@ -12,6 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
+from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
@@ -19,7 +20,6 @@ from interp_lightning import __main__ as program
 from interp_lightning.commands.settings import read_settings
 from interp_lightning.config import launchers, resolvers  # noqa: F401, register names that conf/ uses
 from interp_lightning.config.check import check_config
-from interp_lightning.display import figures
 from interp_lightning.models.acai import ACAI
 from interp_lightning.models.ae import AE
 from interp_lightning.models.base import Autoencoder
@@ -37,6 +37,7 @@ torch.set_num_threads(1)  # as in a run
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 IMAGE_SHAPE = (1, 32, 32)
+QUICK = ["metrics.restarts=1", "metrics.images=100", "metrics.pairs=8", "metrics.steps=4"]  # for any command
 TINY = [
     "data=digits",
     "data.batch_size=64",
@@ -44,13 +45,9 @@ TINY = [
     "network.depth=4",
     "trainer.enable_progress_bar=false",
     "trainer.max_epochs=1",
-    "metrics.restarts=3",
-    "metrics.images=100",
-    "metrics.pairs=8",
-    "metrics.steps=4",
+    "metrics.features=null",
+    *QUICK,
 ]
-
-QUICK = TINY[-4:]  # of a command that measures
 
 
 def call(module: Any, *arguments: str) -> None:
@@ -92,6 +89,15 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TorchvisionMNIST, "mirrors", ["file:///nowhere/"])
 
 
+@pytest.fixture(autouse=True)
+def _blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make figures small and blank, as drawing is half of the time of a tiny run; not in tests marked `pictures`."""
+    if not request.node.get_closest_marker("pictures"):
+        make = Figure.__init__
+        monkeypatch.setattr(Figure, "__init__", lambda self, *args, **kwargs: make(self, *args, **kwargs | {"dpi": 5}))
+        monkeypatch.setattr(Figure, "draw", lambda self, renderer: None)
+
+
 @pytest.fixture
 def configure(tmp_path: Path) -> Callable[..., DictConfig]:
     """Compose the configuration that a command line would."""
@@ -122,12 +128,6 @@ def train_in(folder: Path, overrides: Iterable[str]) -> Path:
 def launch(tmp_path: Path) -> Callable[..., Path]:
     """Run a tiny experiment in this process and return its folder."""
     return lambda *overrides, folder="run": train_in(tmp_path / folder, [*TINY, *overrides])
-
-
-@pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw nothing, which is much of the time of a tiny run."""
-    monkeypatch.setattr(figures, "save", lambda drawn, folder: None)
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "seed": ["model=acai", "penalty=wasserstein", "seed=1"],
         "lines": ["model=ae", "penalty=none", "data=lines", "trainer.limit_train_batches=4"],
     }.items():
-        runs[name] = train_in(tmp_path_factory.mktemp(name) / "run", [*TINY, *overrides])
+        runs[name] = train_in(tmp_path_factory.mktemp(name) / "run", [*TINY, "metrics.features=auto", *overrides])
     return runs
 
 

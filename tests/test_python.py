@@ -19,7 +19,7 @@ import interp_lightning
 from interp_lightning.errors import ConfigError
 from interp_lightning.training.callbacks.history import Recorder
 
-QUICK = [*TINY, "model=ae", "penalty=none", "trainer.limit_train_batches=2", "metrics.features=null"]
+QUICK = [*TINY, "model=ae", "penalty=none", "trainer.limit_train_batches=2"]
 
 
 def state_of_the_process() -> tuple:
@@ -41,7 +41,6 @@ def test_names_are_listed_and_load_torch_only_when_used():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_training_twice_in_one_process(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = state_of_the_process()
@@ -78,7 +77,6 @@ def test_a_wrong_setting_raises_our_sentence_and_leaves_nothing(overrides, sente
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_ctrl_c_saves_and_raises_keyboard_interrupt(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = state_of_the_process()

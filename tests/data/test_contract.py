@@ -489,6 +489,7 @@ def numbers(folder: Path) -> dict[str, float]:
         ((8, 2, 18), set()),
     ],
 )
+@pytest.mark.pictures
 def test_few_images_are_trained_on_measured_and_drawn(sizes, missing, launch, caplog):
     folder = launch(*small(*sizes))
     codes = {"reconstruction_mse", "probe_accuracy", "cluster_accuracy", "latent_w2", "latent_mmd"}

@@ -511,7 +511,7 @@ def test_reading_ahead_does_not_count(numbers):
 
 def test_a_run_on_a_data_set_on_disk_is_that_in_memory(launch):
     folders = [
-        launch("model=ae", "penalty=none", "metrics.features=null", f"data._target_={kind}", folder=name)
+        launch("model=ae", "penalty=none", f"data._target_={kind}", folder=name)
         for kind, name in (("interp_lightning.data.digits.Digits", "memory"), ("test_data.DigitsOnDisk", "disk"))
     ]
     memory, disk = (read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"] for folder in folders)

@@ -17,7 +17,7 @@ from interp_lightning.commands.settings import read_settings
 from interp_lightning.errors import ConfigError
 from interp_lightning.runs.find import newest_run
 
-QUICK = [*TINY, "model=ae", "penalty=none", "trainer.limit_train_batches=2", "metrics.features=null"]
+QUICK = [*TINY, "model=ae", "penalty=none", "trainer.limit_train_batches=2"]
 
 
 def runs(tmp_path: Path) -> list[Path]:

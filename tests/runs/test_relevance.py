@@ -17,9 +17,7 @@ from interp_lightning.runs.record import results_so_far
 from interp_lightning.runs.relevance import EFFECTS, Effect, changes, config_hash, effect, flat
 from interp_lightning.training.callbacks.history import Recorder
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
-QUICK = [*TINY, "model=ae", "penalty=none", "schedule=constant", "metrics.features=null", "metrics.restarts=1"]
+QUICK = [*TINY, "model=ae", "penalty=none", "schedule=constant"]
 
 
 @pytest.fixture(scope="module")

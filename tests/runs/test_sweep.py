@@ -11,7 +11,7 @@ from conftest import TINY
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.training.callbacks.history import Recorder
 
-SWEEP = ["-m", *TINY, "metrics.features=null", "metrics.restarts=1", "trainer.limit_train_batches=4"]
+SWEEP = ["-m", *TINY, "trainer.limit_train_batches=4"]
 
 
 def jobs(tmp_path: Path) -> dict[str, dict]:

@@ -13,8 +13,6 @@ from interp_lightning.penalties.wasserstein import Wasserstein
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.training import run
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
 
 @pytest.fixture(autouse=True)
 def _no_rehearsal(monkeypatch):

@@ -11,7 +11,7 @@ from interp_lightning.penalties.gan import GAN
 from interp_lightning.penalties.none import NoPenalty
 from interp_lightning.training.callbacks.critics import Critics
 
-RUN = ["trainer.max_epochs=4", "metrics.features=null"]
+RUN = ["trainer.max_epochs=4"]
 
 
 @pytest.fixture

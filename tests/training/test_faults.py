@@ -64,7 +64,7 @@ def at_batch(number: int, do: Callable[[], object]) -> None:
 
 def test_a_disk_that_fills_up_costs_no_checkpoint(small_disk, invoke):
     options = [*TINY, f"outputs={small_disk}", "trainer.limit_train_batches=8", "checkpoint.every_minutes=0"]
-    options += ["model=ae", "penalty=none", "metrics.features=null"]
+    options += ["model=ae", "penalty=none"]
     status, output = invoke(*options, before=lambda: at_batch(4, lambda: fill(small_disk)))
     assert status == 1
     assert "last.ckpt` cannot be written (No space left on device)" in output
@@ -86,7 +86,7 @@ def test_without_room_for_curves_and_pictures_training_goes_on(small_disk, invok
         Recorder.on_train_batch_start = lambda self, trainer, *_: self.draw_images(trainer)
 
     options = [*TINY, f"outputs={small_disk}", "trainer.limit_train_batches=8", "trainer.log_every_n_steps=1"]
-    status, output = invoke(*options, "model=ae", "penalty=none", "metrics.features=null", before=before)
+    status, output = invoke(*options, "model=ae", "penalty=none", before=before)
     assert status == 0, output
     assert "could not be written (No space left on device); the run continues" in output
     assert "Traceback" not in output
@@ -141,7 +141,7 @@ def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(small_disk):
 
 # Several devices
 
-DDP = [*TINY, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "metrics.features=null"]
+DDP = [*TINY, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
 MINE = '''
 import lightning
 import torch
@@ -264,7 +264,7 @@ def test_a_signal_in_evaluation_ends_the_run(number, invoke):
 
 
 def test_a_run_is_one_processes(invoke, tmp_path):
-    status, output = invoke(*TINY, "metrics.features=null")
+    status, output = invoke(*TINY)
     (run,) = tmp_path.glob("outputs/*/*")
     with locked(run):
         status, output = invoke(*TINY, "ckpt_path=last")

@@ -27,9 +27,7 @@ from interp_lightning.training.callbacks.history import Recorder
 from interp_lightning.training.callbacks.saver import Saver, seconds
 from interp_lightning.training.checkpoints import AtomicCheckpointIO
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
-QUICK = ["metrics.features=null", "metrics.restarts=1", "schedule=constant", "network.depth=2", "data.batch_size=32"]
+QUICK = ["schedule=constant", "network.depth=2", "data.batch_size=32"]
 
 
 @pytest.fixture
