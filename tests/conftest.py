@@ -5,13 +5,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
+from lightning.fabric.utilities import registry
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torchvision.datasets import MNIST as TorchvisionMNIST
@@ -20,12 +23,14 @@ from interp_lightning import __main__ as program
 from interp_lightning.commands.settings import read_settings
 from interp_lightning.config import launchers, resolvers  # noqa: F401, register names that conf/ uses
 from interp_lightning.config.check import check_config
+from interp_lightning.functional import devices
 from interp_lightning.models.acai import ACAI
 from interp_lightning.models.ae import AE
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.networks.fast import FastNetwork
 from interp_lightning.penalties.base import Penalty
 from interp_lightning.system.conf import CONF, choices
+from interp_lightning.training.callbacks.history import Recorder
 from interp_lightning.training.run import train
 
 # No timing stands in a test, and a red build is red again.
@@ -96,6 +101,31 @@ def _blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
         make = Figure.__init__
         monkeypatch.setattr(Figure, "__init__", lambda self, *args, **kwargs: make(self, *args, **kwargs | {"dpi": 5}))
         monkeypatch.setattr(Figure, "draw", lambda self, renderer: None)
+
+
+def at_batch(patch: pytest.MonkeyPatch, number: int, do: Callable[[L.Trainer], object], job: str = "") -> None:
+    """Do something once, at the end of that batch (of that job), by a callback that comes as an installed package's."""
+    waiting = [do]
+
+    class AtBatch(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, model: Any, *_: Any) -> None:
+            if model.batches_seen == number and Path(trainer.default_root_dir).name.endswith(job):
+                while waiting:
+                    waiting.pop()(trainer)
+
+    entries = [*registry.entry_points(group="lightning.pytorch.callbacks_factory")]
+    entries.append(SimpleNamespace(name="tests", load=lambda: AtBatch))
+    patch.setattr(registry, "entry_points", lambda group: entries)
+
+
+def run_ahead(patch: pytest.MonkeyPatch, ahead: bool = True) -> None:
+    """Treat this CPU as a device that the host does not wait for; only a GPU is one."""
+    patch.setattr(devices, "runs_ahead", lambda device: ahead)
+
+
+def draw(trainer: L.Trainer) -> None:
+    """Draw the pictures of a running training now; they would come after twenty seconds."""
+    next(each for each in trainer.callbacks if isinstance(each, Recorder)).draw_images(trainer)
 
 
 @pytest.fixture

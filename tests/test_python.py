@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, at_batch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 import interp_lightning
 from interp_lightning.errors import ConfigError
-from interp_lightning.training.callbacks.history import Recorder
 
 QUICK = [*TINY, "model=ae", "penalty=none", "trainer.limit_train_batches=2"]
 
@@ -80,14 +79,8 @@ def test_a_wrong_setting_raises_our_sentence_and_leaves_nothing(overrides, sente
 def test_ctrl_c_saves_and_raises_keyboard_interrupt(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = state_of_the_process()
-    end = Recorder.on_train_batch_end
-
-    def interrupt(self, *arguments):
-        end(self, *arguments)
-        os.kill(os.getpid(), signal.SIGINT)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "on_train_batch_end", interrupt)
+        at_batch(patch, 1, lambda _: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             interp_lightning.train([*QUICK, "trainer.max_epochs=2"])
     assert state_of_the_process() == before

@@ -124,7 +124,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         content = struct.pack(f">{1 + len(shape)}i", 0x800 + len(shape), *shape) + values.tobytes()
         (folder / name).write_bytes(content)
         table[name] = (shape, hashlib.md5(content).hexdigest())
-    monkeypatch.setattr(mnist, "FILES", table)
+    monkeypatch.setattr(mnist, "FILES", table)  # MNIST itself is 55 MB, and cannot be fetched in tests
     return folder
 
 

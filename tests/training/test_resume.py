@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CELLS, TINY, train_in
+from conftest import CELLS, TINY, at_batch, train_in
 
 from interp_lightning.errors import CheckpointError, ConfigError, Diverged
 from interp_lightning.runs.checkpoints import newest_checkpoint, read_checkpoint
@@ -45,28 +45,10 @@ def straight(tmp_path_factory) -> Callable[..., Path]:
     return cache(lambda *options: train_in(tmp_path_factory.mktemp("straight") / "run", [*TINY, *options]))
 
 
-@pytest.fixture
-def at_batch(monkeypatch) -> Iterator[Callable[[int, Callable[[], None]], None]]:
-    """Do something once, at the end of the batch of that number."""
-
-    def arrange(number: int, do: Callable[[], None]) -> None:
-        end = Recorder.on_train_batch_end
-
-        def hook(self: Recorder, *arguments: Any) -> None:
-            end(self, *arguments)
-            if self.model.batches_seen == number:
-                monkeypatch.setattr(Recorder, "on_train_batch_end", end)
-                do()
-
-        monkeypatch.setattr(Recorder, "on_train_batch_end", hook)
-
-    return arrange
-
-
 @pytest.mark.parametrize("number", [1, 7, BATCHES - 1, BATCHES, BATCHES + 1, 2 * BATCHES])
-def test_stopped_by_a_signal_and_continued(number, launch, straight, at_batch):
+def test_stopped_by_a_signal_and_continued(number, launch, straight, monkeypatch):
     options = [*OPTIONS, "model=acai", "penalty=gan"]
-    at_batch(number, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    at_batch(monkeypatch, number, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as stop:
         launch(*options, folder="broken")
     assert stop.value.code == 143
@@ -75,18 +57,18 @@ def test_stopped_by_a_signal_and_continued(number, launch, straight, at_batch):
 
 @pytest.mark.parametrize("limit", ["5", "0.3"])
 @pytest.mark.parametrize("number", [2, 5])
-def test_stopped_in_epochs_that_are_cut_short(limit, number, launch, straight, at_batch):
+def test_stopped_in_epochs_that_are_cut_short(limit, number, launch, straight, monkeypatch):
     options = [*OPTIONS, f"trainer.limit_train_batches={limit}"]
-    at_batch(number, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    at_batch(monkeypatch, number, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit):
         launch(*options, folder="broken")
     same_end(launch(*options, "ckpt_path=last", folder="broken"), straight(*options))
 
 
 @pytest.mark.parametrize(("model", "penalty"), CELLS)
-def test_every_cell_stopped_in_the_middle_of_an_epoch(model, penalty, launch, straight, at_batch):
+def test_every_cell_stopped_in_the_middle_of_an_epoch(model, penalty, launch, straight, monkeypatch):
     options = [*OPTIONS, f"model={model}", f"penalty={penalty}"]
-    at_batch(BATCHES + 5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    at_batch(monkeypatch, BATCHES + 5, lambda _: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(SystemExit):
         launch(*options, folder="broken")
     same_end(launch(*options, "ckpt_path=last", folder="broken"), straight(*options))
@@ -150,9 +132,9 @@ def test_killed_at_random_moments_again_and_again(killed_cell, launch, straight,
     same_end(launch(*options, "ckpt_path=last", folder="broken"), straight(*options))
 
 
-def test_a_damaged_checkpoint_costs_no_more_than_the_one_before(launch, straight, at_batch, caplog, tmp_path):
+def test_a_damaged_checkpoint_costs_no_more_than_the_one_before(launch, straight, monkeypatch, caplog, tmp_path):
     options = [*OPTIONS, "model=ae", "penalty=none", "checkpoint.every_minutes=0"]
-    at_batch(BATCHES + 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    at_batch(monkeypatch, BATCHES + 5, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit):
         launch(*options, folder="broken")
     folder = tmp_path / "broken" / "checkpoints"
