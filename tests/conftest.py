@@ -5,14 +5,18 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 import typechecks  # noqa: F401, before the modules that it checks
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
+from lightning.fabric.utilities import registry
+from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
@@ -20,13 +24,14 @@ from interp_lightning import __main__ as program
 from interp_lightning.commands.settings import read_settings
 from interp_lightning.config import launchers, resolvers  # noqa: F401, register names that conf/ uses
 from interp_lightning.config.check import check_config
-from interp_lightning.display import figures
+from interp_lightning.functional import devices
 from interp_lightning.models.acai import ACAI
 from interp_lightning.models.ae import AE
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.networks.fast import FastNetwork
 from interp_lightning.penalties.base import Penalty
 from interp_lightning.system.conf import CONF, choices
+from interp_lightning.training.callbacks.history import Recorder
 from interp_lightning.training.run import train
 
 # No timing stands in a test, and a red build is red again.
@@ -38,6 +43,7 @@ torch.set_num_threads(1)  # as in a run
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 IMAGE_SHAPE = (1, 32, 32)
+QUICK = ["metrics.restarts=1", "metrics.images=100", "metrics.pairs=8", "metrics.steps=4"]  # for any command
 TINY = [
     "data=digits",
     "data.batch_size=64",
@@ -45,13 +51,9 @@ TINY = [
     "network.depth=4",
     "trainer.enable_progress_bar=false",
     "trainer.max_epochs=1",
-    "metrics.restarts=3",
-    "metrics.images=100",
-    "metrics.pairs=8",
-    "metrics.steps=4",
+    "metrics.features=null",
+    *QUICK,
 ]
-
-QUICK = TINY[-4:]  # of a command that measures
 
 
 def call(module: Any, *arguments: str) -> None:
@@ -93,6 +95,40 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TorchvisionMNIST, "mirrors", ["file:///nowhere/"])
 
 
+@pytest.fixture(autouse=True)
+def _blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make figures small and blank, as drawing is half of the time of a tiny run; not in tests marked `pictures`."""
+    if not request.node.get_closest_marker("pictures"):
+        make = Figure.__init__
+        monkeypatch.setattr(Figure, "__init__", lambda self, *args, **kwargs: make(self, *args, **kwargs | {"dpi": 5}))
+        monkeypatch.setattr(Figure, "draw", lambda self, renderer: None)
+
+
+def at_batch(patch: pytest.MonkeyPatch, number: int, do: Callable[[L.Trainer], object], job: str = "") -> None:
+    """Do something once, at the end of that batch (of that job), by a callback that comes as an installed package's."""
+    waiting = [do]
+
+    class AtBatch(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, model: Any, *_: Any) -> None:
+            if model.batches_seen == number and Path(trainer.default_root_dir).name.endswith(job):
+                while waiting:
+                    waiting.pop()(trainer)
+
+    entries = [*registry.entry_points(group="lightning.pytorch.callbacks_factory")]
+    entries.append(SimpleNamespace(name="tests", load=lambda: AtBatch))
+    patch.setattr(registry, "entry_points", lambda group: entries)
+
+
+def run_ahead(patch: pytest.MonkeyPatch, ahead: bool = True) -> None:
+    """Treat this CPU as a device that the host does not wait for; only a GPU is one."""
+    patch.setattr(devices, "runs_ahead", lambda device: ahead)
+
+
+def draw(trainer: L.Trainer) -> None:
+    """Draw the pictures of a running training now; they would come after twenty seconds."""
+    next(each for each in trainer.callbacks if isinstance(each, Recorder)).draw_images(trainer)
+
+
 @pytest.fixture
 def configure(tmp_path: Path) -> Callable[..., DictConfig]:
     """Compose the configuration that a command line would."""
@@ -123,12 +159,6 @@ def train_in(folder: Path, overrides: Iterable[str]) -> Path:
 def launch(tmp_path: Path) -> Callable[..., Path]:
     """Run a tiny experiment in this process and return its folder."""
     return lambda *overrides, folder="run": train_in(tmp_path / folder, [*TINY, *overrides])
-
-
-@pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw nothing, which is much of the time of a tiny run."""
-    monkeypatch.setattr(figures, "save", lambda drawn, folder: None)
 
 
 @pytest.fixture
@@ -180,7 +210,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "seed": ["model=acai", "penalty=wasserstein", "seed=1"],
         "lines": ["model=ae", "penalty=none", "data=lines", "trainer.limit_train_batches=4"],
     }.items():
-        runs[name] = train_in(tmp_path_factory.mktemp(name) / "run", [*TINY, *overrides])
+        runs[name] = train_in(tmp_path_factory.mktemp(name) / "run", [*TINY, "metrics.features=auto", *overrides])
     return runs
 
 

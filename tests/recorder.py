@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils import deterministic
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from interp_lightning.steps import cuda_graphs
 
 T = TypeVar("T")
 
@@ -61,3 +64,9 @@ def record(work: Callable[[], T]) -> tuple[Callable[[], None], T]:
                     before.copy_(now)
 
     return replay, result
+
+
+def install(patch: pytest.MonkeyPatch, record: Callable[..., Any] = record) -> None:
+    """Put a recorder in the place of the GPU's: a CPU records no graphs, and has no stream to work aside."""
+    patch.setattr(cuda_graphs, "record", record)
+    patch.setattr(cuda_graphs, "aside", lambda work: work())

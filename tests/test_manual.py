@@ -1,5 +1,6 @@
 """The README and the manual are true: examples run, commands compose, links and named files exist."""
 
+import json
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 REPOSITORY = Path(__file__).parent.parent
@@ -27,6 +29,22 @@ TINY = [
     "metrics.pairs=4",
     "metrics.steps=4",
 ]
+
+TOGETHER = ["model=consistent", "penalty=norm", "network=mlp", "network.depth=64", "logger=jsonl", "name=together",
+            "trainer.log_every_n_steps=1", "sweep.objective=code_norm", "--config-dir", "my_conf"]  # fmt: skip
+COMMANDS = """
+import json, os, runpy, sys
+import interp_lightning.training.run  # torch, once for all commands
+from matplotlib.figure import Figure
+Figure.draw = lambda *_: None  # which takes longer than training
+for command in json.loads(sys.argv[1]):
+    if not (child := os.fork()):
+        sys.argv = ["interp_lightning", *command]
+        runpy.run_module("interp_lightning", run_name="__main__", alter_sys=True)
+        sys.exit()
+    if os.waitpid(child, 0)[1]:
+        sys.exit(f"{command} has failed")
+"""
 
 
 @dataclass(frozen=True)
@@ -68,32 +86,57 @@ def test_every_kind_of_extension_has_an_example():
     assert kinds == {Path(name).parent.name for each in EXAMPLES.values() for name in each.files if "yaml" in name}
 
 
-@pytest.mark.parametrize("heading", EXAMPLES)
-def test_an_example_of_the_manual_runs(heading, tmp_path):
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the program with the files of all examples, in which all their commands have been run, and more."""
+    folder = tmp_path_factory.mktemp("extended")
     for part in ("interp_lightning", "conf"):
-        shutil.copytree(REPOSITORY / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, content in EXAMPLES[heading].files.items():
-        path = tmp_path / name
+        shutil.copytree(REPOSITORY / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, content in (file for each in EXAMPLES.values() for file in each.files.items()):
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         assert not path.exists(), "an example adds files, and changes none"
         path.write_text(content)
     for number in range(40):
-        picture = tmp_path / "my_pictures" / f"class{number % 2}" / f"{number}.png"
+        picture = folder / "my_pictures" / f"class{number % 2}" / f"{number}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
         Image.effect_noise((40, 36), 50).save(picture)
-    for command in EXAMPLES[heading].commands:
-        training = command[3:4] != ["interpolate"]
-        data = [] if any(each.startswith("data=") for each in command) else ["data=digits"]
-        done = subprocess.run(
-            [sys.executable, *command[1:], *(TINY + data if training else [])],
-            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-    (results,) = tmp_path.glob("outputs/*/*/results.json")
-    for name in ("code_norm", "quarter"):
-        assert (name in results.read_text()) == (name in str(EXAMPLES[heading]))
-    if heading == "Logger":
-        assert "test/" in (results.parent / "metrics.jsonl").read_text()
+    commands = [command[3:] for each in EXAMPLES.values() for command in each.commands]
+    commands = [
+        each if each[:1] == ["interpolate"] else [*TINY, "data=digits", *each] for each in [*commands, TOGETHER]
+    ]
+    commands.append(["compare", "outputs/together", "out=comparison", "pictures=false"])
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    call = [sys.executable, "-c", COMMANDS, json.dumps(commands)]
+    done = subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_the_examples_of_the_manual_run(extended):
+    found = [json.loads(path.read_text()) for path in extended.glob("outputs/*/*/results.json")]
+    trainings = [command for each in EXAMPLES.values() for command in each.commands if "interpolate" not in command]
+    assert len(found) == len(trainings) + 1
+    for group, choice in (("penalty", "norm"), ("model", "consistent"), ("data", "discs"), ("data", "pictures")):
+        assert choice in {results[group] for results in found}
+    assert len(list(extended.glob("outputs/*/*/figures/3_to_8_quarter.gif"))) == 1
+
+
+def test_additions_of_every_kind_work_together(extended):
+    (run,) = extended.glob("outputs/together/*")
+    metrics = json.loads((run / "results.json").read_text())["metrics"]
+    assert {"code_norm", "fid_midpoints_quarter", "evenness_quarter", "path_length_quarter"} <= metrics.keys()
+    assert metrics["path_length_quarter"] != metrics["path_length_lerp"]
+    assert (run / "figures" / "interpolation_quarter.png").is_file()
+    assert torch.load(run / "checkpoints" / "last.ckpt")["state_dict"]["encoder.1.weight"].shape == (64, 32 * 32)
+    logged: dict[str, float] = {}
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        logged |= json.loads(line)
+    assert min(logged["train/autoencoder/consistency"], logged["train/autoencoder/penalty"]) > 0
+    assert logged["test/code_norm"] == metrics["code_norm"]
+    report = (extended / "comparison" / "comparison.md").read_text()
+    assert "### Interpolation, quarter" in report
+    assert "‖z‖" in report
 
 
 def test_the_readme_shows_the_manuals_penalty():
@@ -109,14 +152,13 @@ def test_a_training_command_composes(line, configure):
     configure(*[re.sub(r"=(.*?),.*", r"=\1", word) for word in settings if "(" not in word])
 
 
-def test_the_examples_in_python_run(tmp_path):
+def test_the_examples_in_python_run(tmp_path, monkeypatch):
     blocks = BLOCK.findall(PAGES["python.md"])
     assert {kind for kind, _, _ in blocks} == {"python"}
     code = "\n".join(code for _, _, code in blocks).replace('"trainer.max_epochs=1"', ", ".join(map(repr, TINY)))
     code += "assert path.shape == (1, 11, 1, 32, 32)\nassert evenness(features) == torch.tensor([2.0])\n"
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
 
 
 def test_links_of_the_readme_exist():

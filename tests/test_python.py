@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, at_batch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 import interp_lightning
 from interp_lightning.errors import ConfigError
-from interp_lightning.training.callbacks.history import Recorder
 
-QUICK = [*TINY, "model=ae", "penalty=none", "trainer.limit_train_batches=2", "metrics.features=null"]
+QUICK = [*TINY, "model=ae", "penalty=none", "trainer.limit_train_batches=2"]
 
 
 def state_of_the_process() -> tuple:
@@ -41,7 +40,6 @@ def test_names_are_listed_and_load_torch_only_when_used():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_training_twice_in_one_process(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = state_of_the_process()
@@ -78,18 +76,11 @@ def test_a_wrong_setting_raises_our_sentence_and_leaves_nothing(overrides, sente
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_ctrl_c_saves_and_raises_keyboard_interrupt(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = state_of_the_process()
-    end = Recorder.on_train_batch_end
-
-    def interrupt(self, *arguments):
-        end(self, *arguments)
-        os.kill(os.getpid(), signal.SIGINT)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "on_train_batch_end", interrupt)
+        at_batch(patch, 1, lambda _: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             interp_lightning.train([*QUICK, "trainer.max_epochs=2"])
     assert state_of_the_process() == before

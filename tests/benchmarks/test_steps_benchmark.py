@@ -120,8 +120,7 @@ def test_help():
 
 def test_the_bare_loop_on_a_gpu_is_recorded(monkeypatch):
     """As far as a CPU can tell: the same work, on other images each time."""
-    monkeypatch.setattr(cuda_graphs, "record", recorder.record)  # a CPU records no graphs
-    monkeypatch.setattr(cuda_graphs, "aside", lambda work: work())
+    recorder.install(monkeypatch)
     weight, seen = torch.ones(1), []
 
     def step(items: torch.Tensor) -> None:

@@ -333,6 +333,7 @@ class Still(torch.nn.Module):
         return x_a[:, None].repeat(1, steps, 1, 1, 1)
 
 
+@pytest.mark.pictures
 @settings(max_examples=3)
 @given(texts=st.lists(TEXT.map(lambda text: text.replace("\ud800", "")), min_size=1, max_size=4))
 @example(texts=[*HOSTILE, *UNPRINTABLE])
@@ -358,6 +359,7 @@ def test_figures_show_texts_as_they_are_without_a_warning(texts, room):
     assert not any(entry.startswith("_") for entry in legend)
 
 
+@pytest.mark.pictures
 def test_very_many_and_very_long_names_still_fit_in_a_figure():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -19,7 +19,7 @@ from interp_lightning.errors import ConfigError
 from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.runs import sweeps
 
-SWEEP = ["-m", *TINY, "model=ae", "metrics.features=null", "metrics.restarts=1", "trainer.limit_train_batches=4"]
+SWEEP = ["-m", *TINY, "model=ae", "trainer.limit_train_batches=4"]
 SEARCH = [*SWEEP, "hydra/sweeper=optuna", "sweep.objective=reconstruction_mse"]
 
 # A cluster of this one machine: it does the jobs of an array at once.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, at_batch, draw
 from hypothesis import given, note
 from hypothesis import settings as budget
 from hypothesis import strategies as st
@@ -30,7 +30,6 @@ from interp_lightning.display import figures
 from interp_lightning.errors import ConfigError, DataError
 from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.functional.images import to_unit_range
-from interp_lightning.training.callbacks.history import Recorder
 
 SPLITS = ("training", "validation", "test")
 SHAPE, CLASSES = (3, 8, 8), 4
@@ -489,6 +488,7 @@ def numbers(folder: Path) -> dict[str, float]:
         ((8, 2, 18), set()),
     ],
 )
+@pytest.mark.pictures
 def test_few_images_are_trained_on_measured_and_drawn(sizes, missing, launch, caplog):
     folder = launch(*small(*sizes))
     codes = {"reconstruction_mse", "probe_accuracy", "cluster_accuracy", "latent_w2", "latent_mmd"}
@@ -572,8 +572,8 @@ def broken(*arguments: Any, **keywords: Any) -> Figure:
 )
 def test_a_picture_that_cannot_be_drawn_is_a_warning(place, name, lost, launch, caplog, monkeypatch):
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(place, name, broken)
-    monkeypatch.setattr(Recorder, "on_train_batch_start", lambda self, trainer, *_: self.draw_images(trainer))
+    monkeypatch.setattr(place, name, broken)  # whatever fails in matplotlib, these call it
+    at_batch(monkeypatch, 1, draw)
     folder = launch(*small(8, 0, 8), "logger.default_hp_metric=false")
     for picture in lost:
         said = f"{picture} could not be drawn (ZeroDivisionError: no picture of this); continuing without this picture"

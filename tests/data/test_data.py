@@ -124,7 +124,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         content = struct.pack(f">{1 + len(shape)}i", 0x800 + len(shape), *shape) + values.tobytes()
         (folder / name).write_bytes(content)
         table[name] = (shape, hashlib.md5(content).hexdigest())
-    monkeypatch.setattr(mnist, "FILES", table)
+    monkeypatch.setattr(mnist, "FILES", table)  # MNIST itself is 55 MB, and cannot be fetched in tests
     return folder
 
 
@@ -511,7 +511,7 @@ def test_reading_ahead_does_not_count(numbers):
 
 def test_a_run_on_a_data_set_on_disk_is_that_in_memory(launch):
     folders = [
-        launch("model=ae", "penalty=none", "metrics.features=null", f"data._target_={kind}", folder=name)
+        launch("model=ae", "penalty=none", f"data._target_={kind}", folder=name)
         for kind, name in (("interp_lightning.data.digits.Digits", "memory"), ("test_data.DigitsOnDisk", "disk"))
     ]
     memory, disk = (read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"] for folder in folders)

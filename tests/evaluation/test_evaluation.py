@@ -114,6 +114,7 @@ def test_measured_twice_the_numbers_are_the_same(model, assessment):
 
 
 def test_the_size_of_batches_does_not_matter(model, assessment, monkeypatch):
+    # What suits the memory is no setting of a run's.
     for module in (measures, sample):
         monkeypatch.setattr(module, "BATCH", 37)
     monkeypatch.setattr("interp_lightning.data.loaders.EVAL_BATCH", 41)

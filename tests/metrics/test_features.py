@@ -31,7 +31,7 @@ def test_it_is_small_and_the_one_that_was_shipped(tmp_path, monkeypatch):
     content = bytearray(WEIGHTS.read_bytes())
     content[-1] ^= 1
     for name, damaged, message in (("a", bytes(content), "is damaged"), ("b", b"", "is missing")):
-        monkeypatch.setattr(features, "WEIGHTS", tmp_path / name)
+        monkeypatch.setattr(features, "WEIGHTS", tmp_path / name)  # the file is the package's, and must stay whole
         (tmp_path / name).write_bytes(damaged)
         with pytest.raises(DataError, match=message):
             digit_network.__wrapped__()

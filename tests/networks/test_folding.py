@@ -95,7 +95,7 @@ def test_what_cannot_be_folded_is_left_alone():
 
 
 def test_both_pairs_are_found_in_the_networks(monkeypatch):
-    found = []
+    found = []  # both ways have one result, so only the calls tell
     for name in ("pointwise_then_conv", "upsample_then_conv"):
         original = getattr(folding, name)
         monkeypatch.setattr(
@@ -118,7 +118,7 @@ def test_compiled_layers_are_the_plain_ones():
 def test_evaluation_is_not_compiled(monkeypatch):
     module = Folding(nn.Conv2d(1, 1, 1))
     module.compile()
-    monkeypatch.setattr(module, "_compiled", lambda x: x + 1)
+    monkeypatch.setattr(module, "_compiled", lambda x: x + 1)  # the true one gives what the plain layers do
     x = torch.randn(2, 1, 8, 8)
     torch.testing.assert_close(module(x), x + 1)
     torch.testing.assert_close(module.eval()(x), module[0](x))

@@ -8,12 +8,12 @@ import ot
 import pytest
 import scipy.linalg
 import torch
+from conftest import run_ahead
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from interp_lightning.errors import ConfigError
-from interp_lightning.functional import devices
 from interp_lightning.functional.divergences import polar_factor
 from interp_lightning.penalties.gan import GAN
 from interp_lightning.penalties.mmd import MMD
@@ -163,7 +163,7 @@ def test_products_see_small_values_and_not_rounding():
 def test_w2_is_the_same_without_an_svd(queue, monkeypatch):
     values, gradients = [], []
     for ahead in (False, True):
-        monkeypatch.setattr(devices, "runs_ahead", lambda device, ahead=ahead: ahead)
+        run_ahead(monkeypatch, ahead)
         penalty = Wasserstein(1.0, *gaussian(4, 0), queue=queue)
         for seed in range(4):
             z = codes(12, 4, seed).requires_grad_()

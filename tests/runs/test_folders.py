@@ -3,10 +3,11 @@
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from conftest import TINY, at_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -17,7 +18,7 @@ from interp_lightning.commands.settings import read_settings
 from interp_lightning.errors import ConfigError
 from interp_lightning.runs.find import newest_run
 
-QUICK = [*TINY, "model=ae", "penalty=none", "trainer.limit_train_batches=2", "metrics.features=null"]
+QUICK = [*TINY, "model=ae", "penalty=none", "trainer.limit_train_batches=2"]
 
 
 def runs(tmp_path: Path) -> list[Path]:
@@ -126,13 +127,10 @@ def test_a_refused_run_removes_only_what_it_has_made(inside, wrong, invoke, tmp_
     assert [path for path in sorted(tmp_path.rglob("*")) if path.name != "output"] == before
 
 
-def test_an_interrupted_sweep_knows_the_jobs_that_never_started(invoke, tmp_path):
-    from interp_lightning.training.callbacks.history import Recorder
-
-    def before() -> None:
-        Recorder.on_train_batch_end = lambda *_: os.kill(os.getpid(), 2)
-
-    status, output = invoke("-m", *QUICK, "penalty=none,mmd", "seed=0,1", before=before)
+def test_an_interrupted_sweep_knows_the_jobs_that_never_started(invoke, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        at_batch(patch, 1, lambda _: os.kill(os.getpid(), signal.SIGINT))
+        status, output = invoke("-m", *QUICK, "penalty=none,mmd", "seed=0,1")
     assert status == 130
     assert "0 of 4 jobs have finished" in output
     (sweep,) = tmp_path.glob("outputs/*/*")

@@ -410,7 +410,7 @@ def test_no_error_of_one_run_ends_evaluate_for_the_others(error, tmp_path, monke
     for name in "012":
         (tmp_path / name / "checkpoints").mkdir(parents=True)
         (tmp_path / name / "checkpoints" / "last.ckpt").touch()
-    monkeypatch.setattr(evaluate, "evaluate_source", evaluated)
+    monkeypatch.setattr(evaluate, "evaluate_source", evaluated)  # no run raises all of these
     with pytest.raises(ConfigError, match=r"1 of 3 could not be evaluated"):
         call(evaluate, f"run={tmp_path}")
     assert done == ["0", "2"]
@@ -422,7 +422,7 @@ def test_what_the_user_does_ends_evaluate(error, trained, tmp_path, monkeypatch)
     def interrupted(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(evaluate, "evaluate_source", interrupted)
+    monkeypatch.setattr(evaluate, "evaluate_source", interrupted)  # at once, as a user does
     with pytest.raises(error):
         call(evaluate, f"run={trained['ae']}", f"out={tmp_path}")
 
@@ -438,9 +438,8 @@ def test_a_folder_that_cannot_be_looked_into_is_named(trained, tmp_path, monkeyp
         return iterdir(self)
 
     monkeypatch.setattr(Path, "iterdir", denied)
-    monkeypatch.setattr(evaluate, "evaluate_source", lambda source, *_: load_run(source))
     with pytest.raises(ConfigError, match=r"1 of 2 could not be evaluated"):
-        call(evaluate, f"run={tmp_path}")
+        call(evaluate, f"run={tmp_path}", *QUICK, "metrics.features=null")
     assert "locked holds no checkpoints/last.ckpt" in caplog.text
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from conftest import TINY
+from conftest import TINY, at_batch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,11 +15,8 @@ from interp_lightning.errors import ConfigError
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.runs.record import results_so_far
 from interp_lightning.runs.relevance import EFFECTS, Effect, changes, config_hash, effect, flat
-from interp_lightning.training.callbacks.history import Recorder
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
-QUICK = [*TINY, "model=ae", "penalty=none", "schedule=constant", "metrics.features=null", "metrics.restarts=1"]
+QUICK = [*TINY, "model=ae", "penalty=none", "schedule=constant"]
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +64,7 @@ def test_images_are_counted_as_they_were_seen(launch, caplog):
 
 def test_results_of_a_run_that_was_resumed_and_killed_are_of_its_checkpoint(launch, monkeypatch):
     folder = launch(*QUICK)
-    end = Recorder.on_train_batch_end
-
-    def hook(self, *arguments):
-        end(self, *arguments)
-        if self.model.batches_seen == 25:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Recorder, "on_train_batch_end", hook)
+    at_batch(monkeypatch, 25, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit):
         launch(*QUICK, "trainer.max_epochs=3", "optimizer.lr=0.001", "ckpt_path=last")
     before = json.loads((folder / "results.json").read_text())

@@ -6,30 +6,18 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from conftest import TINY, at_batch
 
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.training.callbacks.history import Recorder
 
-SWEEP = ["-m", *TINY, "metrics.features=null", "metrics.restarts=1", "trainer.limit_train_batches=4"]
+SWEEP = ["-m", *TINY, "trainer.limit_train_batches=4"]
 
 
 def jobs(tmp_path: Path) -> dict[str, dict]:
     """What became of each job of the only sweep, by its number."""
     (sweep,) = (path.parent for path in tmp_path.glob("outputs/*/*/summary.md"))
     return {path.parent.name: json.loads(path.read_text()) for path in sorted(sweep.glob("*/job.json"))}
-
-
-def die_in_job(number: str, batch: int) -> None:
-    """Be killed at the end of a batch of that job."""
-    end = Recorder.on_train_batch_end
-
-    def hook(self: Recorder, *arguments: object) -> None:
-        end(self, *arguments)
-        if self.folder.parent.name == number and self.model.batches_seen == batch:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    Recorder.on_train_batch_end = hook
 
 
 def test_one_failing_job_is_named_and_the_others_finish(invoke, tmp_path):
@@ -59,9 +47,11 @@ def test_an_error_of_the_programs_own_is_kept_whole(invoke, tmp_path):
 
 
 @pytest.mark.parametrize("batch", [2, 4])
-def test_a_killed_sweep_goes_on_where_it_stopped(batch, invoke, tmp_path):
+def test_a_killed_sweep_goes_on_where_it_stopped(batch, invoke, monkeypatch, tmp_path):
     options = [*SWEEP, "penalty.lam=0.1,1,2", "checkpoint.every_minutes=0", "trainer.max_epochs=2"]
-    status, _ = invoke(*options, before=lambda: die_in_job("1", 4 + batch))
+    with monkeypatch.context() as patch:
+        at_batch(patch, 4 + batch, lambda _: os.kill(os.getpid(), signal.SIGKILL), job="1")
+        status, _ = invoke(*options)
     assert status == -signal.SIGKILL
     assert [job["status"] for job in jobs(tmp_path).values()] == ["finished", "unfinished"]
     (sweep,) = tmp_path.glob("outputs/*/*")

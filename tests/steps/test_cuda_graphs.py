@@ -9,7 +9,7 @@ import lightning as L
 import pytest
 import recorder
 import torch
-from conftest import CELLS, IMAGE_SHAPE, on_a_gpu
+from conftest import CELLS, IMAGE_SHAPE, on_a_gpu, run_ahead
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from torch import Tensor
@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from interp_lightning.commands.explain import explain
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import ConfigError, Diverged
-from interp_lightning.functional import devices
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs.build import build_model
 from interp_lightning.steps import cuda_graphs
@@ -33,13 +32,12 @@ SETTINGS = {"gan": ["penalty.lr=0.001"], "wasserstein": ["penalty.queue=20"]}  #
 @pytest.fixture
 def ahead(monkeypatch) -> None:
     """Treat this CPU as a device that the host does not wait for."""
-    monkeypatch.setattr(devices, "runs_ahead", lambda device: True)
+    run_ahead(monkeypatch)
 
 
 @pytest.fixture
 def emulated(ahead, monkeypatch) -> None:
-    monkeypatch.setattr(cuda_graphs, "record", recorder.record)
-    monkeypatch.setattr(cuda_graphs, "aside", lambda work: work())
+    recorder.install(monkeypatch)
 
 
 def model_of(kind: str, penalty: str, guard: str = "stop") -> Autoencoder:
@@ -112,7 +110,8 @@ def test_no_training_step_waits(kind, penalty, ahead):
 def test_it_would_be_noticed(monkeypatch):
     with pytest.raises(AssertionError, match="the host waits for _local_scalar_dense"):
         train(model_of("ae", "none"), Unwatched())
-    monkeypatch.setattr(devices, "runs_ahead", lambda device: True)
+    run_ahead(monkeypatch)
+    # Nothing of ours waits, so something that does is put in.
     monkeypatch.setattr("interp_lightning.functional.divergences.nuclear_norm", lambda a: torch.linalg.svdvals(a).sum())
     with pytest.raises(AssertionError, match="the host waits for _linalg_svd"):
         train(model_of("ae", "wasserstein"), Unwatched())
@@ -214,6 +213,7 @@ def test_a_first_step_that_a_fused_sgd_leaves_out(ahead):
 
 @pytest.mark.parametrize("rate", [1, 1.0])
 def test_learning_rates_may_be_integers(rate, emulated, monkeypatch):
+    # Such a rate makes any model diverge, which is not the question here.
     monkeypatch.setattr("interp_lightning.steps.guard.EXPLODED", math.inf)
     model = model_of("ae", "none", guard="skip")
     model.cuda_graphs = True
@@ -243,11 +243,11 @@ def test_optimizers_that_cannot_leave_out_steps_are_waited_for(ahead):
     assert all(value.isfinite().all() for value in model.state_dict().values())
 
 
-def test_what_cannot_be_recorded_is_named(emulated, monkeypatch):
+def test_what_cannot_be_recorded_is_named(ahead, monkeypatch):
     def refuse(work: Callable[[], Any]) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    monkeypatch.setattr(cuda_graphs, "record", refuse)
+    recorder.install(monkeypatch, refuse)
     model = model_of("ae", "none")
     model.cuda_graphs = True
     with pytest.raises(ConfigError, match=r"`cuda_graphs` \(=true\).*when stream is capturing; .*cuda_graphs=false"):

@@ -165,7 +165,7 @@ def test_nodes_that_nobody_starts():
 
 
 def test_more_processes_than_cores(monkeypatch):
-    monkeypatch.setattr("interp_lightning.training.devices.cores", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     trainer = L.Trainer(accelerator="cpu", devices=3, logger=False, enable_checkpointing=False)
     with pytest.raises(ConfigError, match=r"`trainer.devices` \(=3\) must be ≤ 2, the number of cores"):
         check_processes(trainer)

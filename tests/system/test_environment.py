@@ -41,7 +41,7 @@ from interp_lightning.training.callbacks.progress import Line
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "interp_lightning"
-SMALL = [*TINY, "model=ae", "penalty=none", "metrics.features=null", "metrics.restarts=1"]
+SMALL = [*TINY, "model=ae", "penalty=none"]
 SMALL += ["trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "trainer.enable_progress_bar=true"]
 
 # How a standard stream may be, and how many bytes arrive.

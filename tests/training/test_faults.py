@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from conftest import TINY, at_batch, draw
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from interp_lightning.errors import ConfigError
@@ -19,7 +19,6 @@ from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.runs.folders import locked
 from interp_lightning.system.disk import write_whole
-from interp_lightning.training.callbacks.history import Recorder
 from interp_lightning.training.logger import TensorBoard
 
 REPOSITORY = Path(__file__).parents[2]
@@ -50,22 +49,10 @@ def fill(disk: Path) -> Path:
     return path
 
 
-def at_batch(number: int, do: Callable[[], object]) -> None:
-    """Do something at the end of the batch of that number, in a process of a test's own."""
-    end = Recorder.on_train_batch_end
-
-    def hook(self: Recorder, *arguments: object) -> None:
-        end(self, *arguments)
-        if self.model.batches_seen == number:
-            do()
-
-    Recorder.on_train_batch_end = hook
-
-
-def test_a_disk_that_fills_up_costs_no_checkpoint(small_disk, invoke):
+def test_a_disk_that_fills_up_costs_no_checkpoint(small_disk, invoke, monkeypatch):
     options = [*TINY, f"outputs={small_disk}", "trainer.limit_train_batches=8", "checkpoint.every_minutes=0"]
-    options += ["model=ae", "penalty=none", "metrics.features=null"]
-    status, output = invoke(*options, before=lambda: at_batch(4, lambda: fill(small_disk)))
+    options += ["model=ae", "penalty=none"]
+    status, output = invoke(*options, before=lambda: at_batch(monkeypatch, 4, lambda _: fill(small_disk)))
     assert status == 1
     assert "last.ckpt` cannot be written (No space left on device)" in output
     assert "make room, or remove what is in the way, and resume with ckpt_path=last" in output
@@ -79,14 +66,12 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(small_disk, invoke):
     assert json.loads((run / "results.json").read_text())["budget"]["images"] == 8 * 64
 
 
-def test_without_room_for_curves_and_pictures_training_goes_on(small_disk, invoke):
-    def before() -> None:
-        at_batch(4, lambda: fill(small_disk))
-        at_batch(7, lambda: (small_disk / "full").unlink())
-        Recorder.on_train_batch_start = lambda self, trainer, *_: self.draw_images(trainer)
-
+def test_without_room_for_curves_and_pictures_training_goes_on(small_disk, invoke, monkeypatch):
+    at_batch(monkeypatch, 4, lambda _: fill(small_disk))
+    at_batch(monkeypatch, 5, draw)
+    at_batch(monkeypatch, 7, lambda _: (small_disk / "full").unlink())
     options = [*TINY, f"outputs={small_disk}", "trainer.limit_train_batches=8", "trainer.log_every_n_steps=1"]
-    status, output = invoke(*options, "model=ae", "penalty=none", "metrics.features=null", before=before)
+    status, output = invoke(*options, "model=ae", "penalty=none")
     assert status == 0, output
     assert "could not be written (No space left on device); the run continues" in output
     assert "Traceback" not in output
@@ -141,7 +126,7 @@ def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(small_disk):
 
 # Several devices
 
-DDP = [*TINY, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "metrics.features=null"]
+DDP = [*TINY, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
 MINE = '''
 import lightning
 import torch
@@ -241,11 +226,9 @@ def test_all_devices_end_together(number, whom, status, begin, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_ends_at_once(number, invoke, tmp_path):
-    def before() -> None:
-        at_batch(1, lambda: [os.kill(os.getpid(), number) for _ in range(2)])
-
-    status, output = invoke(*TINY, before=before)
+def test_a_second_signal_ends_at_once(number, invoke, monkeypatch, tmp_path):
+    at_batch(monkeypatch, 1, lambda _: [os.kill(os.getpid(), number) for _ in range(2)])
+    status, output = invoke(*TINY)
     assert status == -number
     assert "Stopping after this batch; press Ctrl-C again to stop at once." in output
     (checkpoint,) = tmp_path.glob("outputs/*/*/checkpoints/*")  # of the start
@@ -264,7 +247,7 @@ def test_a_signal_in_evaluation_ends_the_run(number, invoke):
 
 
 def test_a_run_is_one_processes(invoke, tmp_path):
-    status, output = invoke(*TINY, "metrics.features=null")
+    status, output = invoke(*TINY)
     (run,) = tmp_path.glob("outputs/*/*")
     with locked(run):
         status, output = invoke(*TINY, "ckpt_path=last")

@@ -5,15 +5,15 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import CELLS
+from conftest import CELLS, TINY, at_batch, train_in
 
 from interp_lightning.errors import CheckpointError, ConfigError, Diverged
 from interp_lightning.runs.checkpoints import newest_checkpoint, read_checkpoint
@@ -21,10 +21,8 @@ from interp_lightning.training import checkpoints
 from interp_lightning.training.callbacks.history import Recorder
 from interp_lightning.training.checkpoints import AtomicCheckpointIO
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
 EPOCHS, BATCHES = 2, 1257 // 64
-OPTIONS = [f"trainer.max_epochs={EPOCHS}", "metrics.features=null", "metrics.restarts=1"]
+OPTIONS = [f"trainer.max_epochs={EPOCHS}"]
 
 
 def same_end(ours: Path, theirs: Path) -> None:
@@ -41,54 +39,39 @@ def same_end(ours: Path, theirs: Path) -> None:
     assert curves[0] == curves[1]
 
 
-@pytest.fixture
-def at_batch(monkeypatch) -> Iterator[Callable[[int, Callable[[], None]], None]]:
-    """Do something once, at the end of the batch of that number."""
-
-    def arrange(number: int, do: Callable[[], None]) -> None:
-        end = Recorder.on_train_batch_end
-
-        def hook(self: Recorder, *arguments: Any) -> None:
-            end(self, *arguments)
-            if self.model.batches_seen == number:
-                monkeypatch.setattr(Recorder, "on_train_batch_end", end)
-                do()
-
-        monkeypatch.setattr(Recorder, "on_train_batch_end", hook)
-
-    return arrange
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory) -> Callable[..., Path]:
+    """The run with some settings that nothing has interrupted; tests must not write into it."""
+    return cache(lambda *options: train_in(tmp_path_factory.mktemp("straight") / "run", [*TINY, *options]))
 
 
 @pytest.mark.parametrize("number", [1, 7, BATCHES - 1, BATCHES, BATCHES + 1, 2 * BATCHES])
-def test_stopped_by_a_signal_and_continued(number, launch, at_batch):
+def test_stopped_by_a_signal_and_continued(number, launch, straight, monkeypatch):
     options = [*OPTIONS, "model=acai", "penalty=gan"]
-    straight = launch(*options, folder="straight")
-    at_batch(number, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    at_batch(monkeypatch, number, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as stop:
         launch(*options, folder="broken")
     assert stop.value.code == 143
-    same_end(launch(*options, "ckpt_path=last", folder="broken"), straight)
+    same_end(launch(*options, "ckpt_path=last", folder="broken"), straight(*options))
 
 
 @pytest.mark.parametrize("limit", ["5", "0.3"])
 @pytest.mark.parametrize("number", [2, 5])
-def test_stopped_in_epochs_that_are_cut_short(limit, number, launch, at_batch):
+def test_stopped_in_epochs_that_are_cut_short(limit, number, launch, straight, monkeypatch):
     options = [*OPTIONS, f"trainer.limit_train_batches={limit}"]
-    straight = launch(*options, folder="straight")
-    at_batch(number, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    at_batch(monkeypatch, number, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit):
         launch(*options, folder="broken")
-    same_end(launch(*options, "ckpt_path=last", folder="broken"), straight)
+    same_end(launch(*options, "ckpt_path=last", folder="broken"), straight(*options))
 
 
 @pytest.mark.parametrize(("model", "penalty"), CELLS)
-def test_every_cell_stopped_in_the_middle_of_an_epoch(model, penalty, launch, at_batch):
+def test_every_cell_stopped_in_the_middle_of_an_epoch(model, penalty, launch, straight, monkeypatch):
     options = [*OPTIONS, f"model={model}", f"penalty={penalty}"]
-    straight = launch(*options, folder="straight")
-    at_batch(BATCHES + 5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    at_batch(monkeypatch, BATCHES + 5, lambda _: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(SystemExit):
         launch(*options, folder="broken")
-    same_end(launch(*options, "ckpt_path=last", folder="broken"), straight)
+    same_end(launch(*options, "ckpt_path=last", folder="broken"), straight(*options))
 
 
 def killed(work: Callable[[], object], before: Callable[[], None]) -> int:
@@ -107,13 +90,12 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_killed_at_random_moments_again_and_again(killed_cell, launch, tmp_path, pytestconfig):
+def test_killed_at_random_moments_again_and_again(killed_cell, launch, straight, tmp_path, pytestconfig):
     """At ends of batches, in validation, before, within and between the steps of writing a file, and at any time."""
     kills = pytestconfig.getoption("kills")
     model, penalty = killed_cell
     options = [*OPTIONS, f"trainer.max_epochs={3 + kills // 10}", f"model={model}", f"penalty={penalty}"]
     options += ["checkpoint.every_minutes=0"]
-    straight = launch(*options, folder="straight")
     generator, signals = random.Random(0), []
     moments = [
         (torch, "save"),
@@ -147,22 +129,21 @@ def test_killed_at_random_moments_again_and_again(killed_cell, launch, tmp_path,
         go_on = [*options, "ckpt_path=last"] if begun else options
         signals.append(killed(partial(launch, *go_on, folder="broken"), moment))
     assert signals.count(signal.SIGKILL) >= kills // 2  # the rest came too late, to a run that had ended
-    same_end(launch(*options, "ckpt_path=last", folder="broken"), straight)
+    same_end(launch(*options, "ckpt_path=last", folder="broken"), straight(*options))
 
 
-def test_a_damaged_checkpoint_costs_no_more_than_the_one_before(launch, at_batch, caplog):
+def test_a_damaged_checkpoint_costs_no_more_than_the_one_before(launch, straight, monkeypatch, caplog, tmp_path):
     options = [*OPTIONS, "model=ae", "penalty=none", "checkpoint.every_minutes=0"]
-    straight = launch(*options, folder="straight")
-    at_batch(BATCHES + 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    at_batch(monkeypatch, BATCHES + 5, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit):
         launch(*options, folder="broken")
-    folder = straight.parent / "broken" / "checkpoints"
+    folder = tmp_path / "broken" / "checkpoints"
     last = folder / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1000])
     path, state, skipped = newest_checkpoint(folder)
     assert (path.name, state["batches_seen"]) == ("previous.ckpt", BATCHES + 4)
     assert len(skipped) == 1
-    same_end(launch(*options, "ckpt_path=last", folder="broken"), straight)
+    same_end(launch(*options, "ckpt_path=last", folder="broken"), straight(*options))
     assert "Skipped: " in caplog.text
     assert "last.ckpt is not a readable checkpoint" in caplog.text
 
@@ -184,7 +165,7 @@ def test_what_is_no_file_is_skipped_with_a_word(tmp_path):
 
 
 def test_a_run_that_was_moved_keeps_its_best_checkpoint(launch, tmp_path, recwarn):
-    options = ["model=ae", "penalty=none", "metrics.features=null", "metrics.restarts=1"]
+    options = ["model=ae", "penalty=none"]
     launch(*options, "trainer.max_epochs=2")
     (tmp_path / "run").rename(tmp_path / "moved")
     best = tmp_path / "moved" / "checkpoints" / "best.ckpt"

@@ -22,7 +22,7 @@ from interp_lightning.training.checkpoints import AtomicCheckpointIO
 from interp_lightning.training.content import check_content
 from interp_lightning.training.resume import find_checkpoint
 
-RUN = ["model=ae", "penalty=gan", "penalty.width=4", "penalty.depth=1", "metrics.features=null", "metrics.restarts=1"]
+RUN = ["model=ae", "penalty=gan", "penalty.width=4", "penalty.depth=1"]
 RUN += ["trainer.limit_train_batches=2", "network.depth=2", "latent_dim=4"]
 
 

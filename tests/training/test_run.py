@@ -30,7 +30,6 @@ def history(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.mark.parametrize(("model", "penalty"), CELLS)
-@pytest.mark.usefixtures("no_pictures")
 def test_every_cell_trains_and_its_reconstruction_improves(model, penalty, launch):
     folder = launch(
         f"model={model}", f"penalty={penalty}", "network.depth=16", "trainer.max_epochs=4", "optimizer.lr=2e-3"
@@ -46,17 +45,14 @@ def test_every_cell_trains_and_its_reconstruction_improves(model, penalty, launc
 
 
 @pytest.mark.parametrize("network", choices("network"))
-@pytest.mark.parametrize("data", ["digits", "lines"])
-@pytest.mark.usefixtures("no_pictures")
-def test_every_network_and_data_set(network, data, launch):
-    folder = launch(
-        f"network={network}", f"data={data}", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"
-    )
-    assert json.loads((folder / "results.json").read_text())["data"] == data
+def test_every_network(network, launch):
+    folder = launch(f"network={network}", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1")
+    assert json.loads((folder / "results.json").read_text())["config"]["choices"]["network"] == network
 
 
+@pytest.mark.pictures
 def test_what_a_run_leaves(launch):
-    folder = launch("model=acai", "penalty=gan", "trainer.max_epochs=2", "seed=7")
+    folder = launch("model=acai", "penalty=gan", "trainer.max_epochs=2", "seed=7", "metrics.features=auto")
     assert {path.stem for path in (folder / "figures").iterdir()} == set(FIGURES)
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
 
@@ -66,7 +62,7 @@ def test_what_a_run_leaves(launch):
     assert results["budget"]["images"] == 2 * (1257 // 64) * 64
     assert results["images_per_second"] > 0
     assert {"reconstruction_mse", "probe_accuracy", "fid_midpoints_lerp", "evenness_slerp"} <= set(results["metrics"])
-    assert results["protocol"] == {"restarts": 3, "images": 100, "pairs": 8, "steps": 4, "features": "digits"}
+    assert results["protocol"] == {"restarts": 1, "images": 100, "pairs": 8, "steps": 4, "features": "digits"}
     assert results["config"]["penalty"]["r1"] == 0.1
     assert results["versions"]["torch"] == torch.__version__.split("+")[0] or torch.__version__
     assert len(results["config_hash"]) == 64
@@ -83,7 +79,6 @@ def test_what_a_run_leaves(launch):
     assert events.Scalars("val/autoencoder/reconstruction")[-1].step < 2 * (1257 // 64)
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_a_run_is_repeatable_and_its_seed_matters(launch):
     first, same, other = (launch(f"seed={seed}", folder=folder) for folder, seed in (("a", 1), ("b", 1), ("c", 2)))
     weights = [checkpoint(folder)["state_dict"] for folder in (first, same, other)]
@@ -92,7 +87,6 @@ def test_a_run_is_repeatable_and_its_seed_matters(launch):
 
 
 @pytest.mark.parametrize("penalty", ["gan", "wasserstein"])
-@pytest.mark.usefixtures("no_pictures")
 def test_a_continued_run_ends_as_the_uninterrupted_one(penalty, launch, tmp_path):
     # A cosine would depend on the number of epochs, which the broken run does not share.
     options = [f"penalty={penalty}", "schedule=constant"]
@@ -111,9 +105,8 @@ def test_a_continued_run_ends_as_the_uninterrupted_one(penalty, launch, tmp_path
     assert (elsewhere / "results.json").is_file()
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_csv_curves_of_a_resumed_run_have_each_point_once(launch):
-    options = ["logger=csv", "model=ae", "penalty=none", "schedule=constant", "metrics.features=null"]
+    options = ["logger=csv", "model=ae", "penalty=none", "schedule=constant"]
     straight = launch(*options, "trainer.max_epochs=3", folder="straight")
     launch(*options, "trainer.max_epochs=1", folder="broken")
     broken = launch(*options, "trainer.max_epochs=3", "ckpt_path=last", folder="broken")
@@ -125,16 +118,13 @@ def test_csv_curves_of_a_resumed_run_have_each_point_once(launch):
     assert "optimizer.lr" in (straight / "csv" / "hparams.yaml").read_text()
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_a_run_without_a_logger(launch):
     folder = launch("logger=none", "trainer.limit_train_batches=2")
-    assert {path.name for path in folder.iterdir()} == {"checkpoints", "results.json"}
+    assert {path.name for path in folder.iterdir()} == {"checkpoints", "figures", "results.json"}
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_last_is_the_newest_and_best_the_best(launch, monkeypatch):
-    monkeypatch.setattr(guard, "EXPLODED", math.inf)
-    # The learning rate grows until it is sixty times too large.
+    monkeypatch.setattr(guard, "EXPLODED", math.inf)  # or it would end the run, as the learning rate grows too large
     folder = launch("model=ae", "schedule.final=60", "trainer.max_epochs=3")
     errors = [value for _, value in history(folder)["val/autoencoder/reconstruction"]]
     assert len(errors) == 3
@@ -143,7 +133,6 @@ def test_last_is_the_newest_and_best_the_best(launch, monkeypatch):
 
 
 @pytest.mark.parametrize("option", ["trainer.limit_val_batches=0", "trainer.check_val_every_n_epoch=2"])
-@pytest.mark.usefixtures("no_pictures")
 def test_without_a_validation_every_epoch_a_run_can_be_continued(option, launch):
     folder = launch(option, "trainer.max_epochs=2", "schedule=constant")
     assert checkpoint(folder)["batches_seen"] == 2 * (1257 // 64)
@@ -151,7 +140,6 @@ def test_without_a_validation_every_epoch_a_run_can_be_continued(option, launch)
     assert checkpoint(folder)["batches_seen"] == 4 * (1257 // 64)
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_bf16_mixed_on_the_cpu(launch):
     for penalty in ("gan", "wasserstein"):
         folder = launch(f"penalty={penalty}", "trainer.precision=bf16-mixed", folder=penalty)
@@ -182,7 +170,6 @@ def test_without_mnist_and_fallback_nothing_is_trained(override, launch, tmp_pat
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
-@pytest.mark.usefixtures("no_pictures")
 def test_every_experiment_runs_on_other_data_too(experiment, launch):
     folder = launch(f"experiment={experiment}", "trainer.limit_train_batches=1", "network.depth=2")
     assert json.loads((folder / "results.json").read_text())["data"] == "digits"
@@ -238,7 +225,6 @@ def test_bad_settings_are_refused_before_training(overrides, message, configure,
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_checkpoints_of_other_models_and_damaged_ones_are_refused(launch, tmp_path):
     folder = launch("model=acai", "penalty=gan", "trainer.limit_train_batches=1", folder="first")
     path = folder / "checkpoints" / "last.ckpt"
@@ -260,7 +246,7 @@ def test_checkpoints_of_other_models_and_damaged_ones_are_refused(launch, tmp_pa
 
 
 def test_a_compiled_run_ends_where_a_plain_one_does(launch):
-    options = ["model=acai", "penalty=wasserstein", "trainer.limit_train_batches=5"]
+    options = ["model=ae", "penalty=wasserstein", "trainer.limit_train_batches=5"]  # each network takes long to compile
     plain, compiled = launch(*options), launch(*options, "compile=true", folder="compiled")
     one, two = (checkpoint(folder)["state_dict"] for folder in (plain, compiled))
     assert one.keys() == two.keys()

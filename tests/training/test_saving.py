@@ -5,9 +5,11 @@ import math
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from conftest import at_batch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -23,53 +25,48 @@ from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.runs.load import load_run
 from interp_lightning.runs.record import results_so_far
 from interp_lightning.steps.guard import Guard, Turn
-from interp_lightning.training.callbacks.history import Recorder
 from interp_lightning.training.callbacks.saver import Saver, seconds
 from interp_lightning.training.checkpoints import AtomicCheckpointIO
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
-QUICK = ["metrics.features=null", "metrics.restarts=1", "schedule=constant", "network.depth=2", "data.batch_size=32"]
+QUICK = ["schedule=constant", "network.depth=2", "data.batch_size=32"]
 
 
-@pytest.fixture
-def evaluated(monkeypatch) -> list[dict[str, torch.Tensor]]:
-    """The weights of each model that is evaluated."""
-    weights: list[dict[str, torch.Tensor]] = []
-    call = Evaluation.__call__
+class Watched(Evaluation):
+    """Keeps the weights of the models that it measures."""
 
-    def hook(self, model, data):
-        weights.append({name: value.clone() for name, value in model.state_dict().items()})
-        return call(self, model, data)
+    seen: list[dict[str, torch.Tensor]] = []  # noqa: RUF012
 
-    monkeypatch.setattr(Evaluation, "__call__", hook)
-    return weights
+    def __call__(self, model, data):
+        self.seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        return super().__call__(model, data)
 
 
-def at_batch(monkeypatch, number: int, do) -> None:
-    """Do something at the end of the batch of that number."""
-    end = Recorder.on_train_batch_end
+class Unvalidated(Digits):
+    """Digits without any for validation."""
 
-    def hook(self, trainer, *arguments):
-        end(self, trainer, *arguments)
-        if self.model.batches_seen == number:
-            do(trainer)
+    def load(self):
+        train, val, test = super().load()
+        return train, InMemory(val.images[:0], val.labels[:0]), test
 
-    monkeypatch.setattr(Recorder, "on_train_batch_end", hook)
+
+class Exploding(ACAI):
+    """The decoder's last bias explodes after `start` batches, `factor` times a batch and that many times."""
+
+    def __init__(self, start: int, factor: float = 3.0, times: int = 10**9, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.start, self.factor, self.times = start, factor, times
+
+    def training_step(self, batch, batch_idx):
+        super().training_step(batch, batch_idx)
+        if self.batches_seen >= self.start and self.times:
+            self.times -= 1
+            bias = [layer for layer in self.decoder.modules() if isinstance(layer, nn.Conv2d)][-1].bias
+            with torch.no_grad():
+                bias.mul_(self.factor).add_(0.3 * self.factor)
 
 
 def out_of_time(trainer) -> None:
     next(callback for callback in trainer.callbacks if isinstance(callback, Saver)).elapsed = 1e9
-
-
-def empty_validation(monkeypatch) -> None:
-    load = Digits.load
-
-    def without(self):
-        train, val, test = load(self)
-        return train, InMemory(val.images[:0], val.labels[:0]), test
-
-    monkeypatch.setattr(Digits, "load", without)
 
 
 ENDS = ("end", "out of time", "SIGTERM", "SIGINT")
@@ -90,15 +87,13 @@ ENDS = ("end", "out of time", "SIGTERM", "SIGINT")
 @example(every=1, validated="empty", fast="false", epochs=2, batches=3, end="out of time", when=4)
 @example(every=1, validated="1.0", fast="true", epochs=1, batches=3, end="end", when=1)
 def test_the_last_checkpoint_is_the_model_that_was_evaluated(
-    launch, evaluated, tmp_path, tmp_path_factory, every, validated, fast, epochs, batches, end, when
+    launch, tmp_path, tmp_path_factory, every, validated, fast, epochs, batches, end, when
 ):
-    evaluated.clear()
+    Watched.seen.clear()
     name = tmp_path_factory.mktemp("run").name
     done = {"false": epochs * batches, "true": 1, "2": 2}[fast]
     early = end != "end" and when <= done
     with pytest.MonkeyPatch.context() as monkeypatch:
-        if validated == "empty":
-            empty_validation(monkeypatch)
         if end == "out of time":
             at_batch(monkeypatch, when, out_of_time)
         elif end != "end":
@@ -107,7 +102,8 @@ def test_the_last_checkpoint_is_the_model_that_was_evaluated(
             *QUICK, "model=acai", "penalty=wasserstein", f"trainer.max_epochs={epochs}",
             f"trainer.limit_train_batches={batches}", f"trainer.check_val_every_n_epoch={every}",
             f"trainer.limit_val_batches={'1.0' if validated == 'empty' else validated}",
-            f"trainer.fast_dev_run={fast}", "trainer.max_time=00:01:00:00",
+            f"trainer.fast_dev_run={fast}", "trainer.max_time=00:01:00:00", f"metrics._target_={__name__}.Watched",
+            *([f"data._target_={__name__}.Unvalidated"] if validated == "empty" else []),
         ]  # fmt: skip
         try:
             launch(*options, folder=name)
@@ -121,10 +117,10 @@ def test_the_last_checkpoint_is_the_model_that_was_evaluated(
     assert state["images_seen"] == 32 * state["batches_seen"]
     if stopped is not None:
         return
-    (weights,) = evaluated
+    (weights,) = Watched.seen
     assert all(torch.equal(value, state["state_dict"][name]) for name, value in weights.items() if value.numel())
     results = json.loads((folder / "results.json").read_text())
-    run = load_run(folder)
+    run = load_run(folder, trust=True)
     again = Evaluation(restarts=1, images=100, pairs=8, steps=4, features=None)(run.model, run.datamodule)
     assert again.metrics == results["metrics"]
     described = results_so_far(folder)
@@ -237,39 +233,19 @@ def test_a_model_that_has_never_learned_is_not_called_diverged():
     assert feed(guard, [1.0, 1.2, 0.9] * 200) is None
 
 
-@pytest.fixture
-def explodes(monkeypatch):
-    """Make the decoder's last bias explode from a batch on, `factor` times a batch."""
-
-    def arrange(start: int, factor: float = 3.0, times: int = 10**9) -> None:
-        step, done = ACAI.training_step, [0]
-
-        def hook(self, batch, batch_idx):
-            step(self, batch, batch_idx)
-            if self.batches_seen >= start and done[0] < times:
-                done[0] += 1
-                bias = [layer for layer in self.decoder.modules() if isinstance(layer, nn.Conv2d)][-1].bias
-                with torch.no_grad():
-                    bias.mul_(factor).add_(0.3 * factor)
-
-        monkeypatch.setattr(ACAI, "training_step", hook)
-
-    return arrange
+LEARNS = ["optimizer.lr=3e-3", "network.depth=8", "schedule=constant", "data.batch_size=32", "penalty=none",
+          "checkpoint.every_minutes=0", f"model._target_={__name__}.Exploding", "+model.start=100"]  # fmt: skip
 
 
-LEARNS = ["optimizer.lr=3e-3", "network.depth=8", *QUICK[:3], "data.batch_size=32", "checkpoint.every_minutes=0"]
-
-
-def test_a_run_that_explodes_stops_and_keeps_its_good_checkpoints(launch, explodes, tmp_path):
-    explodes(100)
+def test_a_run_that_explodes_stops_and_keeps_its_good_checkpoints(launch, tmp_path):
     with pytest.raises(
         Diverged, match=r"training has diverged: .* (mean image|times as high) .*ckpt_path=last.*rollback"
     ):
-        launch(*LEARNS, "trainer.max_epochs=3", "penalty=none")
+        launch(*LEARNS, "trainer.max_epochs=3")
     folder = tmp_path / "run" / "checkpoints"
     data = Digits(32)
     for path in folder.iterdir():
-        run = load_run(path)
+        run = load_run(path, trust=True)
         x = data.test.batch(data.test.all())[0] / 127.5 - 1
         with torch.no_grad():
             error = (run.model.decode(run.model.encode(x)) - x).square().mean()
@@ -279,9 +255,8 @@ def test_a_run_that_explodes_stops_and_keeps_its_good_checkpoints(launch, explod
     }
 
 
-def test_a_rollback_restores_the_good_weights_and_goes_on(launch, explodes, caplog):
-    explodes(100, factor=100, times=1)
-    folder = launch(*LEARNS, "trainer.max_epochs=3", "penalty=none", "guard=rollback")
+def test_a_rollback_restores_the_good_weights_and_goes_on(launch, caplog):
+    folder = launch(*LEARNS, "+model.factor=100.0", "+model.times=1", "trainer.max_epochs=3", "guard=rollback")
     assert "Training has diverged: " in caplog.text
     assert "all learning rates are now 0.5 times as high" in caplog.text
     results = json.loads((folder / "results.json").read_text())
@@ -292,10 +267,9 @@ def test_a_rollback_restores_the_good_weights_and_goes_on(launch, explodes, capl
     assert [group["lr"] for group in state["optimizer_states"][0]["param_groups"]] == [1.5e-3]
 
 
-def test_rollbacks_end_after_five(launch, explodes):
-    explodes(100)
+def test_rollbacks_end_after_five(launch):
     with pytest.raises(Diverged):
-        launch(*LEARNS, "trainer.max_epochs=10", "penalty=none", "guard=rollback")
+        launch(*LEARNS, "trainer.max_epochs=10", "guard=rollback")
 
 
 def test_a_bad_checkpoint_replaces_no_good_one(tmp_path):
