@@ -40,10 +40,10 @@ from interp_lightning.system.text import csv_cell, markdown, printable, terminal
 from interp_lightning.training.logger import TensorBoard
 
 METRICS = {"reconstruction_mse": 0.03, "probe_accuracy": 0.96, "latent_w2": 0.2, "fid_midpoints_lerp": 10.0,
-           "realism_midpoints_lerp": 0.3, "realism_lerp": 0.5, "evenness_lerp": 1.5, "detour_lerp": 1.1, "path_length_lerp": 3.0,
-           "fid_prior": 14.8, "mine": 1.0}  # fmt: skip
-SANITY = {"fid_midpoints_blend": 15.0, "realism_midpoints_blend": 0.09, "realism_blend": 0.4, "evenness_blend": 2.1, "detour_blend": 1.3,
-          "fid_real": 0.4, "fid_noise": 400.0}  # fmt: skip
+           "realism_midpoints_lerp": 0.3, "realism_lerp": 0.5, "evenness_lerp": 1.5, "detour_lerp": 1.1,
+           "path_length_lerp": 3.0, "fid_prior": 14.8, "mine": 1.0}  # fmt: skip
+SANITY = {"fid_midpoints_blend": 15.0, "realism_midpoints_blend": 0.09, "realism_blend": 0.4, "evenness_blend": 2.1,
+          "detour_blend": 1.3, "fid_real": 0.4, "fid_noise": 400.0}  # fmt: skip
 VALID: dict[str, Any] = {
     "model": "acai", "penalty": "wasserstein", "data": "mnist", "data_asked_for": "mnist", "seed": 0,
     "budget": {"epochs": 5, "images": 275_000, "seconds": 240.5, "skipped_steps": 0},
