@@ -73,8 +73,6 @@ def work(settings: Settings) -> None:
 
     from interp_lightning.display import figures
     from interp_lightning.evaluation.protocol import Evaluation
-    from interp_lightning.evaluation.sample import encode_all
-    from interp_lightning.paths.base import Space, named
     from interp_lightning.runs.load import load_run
     from interp_lightning.runs.record import run_title
 
@@ -89,10 +87,9 @@ def work(settings: Settings) -> None:
     name_b, x_b = find_image(settings.b, "b", run.datamodule)
     x = torch.cat([x_a, x_b]).to(device)
     with torch.inference_mode():
-        path, see = named(how), Evaluation().look(model, run.datamodule)
-        if path.fits:
-            path = path.fit(Space(encode_all(model, run.datamodule.train).z, see))
-        look = see if speed == "constant" else None
+        evaluation = Evaluation()
+        path = evaluation.path(how, model, run.datamodule)
+        look = evaluation.look(model, run.datamodule) if speed == "constant" else None
         title = f"{name_a} → {name_b}\n{run_title(run.config)}"
         strip = figures.interpolations(model, x, title, how, steps, path, look)
         frames = model.interpolate(x[:1], x[1:], max(steps, FRAMES), path, look)[0].cpu()

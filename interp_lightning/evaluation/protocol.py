@@ -19,7 +19,7 @@ from interp_lightning.metrics.catalogue import CONSTANT, HOW, SANITY, spec_of
 from interp_lightning.metrics.features import Judge
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.parameters import Configurable, File
-from interp_lightning.paths.base import Space, named
+from interp_lightning.paths.base import Path, Space, named
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,16 @@ class Evaluation(Configurable, group="metrics"):
         """Return what a model's codes look like to the judge; in pixels if there is none."""
         judge = self.judge(data)
         return Look(model, None if judge is None else judge.to(model.device).eval())
+
+    @torch.no_grad()
+    def path(self, how: str, model: Autoencoder, data: ImageData) -> Path:
+        """Return a kind of path, fitted to a model's codes of the training images if it must be.
+
+        Raises:
+            ConfigError: there is no such path, or there are too few training images.
+        """
+        path = named(how)
+        return path.fit(Space(encode_all(model, data.train).z, self.look(model, data))) if path.fits else path
 
     def check(self, objective: str, data: ImageData) -> None:
         """Raise ConfigError if a search minimises or maximises a number that is not measured on a data set."""

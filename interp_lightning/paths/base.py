@@ -91,8 +91,8 @@ def ready(how: str) -> Path:
     path = named(how)
     if path.fits:
         raise ConfigError(
-            f"`how` (={how}) must know the codes of the training images first; give how=named('{how}').fit(space), "
-            "where space is that of load_run(…), or use how=lerp"
+            f"`how` (={how}) must know the codes of the training images first; give the path that "
+            f"Evaluation().path('{how}', model, data) returns, or use lerp"
         )
     return path
 
