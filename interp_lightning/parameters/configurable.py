@@ -8,11 +8,11 @@ except that a number of numpy or torch becomes Python's where the annotation ask
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from types import NoneType, SimpleNamespace
-from typing import Any, ClassVar, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+from types import SimpleNamespace
+from typing import Any, ClassVar, ParamSpec, TypeVar, get_type_hints
 
-from interp_lightning.parameters.annotations import UNIONS, reduced, split
-from interp_lightning.parameters.sentences import NOUNS
+from interp_lightning.parameters.annotations import reduced
+from interp_lightning.parameters.sentences import is_object
 from interp_lightning.parameters.values import check_value
 
 P = ParamSpec("P")
@@ -155,12 +155,4 @@ def _resolved(function: Callable[..., Any], parameter: inspect.Parameter) -> Any
 
 def _checkable(annotations: Mapping[str, Any]) -> dict[str, Any]:
     """Return the annotations that can be checked."""
-    return {name: annotation for name, annotation in annotations.items() if not _is_object(annotation)}
-
-
-def _is_object(annotation: Any) -> bool:
-    """Return True for an annotation of objects, such as Network or Tensor | Callable: nothing that YAML could hold."""
-    kind, metadata, _ = split(annotation)
-    if get_origin(kind) in UNIONS:
-        return all(_is_object(each) for each in get_args(kind) if each is not NoneType)
-    return not metadata and (kind is Any or (isinstance(kind, type) and kind not in NOUNS and not get_args(kind)))
+    return {name: annotation for name, annotation in annotations.items() if not is_object(annotation)}

@@ -98,7 +98,8 @@ def _noun(kind: Any, metadata: Iterable[Any]) -> str:
     if origin is Literal:
         return f"one of: {', '.join(map(_yaml, args))}"
     if origin in UNIONS:
-        members = " or ".join(_allowed(each) for each in args if each is not NoneType)
+        shown_ones = [each for each in args if not is_object(each)] or [each for each in args if each is not NoneType]
+        members = " or ".join(map(_allowed, shown_ones))
         return f"{members}, or null" if NoneType in args else members
     if not is_collection(origin):
         return NOUNS.get(kind) or f"{'an' if kind.__name__[0] in 'AEIOUaeiou' else 'a'} {kind.__name__}"
@@ -115,6 +116,14 @@ def _noun(kind: Any, metadata: Iterable[Any]) -> str:
 
 def _each(what: str, annotation: Any) -> str:
     return "" if annotation is Any else f", {what} {_allowed(annotation)}"
+
+
+def is_object(annotation: Any) -> bool:
+    """Return True for an annotation of objects, such as Network or Tensor | Callable: nothing that YAML could hold."""
+    kind, metadata, _ = split(annotation)
+    if get_origin(kind) in UNIONS:
+        return all(is_object(each) for each in get_args(kind) if each is not NoneType)
+    return not metadata and (kind is Any or (isinstance(kind, type) and kind not in NOUNS and not get_args(kind)))
 
 
 def _yaml(choice: Any) -> str:

@@ -78,11 +78,19 @@ def test_settings_of_every_kind():
         ("steps=many", r"`steps` \(=many\) must be an integer, such as 11"),
         ("trust=maybe", r"`trust` \(=maybe\) must be true or false"),
         ("run=", r"`run` has no value; give one as run=…, or remove it"),
+        ("run=???", r"`run` has no value; give one as run=…, or remove it"),
+        ("out=???", r"`out` has no value; give one as out=…, or remove it"),
+        ("steps=${oc.env:X}", r"`steps` \(=\$\{oc\.env:X\}\) must be an integer, such as 11"),
     ],
 )
 def test_wrong_settings(argument, message):
     with pytest.raises(ConfigError, match=message):
         read_settings([argument], Example)
+
+
+@pytest.mark.parametrize("path", ["${oc.env:NOWHERE}", r"\${x}", "${", "a\\", "{a: 1}", "null"])
+def test_a_path_is_taken_literally(path):
+    assert read_settings([f"out={path}", f"run={path}"], Example).out == path
 
 
 def test_a_single_value_given_twice():
