@@ -153,6 +153,8 @@ def _split(argument: str, known: dict[str, Field[Any]]) -> tuple[str, str]:
         raise ConfigError(f"`{key}` is no setting of this command; {hint} has: {', '.join(known)}")
     if value in ("", "???"):  # which Hydra and OmegaConf take for a value that is missing
         raise ConfigError(f"`{key}` has no value; give one as {key}=…, or remove it")
+    if "${" in value and not Path(value).exists():
+        raise ConfigError(f"`{key}` (={value}) is a reference, which this command does not resolve; give its value")
     return key, value
 
 
