@@ -6,13 +6,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from interp_lightning.commands.explain import in_sentences, reason
 from interp_lightning.commands.settings import Common, command, find_last, prepare, setting
 from interp_lightning.errors import CheckpointError, CheckpointMissing, ConfigError
+from interp_lightning.parameters import WayOut, check_value, checked
 from interp_lightning.runs.find import find_runs
 from interp_lightning.system.disk import replace, within
+from interp_lightning.system.text import counted
 
 if TYPE_CHECKING:
     import torch
@@ -86,12 +88,14 @@ def work(settings: Settings) -> None:
         log.warning(note)
     log.info(f"Report:  {folder / 'report.html'}\nTables:  {folder / 'comparison.md'}, {folder / 'comparison.csv'}")
     if skipped:
-        raise ConfigError(f"{len(skipped)} of {len(runs)} runs could not be used or drawn, for the reasons above")
+        some = f"{len(skipped)} of {counted(len(runs), 'run')}"
+        raise ConfigError(f"{some} could not be used or drawn, for the reasons above")
 
 
 @in_sentences
+@checked
 def compare(
-    runs: "Sequence[Run | str | Path]", data: str | None = None, across_data: bool = False
+    runs: "Sequence[Run | str | Path] | Run | str | Path", data: str | None = None, across_data: bool = False
 ) -> list[dict[str, Any]]:
     """Compare trained runs: return a row for each, a plain dictionary with the columns of comparison.csv.
 
@@ -99,7 +103,7 @@ def compare(
     warnings.
 
     Args:
-        runs: folders of runs, at any depth, or `Run`s.
+        runs: folders of runs, at any depth, or `Run`s; or only one of them.
         data: only runs on this data set.
         across_data: accept runs on different data sets.
 
@@ -116,6 +120,8 @@ def compare(
     from interp_lightning.comparison.tables import all_numbers
     from interp_lightning.runs.load import Run
 
+    runs = [runs] if isinstance(runs, (Run, str, Path)) else runs
+    check_value("runs", runs, Annotated[Sequence[Run | str | Path], WayOut("give runs, or folders of runs")])
     found = _named([str(run.folder if isinstance(run, Run) else run) for run in runs])
     comparison = collect(found, data, across_data)
     for note in comparison.notes:

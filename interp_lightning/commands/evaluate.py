@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from interp_lightning.commands.explain import in_sentences, reason
 from interp_lightning.commands.settings import (
     Common,
+    Overrides,
     command,
     find_device,
     find_last,
@@ -23,6 +24,7 @@ from interp_lightning.commands.settings import (
 )
 from interp_lightning.config.check import check_config
 from interp_lightning.errors import ConfigError
+from interp_lightning.parameters import checked
 from interp_lightning.runs.find import find_runs, has_checkpoints, run_folder
 from interp_lightning.system.disk import within
 
@@ -109,9 +111,10 @@ def evaluate_source(
 
 
 @in_sentences
+@checked
 def evaluate(
     run: "Run | str | Path",
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     out: str | Path | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:

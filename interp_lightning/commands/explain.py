@@ -28,6 +28,10 @@ LOST_DEVICE = (
     "resume with ckpt_path=last, if training had started"
 )
 NULL_KEY = 'a configuration file has a key that is null or no text; put it in quotes, as in "null": 3'
+KINDS = {"ListConfig": "a list", "DictConfig": "a mapping {key: value, …}"}
+WRONG_KIND = re.compile(
+    rf"Error merging override (?P<name>.+?)=(?P<value>.*): Cannot merge \w+ with (?P<kind>{'|'.join(KINDS)})"
+)
 # Exceptions of packages that are slow to import or optional: torch's, joblib's, submitit's.
 BY_NAME = {"OutOfMemoryError": OUT_OF_MEMORY, "TerminatedWorkerError": LOST_JOB, "UncompletedJobError": LOST_JOB}
 BY_NAME |= {"DistNetworkError": LOST_DEVICE}
@@ -132,13 +136,16 @@ def _(error: OverrideParseException) -> str:
 
 @sentence.register
 def _(error: HydraException) -> str:
-    said = str(error).split("\nConfig search path")[0].strip()
+    said = _on_one_line(str(error).split("\nConfig search path")[0])
     if unknown := re.match(r"Could not override '(.+?)'", said):  # the exception has no attribute for it
-        from interp_lightning.config.names import did_you_mean
+        from interp_lightning.config.check import unknown_setting
 
-        hydras = unknown[1].startswith("hydra.")
-        hint = "--cfg hydra prints the existing ones" if hydras else did_you_mean(unknown[1])
-        return f"`{unknown[1].split('@')[0]}` is no setting of this run; {hint}"
+        name, inner = unknown[1].split("@")[0], getattr(error.__cause__, "full_key", None) or ""
+        if inner.startswith(f"{name}."):
+            return f"`{inner}` is not there; +{name}=… adds a key to a setting that takes any"
+        return unknown_setting(name)
+    if wrong := WRONG_KIND.match(f"{said}: {error.__cause__}"):
+        return f"`{wrong['name']}` (={wrong['value']}) must be {KINDS[wrong['kind']]}"
     if any(isinstance(link, KeyValidationError) for link in chain(error)):
         return NULL_KEY
     if isinstance(error.__cause__, OmegaConfBaseException):
@@ -155,7 +162,8 @@ def _(error: KeyValidationError) -> str:
 
 @sentence.register
 def _(error: OmegaConfBaseException) -> str:
-    return f"`{error.full_key}`: {str(error).splitlines()[0]}; --cfg job prints the configuration"
+    name = f"`{error.full_key}`: " if error.full_key else ""
+    return f"{name}{str(error).splitlines()[0]}; --cfg job prints the configuration"
 
 
 @sentence.register

@@ -10,17 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
-from omegaconf.errors import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from interp_lightning.commands.explain import explain
 from interp_lightning.errors import ConfigError
-from interp_lightning.parameters import check_choice, check_integer
+from interp_lightning.parameters import WayOut, check_choice, check_integer
 from interp_lightning.runs.find import newest_run
 from interp_lightning.system.conf import CONF
 from interp_lightning.system.console import fail, guarded
@@ -36,6 +35,7 @@ POSITIONAL = "run"  # the setting that takes arguments without a key
 WIDTH = 110  # columns of --help
 
 S = TypeVar("S", bound="Common")
+Overrides = Annotated[Sequence[str], WayOut("give settings as on the command line, such as ['model=acai']")]
 
 
 def setting(default: Any, text: str, shape: str = "", key: str = "", group: bool = False) -> Any:
@@ -113,7 +113,7 @@ def read_settings(given: Sequence[str], kind: type[S]) -> S:
 
     Args:
         given: the arguments. One without a key is a path, for `run`.
-        kind: the dataclass, which OmegaConf reads as a structured config.
+        kind: the dataclass; the types of its defaults are those of the settings.
 
     Raises:
         ConfigError: a key is unknown, is given twice or has no value; a value has the wrong type.
@@ -123,18 +123,18 @@ def read_settings(given: Sequence[str], kind: type[S]) -> S:
     for argument in given:
         key, value = _split(argument, known)
         found.setdefault(key, []).append(value)
-    config = OmegaConf.structured(kind)
+    settings = kind()
     for key, values in found.items():
         default = known[key].default
         if default is not MISSING and len(values) > 1:
             raise ConfigError(f"`{key}` is given twice; give one value")
-        literal = [value.replace("${", r"\${") for value in values]  # a path is no interpolation
         try:
-            OmegaConf.update(config, known[key].name, literal if default is MISSING else literal[0])
+            chosen: Any = values if default is MISSING else TypeAdapter(type(default)).validate_python(values[0])
         except ValidationError:
             allowed = "true or false" if isinstance(default, bool) else f"an integer, such as {default}"
             raise ConfigError(f"`{key}` (={values[0]}) must be {allowed}") from None
-    return cast(S, OmegaConf.to_object(config))
+        setattr(settings, known[key].name, chosen)
+    return settings
 
 
 def _split(argument: str, known: dict[str, Field[Any]]) -> tuple[str, str]:
@@ -151,8 +151,10 @@ def _split(argument: str, known: dict[str, Field[Any]]) -> tuple[str, str]:
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean `{near[0]}`? It" if near else "it"
         raise ConfigError(f"`{key}` is no setting of this command; {hint} has: {', '.join(known)}")
-    if not value:
+    if value in ("", "???"):  # which Hydra and OmegaConf take for a value that is missing
         raise ConfigError(f"`{key}` has no value; give one as {key}=…, or remove it")
+    if "${" in value and not Path(value).exists():
+        raise ConfigError(f"`{key}` (={value}) is a reference, which this command does not resolve; give its value")
     return key, value
 
 
@@ -193,6 +195,8 @@ def _newest() -> Path:
         raise ConfigError(
             f"`run` (=last) finds no run below {OUTPUTS.absolute()}; train one, or name a folder by run=DIR"
         )
+    if run.is_symlink():  # a command may write into the run
+        raise ConfigError(f"`run` (=last) finds {run}, a link to {run.resolve()}; name the run by run=DIR")
     return run
 
 

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -27,6 +27,7 @@ from interp_lightning.commands.explain import explain, in_sentences
 from interp_lightning.commands.settings import (
     FULL_ERROR,
     QUIET,
+    Overrides,
     check_current_folder,
     expand_home,
     hydra_initialised,
@@ -35,6 +36,7 @@ from interp_lightning.commands.settings import (
 from interp_lightning.config import launchers, resolvers  # noqa: F401, which registers the names that conf/ uses
 from interp_lightning.config.check import check_config, write_out_paths
 from interp_lightning.errors import INTERRUPTED, ConfigError
+from interp_lightning.parameters import checked
 from interp_lightning.runs import folders, sweeps
 from interp_lightning.system.conf import CONF
 from interp_lightning.system.console import fail, guarded, set_up
@@ -196,7 +198,8 @@ def _forget_folders() -> None:
 
 
 @in_sentences
-def train(overrides: Sequence[str] = ()) -> "Run":
+@checked
+def train(overrides: Overrides = ()) -> "Run":
     """Train, evaluate and draw one run, as `python -m interp_lightning` does, and load it.
 
     Everything is written to a new folder in outputs/. This process's signal handlers, logging and warnings are as
@@ -231,14 +234,16 @@ def train(overrides: Sequence[str] = ()) -> "Run":
             if explain(error):
                 folders.forget(folder)
 
-    if isinstance(overrides, str):
-        raise ConfigError(f"`overrides` (={overrides!r}) must be a list of settings, such as ['model=acai']")
     _forget_folders()
     with logging_restored(), hydra_initialised():
         try:
             hydra_app = GlobalHydra.instance().hydra
             assert hydra_app is not None
-            hydra_app.run("config", one_run, [expand_home(override) for override in overrides])
+            settings = [*map(expand_home, overrides)]
+            composed = hydra_app.compose_config("config", settings, RunMode.RUN, with_log_configuration=False)
+            if composed.hydra.mode == RunMode.MULTIRUN:
+                raise ConfigError("`hydra.mode` (=MULTIRUN) is for sweeps; run them from a shell by -m")
+            hydra_app.run("config", one_run, settings)
         except SystemExit as end:
             if end.code == 128 + signal.SIGINT:
                 raise KeyboardInterrupt from None

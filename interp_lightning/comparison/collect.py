@@ -9,6 +9,7 @@ from interp_lightning.comparison.groups import Comparison, Group, Result
 from interp_lightning.comparison.labels import labels
 from interp_lightning.errors import ResultsError
 from interp_lightning.runs.results import read_results
+from interp_lightning.system.text import counted
 
 UNFINISHED = 0.9  # share of another run's images below which a run did not get the same training
 
@@ -35,7 +36,9 @@ def collect(runs: Sequence[Path], data: str | None = None, across_data: bool = F
         results = [result for result in results if result.content["data"] == data]
     if not results:
         known = f" on data={data}, only on {', '.join(there)}" if there else ""
-        raise ResultsError(" ".join([f"there are no results to compare in {len(runs)} runs{known}.", *notes[:3]]))
+        raise ResultsError(
+            " ".join([f"there are no results to compare in {counted(len(runs), 'run')}{known}.", *notes[:3]])
+        )
     used = Counter(result.content["data"] for result in results)
     if len(used) > 1 and not across_data:
         counts = ", ".join(f"{number} on {name}" for name, number in used.items())

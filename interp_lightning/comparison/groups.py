@@ -11,6 +11,7 @@ from typing import Any
 
 from interp_lightning.metrics.catalogue import conditions, must_beat, parse
 from interp_lightning.runs.relevance import Effect, relevant
+from interp_lightning.system.text import counted
 
 LAMBDAS = ("penalty.lam", "model.lam")
 
@@ -65,7 +66,7 @@ class Group:
     def size(self) -> str:
         """The number of runs, with the number of seeds if that is smaller."""
         runs, seeds = len(self.results), len(self.counted)
-        return str(runs) if runs == seeds else f"{runs} runs, {seeds} seed{'s' * (seeds != 1)}"
+        return str(runs) if runs == seeds else f"{counted(runs, 'run')}, {counted(seeds, 'seed')}"
 
     def setting(self, key: str) -> float | None:
         """Return a numeric setting such as penalty.lam; None if the group has no such number."""

@@ -34,6 +34,7 @@ from interp_lightning.parameters import (
 )
 from interp_lightning.system.conf import find
 from interp_lightning.system.plain import plain_copy
+from interp_lightning.system.text import counted
 
 COMPILERS = ("g++", "clang++")  # that torch.compile looks for
 OPEN = ("optimizer", "trainer", "logger")  # groups whose classes have more arguments than our files name
@@ -71,7 +72,7 @@ def _local(path: str) -> str:
 SETTINGS: dict[str, Any] = {
     "name": Name | None,
     "outputs": Folder,
-    "threads": Annotated[int, Field(ge=1, le=CORES), WayOut(f"this machine has {CORES} cores")],
+    "threads": Annotated[int, Field(ge=1, le=CORES), WayOut(f"this machine has {counted(CORES, 'core')}")],
     "compile": bool,
     "cuda_graphs": bool,
     "debug": bool,
@@ -143,6 +144,19 @@ REFUSED = {
     "sync_batchnorm": "a run on several devices must be the same as on one",
     "model_registry": "a run keeps its checkpoints in its own folder",
 }
+
+
+def unknown_setting(name: str) -> str:
+    """Return the sentence for a setting that is not in the configuration."""
+    group, _, key = name.partition(".")
+    if group == "trainer" and key in REFUSED:
+        return f"`{name}` cannot be set: {REFUSED[key]}; remove it"
+    hint = did_you_mean(name)
+    if group == "hydra":
+        hint = "--cfg hydra prints the existing ones"
+    elif group in OPEN and key and f"`{group}." not in hint:
+        hint = f"+{name}=… passes it to the class in {group}._target_, if that takes it"
+    return f"`{name}` is no setting of this run; {hint}"
 
 
 def check(name: str, value: Any) -> Any:

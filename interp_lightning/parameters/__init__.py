@@ -1,6 +1,6 @@
 """Types of settings, declared in a class's signature and checked when the class is built."""
 
-from interp_lightning.parameters.configurable import Configurable, check_arguments, check_part, declared
+from interp_lightning.parameters.configurable import Configurable, check_arguments, check_part, checked, declared
 from interp_lightning.parameters.sentences import shown
 from interp_lightning.parameters.types import (
     LARGEST,
@@ -41,6 +41,7 @@ __all__ = [
     "check_integer",
     "check_part",
     "check_value",
+    "checked",
     "declared",
     "shown",
 ]

@@ -1,17 +1,22 @@
 """Check the arguments of every class of ours when it is built.
 
 A parameter is declared once, where its class takes it: `lam: Annotated[Weight, WayOut("use penalty=none …")]`. Pydantic
-checks the value, whether the class is built from a configuration or from Python; the constructor gets it unchanged.
+checks the value, whether the class is built from a configuration or from Python; the constructor gets it unchanged,
+except that a number of numpy or torch becomes Python's where the annotation asks for that.
 """
 
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from types import NoneType
-from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+from types import SimpleNamespace
+from typing import Any, ClassVar, ParamSpec, TypeVar, get_type_hints
 
-from interp_lightning.parameters.sentences import NOUNS, UNIONS, split
+from interp_lightning.parameters.annotations import reduced
+from interp_lightning.parameters.sentences import is_object
 from interp_lightning.parameters.values import check_value
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Configurable:
@@ -42,38 +47,64 @@ class Configurable:
         if group:
             cls.setting_group, cls.top_level = group, top_level
         if "__init__" in vars(cls):
-            cls.__init__ = _checking(cls, cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = _checking(cls.__init__, functools.partial(check_arguments, cls))  # type: ignore[method-assign]
 
 
-def _checking(kind: type[Configurable], init: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a constructor so that it checks its arguments first."""
-    signature = inspect.signature(init)
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function check its arguments by their annotations.
+
+    Example:
+        >>> from interp_lightning.parameters import Count
+        >>> @checked
+        ... def halve(steps: Count) -> int:
+        ...     return steps // 2
+        >>> halve(0)
+        Traceback (most recent call last):
+        interp_lightning.errors.ConfigError: `steps` (=0) must be ≥ 1
+    """
+    annotations = _checkable(_annotations(function))
+    return _checking(function, lambda arguments: _check(arguments, annotations, str))
+
+
+def _checking(function: Callable[P, R], check: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Callable[P, R]:
+    """Wrap a function so that its arguments are checked first."""
+    signature = inspect.signature(function)
     more = [each.name for each in signature.parameters.values() if each.kind is each.VAR_KEYWORD]
 
-    @functools.wraps(init)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            arguments = signature.bind(self, *args, **kwargs).arguments
+            bound = signature.bind(*args, **kwargs)
         except TypeError:
-            arguments = {}  # the call below raises Python's own error, which names the argument
-        for name in more:
-            arguments |= arguments.pop(name, {})
-        check_arguments(kind, arguments)
-        init(self, *args, **kwargs)
+            return function(*args, **kwargs)  # raises Python's own error, which names the argument
+        for part in (bound.arguments, *(bound.arguments.get(name, {}) for name in more)):
+            part.update(check(part))
+        return function(*bound.args, **bound.kwargs)
 
-    return checked
+    return wrapped
 
 
-def check_arguments(kind: type[Configurable], arguments: Mapping[str, Any]) -> None:
-    """Check the arguments of a class by its signature.
+def check_arguments(kind: type[Configurable], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the arguments of a class by its signature, and return those that were checked.
 
     Raises:
         ConfigError: names the first argument that the signature does not allow.
     """
-    for name, annotation in declared(kind).items():  # type: ignore[arg-type]
-        if name in arguments:
-            setting = name if name in kind.top_level else f"{kind.setting_group}.{name}"
-            check_value(setting, arguments[name], annotation)
+    annotations: dict[str, Any] = declared(kind)  # type: ignore[arg-type]
+    return _check(
+        arguments, annotations, lambda name: name if name in kind.top_level else f"{kind.setting_group}.{name}"
+    )
+
+
+def _check(
+    arguments: Mapping[str, Any], annotations: Mapping[str, Any], setting: Callable[[str], str]
+) -> dict[str, Any]:
+    """Check the arguments that have an annotation, and return them; `setting` names one in a sentence."""
+    return {
+        name: check_value(setting(name), arguments[name], annotation)
+        for name, annotation in annotations.items()
+        if name in arguments
+    }
 
 
 def check_part(kind: type[Configurable], part: Mapping[str, Any], config: Mapping[str, Any]) -> None:
@@ -101,23 +132,27 @@ def declared(kind: type[Configurable]) -> dict[str, Any]:
     for each in reversed(kind.__mro__):
         if issubclass(each, Configurable) and "__init__" in vars(each):
             found |= _annotations(each.__init__)
-    return {name: annotation for name, annotation in found.items() if not _is_object(annotation)}
+    return _checkable(found)
 
 
-def _annotations(init: Callable[..., None]) -> dict[str, Any]:
-    """Return the annotations of a constructor's named parameters; Any for those without one."""
-    try:
-        hints = get_type_hints(init, include_extras=True)
-    except Exception:  # of a user's annotation, such as the name of a type that is imported for type checkers only
-        hints = {}
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the reduced annotations of a function's named parameters; Any for those without one."""
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    named = [name for name, each in inspect.signature(init).parameters.items() if each.kind not in variadic]
-    return {name: hints.get(name, Any) for name in named}
+    parameters = inspect.signature(function).parameters.values()
+    return {each.name: _resolved(function, each) for each in parameters if each.kind not in variadic}
 
 
-def _is_object(annotation: Any) -> bool:
-    """Return True for an annotation of objects, such as Network or Tensor | Callable: nothing that YAML could hold."""
-    kind, metadata, _ = split(annotation)
-    if get_origin(kind) in UNIONS:
-        return all(_is_object(each) for each in get_args(kind) if each is not NoneType)
-    return not metadata and (kind is Any or (isinstance(kind, type) and kind not in NOUNS and not get_args(kind)))
+def _resolved(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """Return the reduced annotation of one parameter; Any if it names what is not there, so that it is not checked."""
+    alone = SimpleNamespace(__annotations__={"it": parameter.annotation})
+    if parameter.annotation is parameter.empty:
+        return Any
+    try:
+        return reduced(get_type_hints(alone, inspect.unwrap(function).__globals__, include_extras=True)["it"])
+    except Exception:  # of a user's annotation, such as the name of a type that is imported for type checkers only
+        return Any
+
+
+def _checkable(annotations: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the annotations that can be checked."""
+    return {name: annotation for name, annotation in annotations.items() if not is_object(annotation)}

@@ -1,19 +1,22 @@
 """Turn pydantic's error about a value into one sentence: the value, what is allowed, the way out."""
 
-import types
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from interp_lightning.parameters.annotations import UNIONS, is_collection, is_record, reduced, split
 from interp_lightning.parameters.types import WayOut
 
 SHOWN = 200  # characters of a value in a sentence
-UNIONS = (Union, types.UnionType)
-COLLECTIONS = (Mapping, Sequence, set, frozenset)
+MAPPING = "a mapping {key: value, …}"
 NOUNS = {int: "an integer", float: "a finite number", bool: "true or false", str: "text", Any: "anything"}
+NOUNS |= dict.fromkeys((dict, Mapping), MAPPING)
+NOUNS |= dict.fromkeys((list, tuple, set, frozenset, Sequence), "a list")
 SIGNS: dict[type, tuple[str, str]] = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
 OUT_OF_BOUNDS = ("greater_than_equal", "greater_than", "less_than_equal", "less_than")
 # Errors that only pydantic's own message explains, unless the annotation has a description.
@@ -29,6 +32,7 @@ def sentence(name: str, value: Any, annotation: Any, error: ValidationError) -> 
         annotation: of the setting.
         error: raised by pydantic for this value.
     """
+    annotation = reduced(annotation)
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     steps, way_out = list(first["loc"]), _way_out(annotation)
     if first["type"] == "missing":
@@ -38,7 +42,7 @@ def sentence(name: str, value: Any, annotation: Any, error: ValidationError) -> 
     for step in steps:
         inner = _inner(annotation, step)
         # A step can also be the label of a union's member; the sentence then names all members.
-        if inner is None or (isinstance(value, Mapping) and step not in value):
+        if inner is None or not _has(value, step):
             break
         name = f"{name}.{step}" if isinstance(step, str) else f"{name}[{step}]"
         value, annotation = value[step], inner
@@ -55,31 +59,12 @@ def shown(value: Any) -> str:
     if value is None:
         return "null"
     try:
-        text = repr(value)
+        text = re.sub(r"\s*\n\s*", " ", repr(value))
     except (ValueError, RecursionError):  # Python writes no integer of more than 4,300 digits
         return "too large to show"
+    except Exception:  # of a user's class
+        return f"of type {type(value).__name__}"
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}…{text[-SHOWN // 2 :]}"
-
-
-def split(annotation: Any) -> tuple[Any, list[Any], bool]:
-    """Split an annotation into its type, the metadata of `Annotated`, and True if null is allowed, too."""
-    metadata: list[Any] = []
-    nullable = False
-    while True:
-        args = get_args(annotation)
-        if get_origin(annotation) is Annotated:
-            for each in args[1:]:
-                metadata += [each, *each.metadata] if isinstance(each, FieldInfo) else [each]
-            annotation = args[0]
-        elif get_origin(annotation) in UNIONS and types.NoneType in args and len(args) == 2:
-            annotation, nullable = next(each for each in args if each is not types.NoneType), True
-        else:
-            return annotation, metadata, nullable
-
-
-def is_collection(origin: Any) -> bool:
-    """Return True for the origin of an annotation such as list[int] or Mapping[str, float]."""
-    return isinstance(origin, type) and issubclass(origin, COLLECTIONS)
 
 
 def _inner(annotation: Any, step: int | str) -> Any:
@@ -90,7 +75,12 @@ def _inner(annotation: Any, step: int | str) -> Any:
         return None
     if issubclass(origin, Mapping):
         return args[1]
-    return args[int(step)] if _is_record(origin, args) else args[0]
+    return args[int(step)] if is_record(origin, args) else args[0]
+
+
+def _has(value: Any, step: int | str) -> bool:
+    """Return True if a step leads into a value; those into a set lead nowhere."""
+    return step in value if isinstance(value, Mapping) else isinstance(value, Sequence) and isinstance(step, int)
 
 
 def _allowed(annotation: Any, only_bounds: bool = False) -> str:
@@ -108,26 +98,36 @@ def _noun(kind: Any, metadata: Iterable[Any]) -> str:
     if origin is Literal:
         return f"one of: {', '.join(map(_yaml, args))}"
     if origin in UNIONS:
-        members = " or ".join(_allowed(each) for each in args if each is not types.NoneType)
-        return f"{members}, or null" if types.NoneType in args else members
+        shown_ones = [each for each in args if not is_object(each)] or [each for each in args if each is not NoneType]
+        members = " or ".join(map(_allowed, shown_ones))
+        return f"{members}, or null" if NoneType in args else members
     if not is_collection(origin):
-        return NOUNS.get(kind) or f"a {getattr(kind, '__name__', kind)}"
+        return NOUNS.get(kind) or f"{'an' if kind.__name__[0] in 'AEIOUaeiou' else 'a'} {kind.__name__}"
     if issubclass(origin, Mapping):
-        return f"a mapping {{key: value, …}}, each key {_allowed(args[0])}, each value {_allowed(args[1])}"
+        return f"{MAPPING}{_each('each key', args[0])}{_each('each value', args[1])}"
     least = [each.min_length for each in metadata if isinstance(each, MinLen)]
     most = [each.max_length for each in metadata if isinstance(each, MaxLen)]
-    exactly = [len(args)] if _is_record(origin, args) else most if most == least else []
+    exactly = [len(args)] if is_record(origin, args) else most if most == least else []
     count = f" of {exactly[0]}" if exactly else f" of at least {least[0]}" if least else ""
-    return f"a list{count}, each {_allowed(args[0])}"
+    if len(set(args) - {...}) > 1:
+        return f"a list: {', '.join(map(_allowed, args))}"
+    return f"a list{count}{_each('each', args[0])}"
+
+
+def _each(what: str, annotation: Any) -> str:
+    return "" if annotation is Any else f", {what} {_allowed(annotation)}"
+
+
+def is_object(annotation: Any) -> bool:
+    """Return True for an annotation of objects, such as Network or Tensor | Callable: nothing that YAML could hold."""
+    kind, metadata, _ = split(annotation)
+    if get_origin(kind) in UNIONS:
+        return all(is_object(each) for each in get_args(kind) if each is not NoneType)
+    return not metadata and (kind is Any or (isinstance(kind, type) and kind not in NOUNS and not get_args(kind)))
 
 
 def _yaml(choice: Any) -> str:
     return {"None": "null", "True": "true", "False": "false", "": "''"}.get(str(choice), str(choice))
-
-
-def _is_record(origin: Any, args: tuple[Any, ...]) -> bool:
-    """Return True for a tuple of fixed length."""
-    return origin is tuple and args[-1:] != (...,)
 
 
 def _description(metadata: Iterable[Any]) -> str:

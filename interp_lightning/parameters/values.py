@@ -10,14 +10,15 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticCustomError, SchemaError
 
 from interp_lightning.errors import ConfigError
-from interp_lightning.parameters.sentences import UNIONS, is_collection, sentence, shown
+from interp_lightning.parameters.annotations import UNIONS, is_collection, reduced
+from interp_lightning.parameters.sentences import sentence, shown
 from interp_lightning.parameters.types import LARGEST, WayOut
 
 T = TypeVar("T")
 
 
 def check_value(name: str, value: T, annotation: Any) -> T:
-    """Return the value unchanged if an annotation allows it.
+    """Return the value if an annotation allows it: unchanged, or as plain numbers if it allows only these.
 
     Args:
         name: of the setting, for the sentence.
@@ -29,6 +30,7 @@ def check_value(name: str, value: T, annotation: Any) -> T:
 
     Example:
         >>> from collections.abc import Sequence
+        >>> import numpy as np
         >>> from interp_lightning.parameters import Positive, Weight
         >>> check_value("penalty.lam", 3, Weight)
         3
@@ -38,17 +40,20 @@ def check_value(name: str, value: T, annotation: Any) -> T:
         >>> check_value("penalty.scales", [1, True], Sequence[Positive])
         Traceback (most recent call last):
         interp_lightning.errors.ConfigError: `penalty.scales[1]` (=True) must be a finite number > 0
+        >>> check_value("penalty.scales", np.array([1.0, 2.0]), Sequence[Positive])
+        [1.0, 2.0]
     """
     check_fits(name, value)
     try:
         adapter = _adapter(annotation)
     except TypeError:  # an annotation with metadata that cannot be hashed
         adapter = _adapter.__wrapped__(annotation)
-    try:
-        if adapter is not None:
-            adapter.validate_python(value)
-    except ValidationError as error:
-        raise ConfigError(sentence(name, value, annotation, error)) from None
+    if adapter is None or _error(adapter, value) is None:
+        return value
+    value = _plain(value)
+    check_fits(name, value)
+    if error := _error(adapter, value):
+        raise ConfigError(sentence(name, value, annotation, error))
     return value
 
 
@@ -88,16 +93,39 @@ def check_fits(name: str, value: Any) -> None:
 def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
     """Return pydantic's check of an annotation; None if pydantic has none."""
     try:
-        return TypeAdapter(_strict(annotation), config=ConfigDict(arbitrary_types_allowed=True))
+        return TypeAdapter(_strict(reduced(annotation)), config=ConfigDict(arbitrary_types_allowed=True))
     except (PydanticUserError, SchemaError, TypeError):
         return None
 
 
+def _error(adapter: TypeAdapter[Any], value: Any) -> ValidationError | None:
+    """Return pydantic's error about a value, or None."""
+    try:
+        adapter.validate_python(value)
+    except ValidationError as error:
+        return error
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers and arrays of numpy and torch as Python's numbers and lists, also inside collections."""
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(map(_plain, value))
+    return value.tolist() if _is_array(value) else value
+
+
+def _is_array(value: Any) -> bool:
+    """Return True for an array or number of numpy or torch, which this module does not import."""
+    return hasattr(type(value), "tolist")
+
+
 def _strict(annotation: Any) -> Any:
-    """Return an annotation with strict scalars. Lists stay lax, so that YAML's list may be a tuple."""
+    """Return a reduced annotation with strict scalars. Lists stay lax, so that YAML's list may be a tuple."""
     origin, args = get_origin(annotation), get_args(annotation)
     if annotation is float:
-        return Annotated[float, Strict(), AllowInfNan(False)]
+        return Annotated[float, Strict(), AllowInfNan(False), BeforeValidator(_number)]
     if annotation in (int, bool, str):
         return Annotated[annotation, Strict()]
     if origin is Annotated:
@@ -108,7 +136,14 @@ def _strict(annotation: Any) -> Any:
         return Union[tuple(map(_strict, args))]  # noqa: UP007
     if is_collection(origin):
         return origin[tuple(each if each is ... else _strict(each) for each in args)]
-    return annotation if isinstance(annotation, type) else Any
+    return annotation
+
+
+def _number(value: Any) -> Any:
+    """Reject what Python can convert to a number, such as a fraction or a tensor."""
+    if not isinstance(value, (int, float)) or _is_array(value):
+        raise PydanticCustomError("float_type", "not a number")
+    return value
 
 
 def _one_of(choices: tuple[Any, ...], value: Any) -> Any:

@@ -10,6 +10,7 @@ from interp_lightning.errors import ConfigError
 from interp_lightning.functional.divergences import gaussian_w2
 from interp_lightning.parameters import Natural, check_integer
 from interp_lightning.penalties.base import Lam, Penalty
+from interp_lightning.system.text import counted
 
 
 class Wasserstein(Penalty):
@@ -114,7 +115,9 @@ class Wasserstein(Penalty):
     def _check_dimension(self, d: int) -> None:
         for name, parameter in (("mean", self.mean), ("cov", self.factor)):
             if parameter is not None and len(parameter) != d:
-                raise ConfigError(f"`penalty.{name}` is for codes of {len(parameter)} numbers, but `latent_dim` is {d}")
+                raise ConfigError(
+                    f"`penalty.{name}` is for codes of {counted(len(parameter), 'number')}, but `latent_dim` is {d}"
+                )
 
 
 def _mean(mean: Sequence[float] | Tensor) -> Tensor:

@@ -36,11 +36,15 @@ def find_runs(paths: list[str]) -> list[Path]:
 def newest_run(runs: Path) -> Path | None:
     """Return the run below a folder whose checkpoints are the newest; skip copies of runs that are still there.
 
-    A copy is newer than its original, but it is a backup: to resume it would leave the original behind.
+    A copy is newer than its original, but it is a backup: to resume it would leave the original behind. A link to a run
+    counts as that run, which is returned by its own path if it is below the folder, too.
     """
-    newest = {file.parent.parent: file.stat().st_mtime for file in _by_time(runs.glob("**/checkpoints/*.ckpt"))}
-    there = {run.resolve() for run in newest}
-    return max((run for run in newest if not _is_copy(run, there)), key=newest.__getitem__, default=None)
+    found = sorted(_runs_below(runs), key=Path.is_symlink)
+    files = [file for run in found for file in run.glob("checkpoints/*.ckpt")]
+    newest = {file.parent.parent: file.stat().st_mtime for file in _by_time(files)}
+    there = {run.resolve(): run for run in reversed(found)}
+    own = [run for run in newest if there.get(run.resolve()) == run and not _is_copy(run, there)]
+    return max(own, key=newest.__getitem__, default=None)
 
 
 def is_run(folder: Path) -> bool:

@@ -96,6 +96,10 @@ def check_links(folder: Path) -> None:
     Raises:
         CheckpointError: the run would write through a link to a file elsewhere.
     """
+    if folder.is_symlink():
+        raise CheckpointError(
+            f"{folder} is a link, so the run would write elsewhere; resume it where it is, or start another run"
+        )
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent, name) for name in (*folders, *files)):
             # A file that is written in place can be a hard link to another file, or a pipe without a reader.

@@ -14,6 +14,7 @@ from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import CheckpointError, ResultsError, of_own_code
 from interp_lightning.models.base import Autoencoder
+from interp_lightning.parameters import checked
 from interp_lightning.runs.build import build, build_model
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.runs.find import checkpoint_file, run_folder
@@ -21,6 +22,7 @@ from interp_lightning.runs.foreign import SizeLimit, build_ours, check_foreign
 from interp_lightning.runs.record import describes, run_title, substituted
 from interp_lightning.runs.results import read_results
 from interp_lightning.system.disk import within
+from interp_lightning.system.machine import process_restored
 from interp_lightning.system.text import printable
 
 HEADLINE = ("reconstruction_mse", "fid_midpoints_lerp", "realism_midpoints_lerp", "lines_mean_distance_lerp")
@@ -57,6 +59,8 @@ class Run:
         return f"<Run {run_title(self.config)} in {self.folder}: {numbers or 'no results'}>"
 
 
+@checked
+@process_restored()
 def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = None, trust: bool = False) -> Run:
     """Load a trained model with its data and configuration.
 

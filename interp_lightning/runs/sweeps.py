@@ -24,7 +24,7 @@ from interp_lightning.runs.relevance import Effect, changes
 from interp_lightning.system.disk import regular, write_whole
 from interp_lightning.system.plain import plain_copy
 from interp_lightning.system.table import Column, Row, Table, as_markdown, console, print_table
-from interp_lightning.system.text import terminal
+from interp_lightning.system.text import counted, terminal
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def _summarise(sweep: Path) -> Table:
     """Write a sweep's summary from the records of its jobs, and return it."""
     rows = _rows(sweep)
     finished = sum(row.cells[2] == FINISHED for row in rows)
-    table = Table(f"{finished} of {len(rows)} jobs have finished", COLUMNS, rows)
+    table = Table(f"{finished} of {counted(len(rows), 'job')} finished", COLUMNS, rows)
     write_whole(sweep / SUMMARY, as_markdown(table, quotes=True))
     return table
 

@@ -2,10 +2,14 @@
 
 import ctypes
 import math
+import os
 import platform
-from contextlib import suppress
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import torch
 
 # Of glibc's malloc.h.
@@ -13,6 +17,41 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 GIB = 2**30
+# Environment variables by which Lightning tells child processes of seeds and determinism.
+TOLD = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG")
+
+
+@contextmanager
+def process_restored() -> Iterator[None]:
+    """Restore at the end what this process computes with: random states, threads, precision, determinism."""
+    numbers = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    deterministic, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    told = {name: os.environ.get(name) for name in TOLD}
+    try:
+        yield
+    finally:
+        for name, value in told.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.set_float32_matmul_precision(precision)
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
+        random.setstate(numbers[0])
+        np.random.set_state(numbers[1])
+        torch.set_rng_state(numbers[2])
+        if gpus is None:
+            torch.cuda.manual_seed_all(torch.initial_seed())  # as a GPU's generator starts
+        else:
+            torch.cuda.set_rng_state_all(gpus)
 
 
 def prepare_cpu(threads: int, *, flush_denormal: bool = True, keep_memory: bool = True) -> None:

@@ -32,6 +32,17 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 epoch" or "1,000 batches".
+
+    Example:
+        >>> counted(1, "batch"), counted(2, "batch"), counted(0, "epoch")
+        ('1 batch', '2 batches', '0 epochs')
+    """
+    plural = {"batch": "batches"}.get(noun, f"{noun}s")
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def terminal(text: object, style: str = "") -> Text:
     """Return text for Rich, which interprets brackets and colons in strings as markup."""
     return Text(printable(text), style)

@@ -5,6 +5,7 @@ from omegaconf import DictConfig
 
 from interp_lightning.data.base import ImageData
 from interp_lightning.errors import ConfigError
+from interp_lightning.system.text import counted
 from interp_lightning.training.callbacks.saver import seconds
 from interp_lightning.training.resume import Checkpoint
 
@@ -29,8 +30,8 @@ def _check_batches(trainer: L.Trainer, data: ImageData) -> None:
         limit = getattr(trainer, f"limit_{name}_batches")
         if isinstance(limit, float) and 0 < limit * batches < 1:
             raise ConfigError(
-                f"`trainer.limit_{name}_batches` (={limit}) leaves less than one of {batches} batches; use a number of "
-                f"batches, or a share ≥ {1 / batches:.2g}"
+                f"`trainer.limit_{name}_batches` (={limit}) leaves less than one of {counted(batches, 'batch')}; use a "
+                f"number of batches, or a share ≥ {1 / batches:.2g}"
             )
     if 0 < len(data.val) < 2 * trainer.world_size:
         raise ConfigError(

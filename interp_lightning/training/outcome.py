@@ -15,6 +15,7 @@ from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs.record import budget, new_results, run_title
 from interp_lightning.runs.relevance import flat
 from interp_lightning.runs.results import write_results
+from interp_lightning.system.text import counted
 from interp_lightning.training.callbacks.history import Recorder
 from interp_lightning.training.logger import log_results
 from interp_lightning.training.resume import Checkpoint
@@ -36,10 +37,10 @@ def announce(
     parameters = sum(parameter.numel() for parameter in model.parameters())
     log.info(
         f"{run_title(dict(model.hparams))}: {parameters:,} parameters, {len(data.train):,} images, "
-        f"{trainer.max_epochs} epoch(s), everything in {folder}"
+        f"{counted(trainer.max_epochs or 0, 'epoch')}, everything in {folder}"
     )
     if checkpoint is not None:
-        log.info(f"Resuming after {checkpoint.batches_seen:,} batches, from {checkpoint.path}")
+        log.info(f"Resuming after {counted(checkpoint.batches_seen, 'batch')}, from {checkpoint.path}")
     if changed:
         log.warning(f"Resuming with other settings than before: {', '.join(changed)}")
 
@@ -74,7 +75,7 @@ def write_outcome(
 def _warn(model: Autoencoder, error: float) -> None:
     """Warn about skipped steps, and about a model that is worse than the mean training image."""
     if model.guard.skipped:
-        log.warning(f"{model.guard.skipped:,} steps were skipped because of NaN or infinite gradients")
+        log.warning(f"Skipped {counted(model.guard.skipped, 'step')} because of NaN or infinite gradients")
     if error > model.guard.mean_image_error:
         log.warning(
             f"This model has not learned: its reconstructions (MSE {error:.4g}) are worse than the mean image "

@@ -19,7 +19,7 @@ from interp_lightning.errors import DataNotFound
 from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.networks.folding import compile_networks
 from interp_lightning.runs.build import build, build_model
-from interp_lightning.system.machine import prepare_cpu
+from interp_lightning.system.machine import prepare_cpu, process_restored
 from interp_lightning.training.budget import set_budget
 from interp_lightning.training.callbacks.history import Recorder
 from interp_lightning.training.devices import check_recording
@@ -89,17 +89,16 @@ def train(cfg: DictConfig, folder: Path, choices: Mapping[str, str], job: Job | 
 
 @contextmanager
 def process_set_up(threads: int) -> Iterator[None]:
-    """Set up this process for training: its CPU, its precision, its warnings; restore them at the end.
+    """Set up this process for training: its CPU, its precision, its warnings; restore it at the end.
 
     With as many threads as cores, two runs on two cores were measured to be three to six times slower than with one
     thread each: threads that wait for one another in short operations keep the cores busy.
     """
-    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
     lightning = logging.getLogger("lightning.pytorch")
     level = lightning.level
     captured = warnings.showwarning.__module__ == "logging"
     try:
-        with warnings.catch_warnings():
+        with process_restored(), warnings.catch_warnings():
             logging.captureWarnings(True)
             for message in IGNORED:
                 warnings.filterwarnings("ignore", message=message)
@@ -110,9 +109,6 @@ def process_set_up(threads: int) -> Iterator[None]:
     finally:
         logging.captureWarnings(captured)
         lightning.setLevel(level)
-        torch.set_num_threads(before[0])
-        torch.set_float32_matmul_precision(before[1])
-        torch.set_flush_denormal(False)
 
 
 def load_data(data: ImageData) -> ImageData:

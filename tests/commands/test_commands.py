@@ -57,9 +57,9 @@ class Example(Common):
 
 
 def test_settings_of_every_kind():
-    given = ["run=a", "b", "run=c=${d", "metrics=full", "metrics.pairs=3", "steps=4", "trust=True", "data.root=x=007"]
+    given = ["run=a", "b", "run=c=$d", "metrics=full", "metrics.pairs=3", "steps=4", "trust=True", "data.root=x=007"]
     assert read_settings(given, Example) == Example(
-        run=["a", "b", "c=${d"], metrics=["metrics=full", "metrics.pairs=3"], steps=4, trust=True, data_root="x=007"
+        run=["a", "b", "c=$d"], metrics=["metrics=full", "metrics.pairs=3"], steps=4, trust=True, data_root="x=007"
     )
     assert read_settings([], Example).run == []
 
@@ -78,11 +78,25 @@ def test_settings_of_every_kind():
         ("steps=many", r"`steps` \(=many\) must be an integer, such as 11"),
         ("trust=maybe", r"`trust` \(=maybe\) must be true or false"),
         ("run=", r"`run` has no value; give one as run=…, or remove it"),
+        ("run=???", r"`run` has no value; give one as run=…, or remove it"),
+        ("out=???", r"`out` has no value; give one as out=…, or remove it"),
+        (
+            "steps=${oc.env:X}",
+            r"`steps` \(=\$\{oc\.env:X\}\) is a reference, which this command does not resolve; give",
+        ),
+        ("out=a/${oc.env:X}", r"`out` \(=a/\$\{oc\.env:X\}\) is a reference, which this command does not resolve"),
     ],
 )
 def test_wrong_settings(argument, message):
     with pytest.raises(ConfigError, match=message):
         read_settings([argument], Example)
+
+
+@pytest.mark.parametrize("path", ["${oc.env:NOWHERE}", r"\${x}", "${", "a\\", "{a: 1}", "null"])
+def test_a_path_that_exists_is_taken_literally(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(path).mkdir()
+    assert read_settings([f"out={path}", f"run={path}"], Example).out == path
 
 
 def test_a_single_value_given_twice():

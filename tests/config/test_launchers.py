@@ -106,7 +106,7 @@ def test_every_launcher_does_all_jobs_and_names_the_one_that_failed(launcher, in
     assert [job["status"] for job in jobs(folder)] == ["finished", "failed", "finished"]
     assert "| 1 | penalty.lam=-1 | failed | `penalty.lam` (=-1)" in (folder / "summary.md").read_text()
     assert len(list(tmp_path.glob("outputs/**/results.json"))) == 2
-    assert "2 of 3 jobs have finished" in output
+    assert "2 of 3 jobs finished" in output
     for number in "02":
         assert (folder / number / "run.log").is_file()
 
@@ -191,7 +191,7 @@ def test_a_search_of_which_no_job_finishes_says_so(trials, table, invoke):
     status, output = invoke(*SEARCH, f"hydra.sweeper.n_trials={trials}", "penalty.lam=interval(-2,-1)")
     assert status == 1
     assert "no job has finished; the table has each one's error, and if there is none, hydra.sweeper.n_trials" in output
-    assert ("of 2 jobs have finished" in output) == table
+    assert ("of 2 jobs finished" in output) == table
     assert "Traceback" not in output
 
 
@@ -271,4 +271,4 @@ def test_sigterm_ends_a_sweep_and_its_processes(invoke, kills):
     )  # fmt: skip
     assert status == 128 + signal.SIGTERM, output
     assert "Interrupted" in output
-    assert "0 of 2 jobs have finished" in output
+    assert "0 of 2 jobs finished" in output

@@ -103,7 +103,7 @@ def test_types(annotation, good, bad):
         (Limits, {"a": 0}, "`it.a` (=0) must be > 0, or null; use null for no limit"),
         (Limits | None, {"c": 1}, "each key one of: a, b, each value a finite number > 0, or null"),
         (Devices, 0, "`it` (=0) must be an integer ≥ 1 or one of: -1, auto or a list, each an integer ≥ 0"),
-        (Sequence[float] | Tensor | None, 3, "must be a list, each a finite number or a Tensor, or null"),
+        (Sequence[float] | Tensor | None, 3, "`it` (=3) must be a list, each a finite number, or null"),
         (Folder, "", "`it` (='') must be a folder; use printable characters"),
         (Annotated[int, Field(multiple_of=2)], 3, "`it` (=3) must be an integer (Input should be a multiple of 2)"),
         (Sequence[Weight], [10**5_000], "`it` (=too large to show) must fit into 64 bits; use a smaller number"),

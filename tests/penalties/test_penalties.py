@@ -397,7 +397,7 @@ def test_lambda_must_be_a_number_not_below_zero(kind, lam):
         (lambda: Wasserstein(1, cov=[[1.0, 0.0], [0.0]]), r"`penalty.cov`"),
         (lambda: Wasserstein(1, mean=0.5), r"`penalty.mean` \(=0.5\)"),
         (lambda: Wasserstein(1, mean=[float("nan")]), r"`penalty.mean`"),
-        (lambda: Wasserstein(1, mean=[0.0])(torch.zeros(4, 2), torch.zeros(4, 2)), r"codes of 1 numbers.*is 2"),
+        (lambda: Wasserstein(1, mean=[0.0])(torch.zeros(4, 2), torch.zeros(4, 2)), r"codes of 1 number,.*is 2"),
         (lambda: Wasserstein(1)(torch.zeros(1, 2), torch.zeros(1, 2)), r"`data.batch_size` \(=1\)"),
         (lambda: MMD(1)(torch.zeros(1, 2), torch.zeros(1, 2)), r"`data.batch_size` \(=1\)"),
     ],

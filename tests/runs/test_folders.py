@@ -46,7 +46,7 @@ def test_two_sweeps_in_one_process_have_two_folders(invoke, tmp_path):
     assert status == 0, output
     assert len(list(tmp_path.glob("outputs/*/*/summary.md"))) == 2
     assert len(list(tmp_path.glob("outputs/*/*/*/results.json"))) == 4
-    assert output.count("2 of 2 jobs have finished") == 2
+    assert output.count("2 of 2 jobs finished") == 2
 
 
 @pytest.mark.parametrize("how", [["hydra.run.dir=mine"], ["-m", "hydra.sweep.dir=.", "hydra.sweep.subdir=mine"]])
@@ -132,7 +132,7 @@ def test_an_interrupted_sweep_knows_the_jobs_that_never_started(invoke, monkeypa
         at_batch(patch, 1, lambda _: os.kill(os.getpid(), signal.SIGINT))
         status, output = invoke("-m", *QUICK, "penalty=none,mmd", "seed=0,1")
     assert status == 130
-    assert "0 of 4 jobs have finished" in output
+    assert "0 of 4 jobs finished" in output
     (sweep,) = tmp_path.glob("outputs/*/*")
     summary = (sweep / "summary.md").read_text()
     for number, settings_ in enumerate(["none seed=0", "none seed=1", "mmd seed=0", "mmd seed=1"]):
@@ -140,7 +140,7 @@ def test_an_interrupted_sweep_knows_the_jobs_that_never_started(invoke, monkeypa
         assert f"| {number} | penalty={settings_} | {state} |" in summary
     status, output = invoke("-m", *QUICK, "penalty=none,mmd", "seed=0,1", "sweep.resume=true")
     assert status == 0, output
-    assert "4 of 4 jobs have finished" in output
+    assert "4 of 4 jobs finished" in output
 
 
 # Commands beside training.

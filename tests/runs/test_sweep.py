@@ -32,7 +32,7 @@ def test_one_failing_job_is_named_and_the_others_finish(invoke, tmp_path):
     assert "`penalty.lam` (=-1)" in (sweep / "1" / "run.log").read_text()
     assert len(list(sweep.glob("*/results.json"))) == 2
     assert "| 1 | penalty=gan penalty.lam=-1 | failed | `penalty.lam` (=-1)" in (sweep / "summary.md").read_text()
-    assert "2 of 4 jobs have finished" in output
+    assert "2 of 4 jobs finished" in output
 
 
 def test_an_error_of_the_programs_own_is_kept_whole(invoke, tmp_path):
@@ -43,7 +43,7 @@ def test_an_error_of_the_programs_own_is_kept_whole(invoke, tmp_path):
     assert status == 1
     assert "'NoneType' object is not callable" in jobs(tmp_path)["0"]["error"]
     assert "Traceback" in jobs(tmp_path)["1"]["error"]
-    assert "0 of 2 jobs have finished" in output
+    assert "0 of 2 jobs finished" in output
 
 
 @pytest.mark.parametrize("batch", [2, 4])
@@ -62,7 +62,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped(batch, invoke, monkeypatch, tmp
     assert [job["status"] for job in jobs(tmp_path).values()] == ["finished"] * 3
     assert (sweep / "0" / "results.json").stat().st_mtime_ns == first.st_mtime_ns
     assert f"Resuming after {3 + batch} batches" in output
-    assert "3 of 3 jobs have finished" in output
+    assert "3 of 3 jobs finished" in output
 
     straight = json.loads((sweep / "2" / "results.json").read_text())
     assert json.loads((sweep / "1" / "results.json").read_text())["budget"]["images"] == straight["budget"]["images"]

@@ -91,7 +91,7 @@ def test_steps_are_left_out_and_counted(launch, caplog):
     folder = launch(*broken_at(3, 4, 9), "guard=skip")
     assert json.loads((folder / "results.json").read_text())["budget"]["skipped_steps"] == 3
     assert "Skipped step number 1: train/autoencoder/penalty (=nan) at batch 3 is not a finite number" in caplog.text
-    assert "3 steps were skipped" in caplog.text
+    assert "Skipped 3 steps" in caplog.text
     state = read_checkpoint(folder / "checkpoints" / "last.ckpt")
     assert state["guard"]["skipped"] == 3
     assert all(value.isfinite().all() for value in state["state_dict"].values() if value.numel())

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from interp_lightning.errors import Diverged
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs.checkpoints import newest_checkpoint, restore_previous
+from interp_lightning.system.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,10 @@ class Saver(Checkpoint):
             return
         self._save(trainer, pl_module)
         if received:  # to stop before the next batch, once loggers have recorded this one
-            self._stopping = (received, f"{trainer.current_epoch} epochs and {batch_idx + 1} batches")
+            self._stopping = (
+                received,
+                f"{counted(trainer.current_epoch, 'epoch')} and {counted(batch_idx + 1, 'batch')}",
+            )
         elif over:
             # An uninterrupted run has no validation in the middle of an epoch.
             trainer.limit_val_batches = 0
@@ -94,7 +98,7 @@ class Saver(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         received, over, _ = self._agree(trainer, EVERY - 1)
         if received:
-            self._stop(trainer, received, f"{trainer.current_epoch + 1} epochs")
+            self._stop(trainer, received, counted(trainer.current_epoch + 1, "epoch"))
         if over and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
             self._end(trainer, pl_module)
 
@@ -154,8 +158,8 @@ class Saver(Checkpoint):
         trainer.should_stop = True
         if trainer.is_global_zero:
             log.info(
-                f"`trainer.max_time` (={self.max_time}) is over after {model.images_seen:,} images; to train longer, "
-                "resume by ckpt_path=last with a larger one"
+                f"`trainer.max_time` (={self.max_time}) is over after {counted(model.images_seen, 'image')}; to train "
+                "longer, resume by ckpt_path=last with a larger one"
             )
 
     def _stop(self, trainer: L.Trainer, received: int, after: str) -> None:
