@@ -180,7 +180,9 @@ def _write(run: "Run", assessment: "Assessment", results: dict[str, Any], folder
     write_results(folder, results)
     x, heading = figures.examples(run.datamodule).to(run.model.device), run_title(run.config)
     with torch.inference_mode():
-        drawn = figures.of_model(run.model, x, heading) | figures.of_assessment(assessment, run.model, x, heading)
+        drawn = figures.of_model(run.model, x, heading) | figures.of_assessment(
+            assessment, run.model, run.datamodule, heading
+        )
     figures.save(drawn, folder / "figures")
 
 

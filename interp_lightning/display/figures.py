@@ -108,15 +108,19 @@ def of_model(model: Autoencoder, x: Tensor, title: str) -> dict[str, Figure]:
     )
 
 
-def of_assessment(assessment: Assessment, model: Autoencoder, x: Tensor, title: str) -> dict[str, Figure]:
-    """Draw the outcome of an evaluation, with paths between images x (2n, C, H, W); figures by file name."""
-    look = assessment.space.look
-    pictures = {
+def of_assessment(assessment: Assessment, model: Autoencoder, data: ImageData, title: str) -> dict[str, Figure]:
+    """Draw the outcome of an evaluation, with every kind of path between test images; figures by file name."""
+    look, kinds = assessment.space.look, assessment.paths
+
+    def along(how: str) -> Figure:
+        x = examples(data).to(model.device)
+        return interpolations(model, x, title, how, path=kinds[how], look=look)
+
+    pictures: dict[str, Callable[[], Figure]] = {
         "latent_scatter": partial(latent_scatter, assessment.test.z, assessment.test.labels, title),
-        "paths": partial(paths_compared, model, x, title, assessment.paths, look),
+        "paths": lambda: paths_compared(model, examples(data).to(model.device), title, kinds, look),
+        **{f"interpolation_{how}": partial(along, how) for how in kinds},
     }
-    for how, path in assessment.paths.items():
-        pictures[f"interpolation_{how}"] = partial(interpolations, model, x, title, how, path=path, look=look)
     if assessment.profiles:
         pictures["path_profile"] = partial(path_profile, assessment.profiles, title)
     return draw(pictures)
@@ -174,16 +178,10 @@ def interpolations(
 
 
 def paths_compared(
-    model: Autoencoder,
-    x: Tensor,
-    title: str,
-    kinds: Mapping[str, paths.Path],
-    look: Callable[[Tensor], Tensor],
-    pairs: int = 4,
-    steps: int = 11,
+    model: Autoencoder, x: Tensor, title: str, kinds: Mapping[str, paths.Path], look: Callable[[Tensor], Tensor]
 ) -> Figure:
-    """Draw the same few pairs by every kind of path, all at constant speed, a row for each kind."""
-    few = torch.cat([half[:pairs] for half in x.chunk(2)])
+    """Draw the first four pairs by every kind of path, all at constant speed, a row for each kind."""
+    few, steps = torch.cat([half[:4] for half in x.chunk(2)]), 11
     rows = torch.stack([_strips(model, few, steps, path, look) for path in kinds.values()], dim=1)
     names = [*kinds] * len(rows)
     return image_grid(rows.flatten(0, 1), f"Kinds of paths, constant speed\n{title}", names, path_columns(steps))

@@ -14,8 +14,7 @@ from scipy.sparse import csgraph
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from interp_lightning.errors import ConfigError
-from interp_lightning.parameters import Count
+from interp_lightning.parameters import Count, check_integer
 from interp_lightning.paths.base import Codes, Course, Path, Points, Positions, Space
 from interp_lightning.paths.speed import interpolated
 
@@ -24,6 +23,7 @@ log = logging.getLogger(__name__)
 PAIRS = 64  # whose shortest paths are searched together: 8 MB per 10,000 nodes
 VERTICES = 128  # of a smoothed path
 LEAST = 1e-4  # length of an edge over the median length
+Nodes = Annotated[Count, Field(ge=2)]
 Exponent = Annotated[float, Field(ge=1, le=16)]
 Width = Annotated[float, Field(ge=0, le=0.2)]
 
@@ -37,12 +37,12 @@ class Graph(Path):
 
     Args:
         nodes: number of training codes, drawn without replacement; all if there are fewer.
-        neighbours: edges of each node, to its nearest neighbours.
+        neighbours: edges of each node, to its nearest neighbours; to all others if there are fewer.
         exponent: power of an edge's length that is its cost; 1 is Isomap's.
         smoothing: standard deviation of the Gaussian that averages neighbouring points, as a share of the path.
 
     Raises:
-        ConfigError: an argument is not allowed by the signature, or `fit` gets fewer codes than neighbours.
+        ConfigError: an argument is not allowed by the signature, or `fit` gets fewer than 2 codes.
 
     Example:
         >>> circle = torch.linspace(0, 3.1416, 100)
@@ -60,19 +60,20 @@ class Graph(Path):
     _edges: sparse.csr_array  # their lengths
 
     def __init__(
-        self, nodes: Count = 30_000, neighbours: Count = 12, exponent: Exponent = 4.0, smoothing: Width = 0.03
+        self,
+        nodes: Annotated[Count, Field(ge=2)] = 30_000,
+        neighbours: Count = 12,
+        exponent: Exponent = 4.0,
+        smoothing: Width = 0.03,
     ) -> None:
         self.nodes, self.neighbours, self.exponent, self.smoothing = nodes, neighbours, exponent, smoothing
 
     def fit(self, space: Space) -> Path:
-        if len(space.codes) <= self.neighbours:
-            raise ConfigError(
-                f"`path.neighbours` (={self.neighbours}) must be < {len(space.codes)}, the number of training codes"
-            )
+        check_integer("the number of training codes", len(space.codes), least=2, way_out="use how=lerp")
         order = torch.randperm(len(space.codes), generator=torch.Generator().manual_seed(0))[: self.nodes]
         fitted = copy.copy(self)
         fitted._codes = space.codes[order.to(space.codes.device)].double().cpu().numpy()
-        fitted._search = NearestNeighbors(n_neighbors=self.neighbours).fit(fitted._codes)
+        fitted._search = NearestNeighbors(n_neighbors=min(self.neighbours, len(order) - 1)).fit(fitted._codes)
         lengths, nodes = fitted._search.kneighbors()  # of each node to others
         fitted._scale = float(np.median(lengths)) or 1.0
         fitted._edges = _bridged(fitted._matrix(lengths, nodes), fitted._codes)

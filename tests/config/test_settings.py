@@ -159,7 +159,10 @@ REFUSED = [
     ("+trainer.frobnicate=1", "unexpected keyword argument 'frobnicate'"),
     ("sweep.resume=true", "`sweep.resume` (=true) is for sweeps; add -m, or resume a run by ckpt_path=last"),
     ("sweep=3", "`sweep` (=3) must be a group of settings: objective, resume"),
-    ("sweep.objective=fun", "`sweep.objective` (='fun') must be one of: fid_midpoints_lerp, realism_midpoints_lerp,"),
+    (
+        "sweep.objective=fun",
+        "`sweep.objective` (='fun') must be one of: realism_graph_constant, ",
+    ),
     ("~sweep", "`sweep` is missing; put it back"),
     ("sweep.resume=yes,please", "Ambiguous value for argument"),
     ("-m sweep.resume=true", "`sweep.resume` (=true) finds no sweep in outputs/acai_wasserstein; leave it out"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, at_batch, draw
+from conftest import TINY, at_batch, choices, draw
 from hypothesis import given, note
 from hypothesis import settings as budget
 from hypothesis import strategies as st
@@ -463,7 +463,8 @@ class Small(Own):
         return tuple(loaded)
 
 
-ALWAYS = {"interpolation_lerp", "interpolation_slerp", "reconstructions", "prior_samples", "latent_scatter"}
+ALWAYS = {*(f"interpolation_{how}" for how in choices("path")), "paths", "reconstructions", "prior_samples",
+          "latent_scatter"}  # fmt: skip
 
 
 def small(*sizes: int, **others: Any) -> list[str]:

@@ -77,9 +77,11 @@ def test_parts_without_connection_are_joined_and_counted(caplog):
     assert "parts without connection" in caplog.text
 
 
-def test_as_many_codes_as_neighbours_are_too_few():
-    with pytest.raises(ConfigError, match=r"`path.neighbours` \(=12\) must be < 12, the number of training codes"):
-        fitted(normal(12, 2))
+def test_fewer_codes_than_neighbours_are_all_neighbours():
+    codes = normal(5, 2)
+    assert fitted(codes).points(codes[:1], codes[1:2], 3).isfinite().all()
+    with pytest.raises(ConfigError, match=r"the number of training codes` \(=1\) must be ≥ 2; use how=lerp"):
+        fitted(codes[:1])
 
 
 def test_a_path_that_is_not_fitted_is_refused():

@@ -66,6 +66,7 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(small_disk, invoke, monkeypatc
     assert json.loads((run / "results.json").read_text())["budget"]["images"] == 8 * 64
 
 
+@pytest.mark.pictures
 def test_without_room_for_curves_and_pictures_training_goes_on(small_disk, invoke, monkeypatch):
     at_batch(monkeypatch, 4, lambda _: fill(small_disk))
     at_batch(monkeypatch, 5, draw)

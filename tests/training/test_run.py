@@ -15,8 +15,8 @@ from interp_lightning.commands.explain import explain
 from interp_lightning.errors import CheckpointError, DataError
 from interp_lightning.steps import guard
 
-FIGURES = ["interpolation_lerp", "interpolation_slerp", "latent_scatter", "loss_curves", "path_profile",
-           "prior_samples", "reconstructions"]  # fmt: skip
+FIGURES = [*(f"interpolation_{how}" for how in choices("path")), "latent_scatter", "loss_curves", "path_profile",
+           "paths", "prior_samples", "reconstructions"]  # fmt: skip
 
 
 def checkpoint(folder: Path, name: str = "last") -> dict:

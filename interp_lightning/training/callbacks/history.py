@@ -92,8 +92,7 @@ class Recorder(L.Callback):
     @torch.inference_mode()
     def draw_summary(self, assessment: Assessment, trainer: L.Trainer) -> None:
         """Draw the evaluation, and the losses of the whole run."""
-        x = figures.examples(self.data).to(self.model.device)
-        drawn = figures.of_assessment(assessment, self.model, x, self.title)
+        drawn = figures.of_assessment(assessment, self.model, self.data, self.title)
         if self.history:
             drawn |= figures.draw({"loss_curves": partial(figures.loss_curves, self.history, self.title)})
         self._save(drawn, trainer)
