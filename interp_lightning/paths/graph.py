@@ -60,11 +60,7 @@ class Graph(Path):
     _edges: sparse.csr_array  # their lengths
 
     def __init__(
-        self,
-        nodes: Annotated[Count, Field(ge=2)] = 30_000,
-        neighbours: Count = 12,
-        exponent: Exponent = 4.0,
-        smoothing: Width = 0.03,
+        self, nodes: Nodes = 30_000, neighbours: Count = 12, exponent: Exponent = 4.0, smoothing: Width = 0.03
     ) -> None:
         self.nodes, self.neighbours, self.exponent, self.smoothing = nodes, neighbours, exponent, smoothing
 
