@@ -12,6 +12,7 @@ from scipy import sparse
 from scipy.ndimage import gaussian_filter1d
 from scipy.sparse import csgraph
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from interp_lightning.parameters import Count, check_integer
@@ -70,7 +71,8 @@ class Graph(Path):
         fitted = copy.copy(self)
         fitted._codes = space.codes[order.to(space.codes.device)].double().cpu().numpy()
         fitted._search = NearestNeighbors(n_neighbors=min(self.neighbours, len(order) - 1)).fit(fitted._codes)
-        lengths, nodes = fitted._search.kneighbors()  # of each node to others
+        with threadpool_limits(torch.get_num_threads()):
+            lengths, nodes = fitted._search.kneighbors()  # of each node to others
         fitted._scale = float(np.median(lengths)) or 1.0
         fitted._edges = _bridged(fitted._matrix(lengths, nodes), fitted._codes)
         return fitted
@@ -87,12 +89,14 @@ class Graph(Path):
         """Return the smoothed vertices of the shortest paths."""
         a, b = (z.double().cpu().numpy() for z in (z_a, z_b))
         nodes, pairs = len(self._codes), len(a)
+        with threadpool_limits(torch.get_num_threads()):
+            from_a, from_b = (self._matrix(*self._search.kneighbors(ends)) for ends in (a, b))
         apart = np.maximum(np.linalg.norm(a - b, axis=1), LEAST * self._scale)
         # Edges lead away from the first ends and towards the second ones: no path leads through another's end.
         lengths = sparse.block_array(
             [
-                [self._edges, None, self._matrix(*self._search.kneighbors(b)).T],
-                [self._matrix(*self._search.kneighbors(a)), None, sparse.diags_array(apart)],
+                [self._edges, None, from_b.T],
+                [from_a, None, sparse.diags_array(apart)],
                 [None, sparse.csr_array((pairs, pairs)), None],
             ],
             format="csr",
