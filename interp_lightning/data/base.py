@@ -9,7 +9,7 @@ import lightning as L
 from interp_lightning.data.contract import UNLABELLED, Contract
 from interp_lightning.data.loaders import EvaluationLoader, TrainingLoader
 from interp_lightning.data.sentences import described, theirs
-from interp_lightning.data.sources import Batch, Source
+from interp_lightning.data.sources import Batch, InMemory, OnDisk, Source  # noqa: F401, for own data sets
 from interp_lightning.errors import ConfigError, DataError
 from interp_lightning.functional.images import to_unit_range
 from interp_lightning.parameters import Configurable, Count, Natural, Seed, Text, WayOut, accepts, check_value
