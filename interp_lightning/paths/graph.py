@@ -17,7 +17,7 @@ from torch import Tensor
 
 from interp_lightning.parameters import Count, check_integer
 from interp_lightning.paths.base import Codes, Course, Path, Points, Positions, Space
-from interp_lightning.paths.speed import interpolated
+from interp_lightning.paths.speed import interpolated, shares
 
 log = logging.getLogger(__name__)
 
@@ -126,10 +126,7 @@ def along(vertices: Float[Tensor, "B V d"]) -> Course:
         >>> along(torch.tensor([[[0.0], [1.0], [4.0]]]))(torch.tensor([0.5]))
         tensor([[[2.]]])
     """
-    steps = vertices.diff(dim=1).norm(dim=-1)
-    steps = torch.where(steps.sum(1, keepdim=True) > 0, steps, torch.ones_like(steps))
-    lengths = torch.cat([torch.zeros_like(steps[:, :1]), steps.cumsum(1)], dim=1)
-    lengths = lengths / lengths[:, -1:]
+    lengths = shares(vertices).to(vertices)
     numbers = torch.arange(vertices.shape[1]).to(vertices)
 
     def course(t: Positions) -> Tensor:
@@ -160,7 +157,7 @@ def _bridged(edges: sparse.csr_array, codes: np.ndarray) -> sparse.csr_array:
     edges = edges.maximum(edges.T)
     count, component = csgraph.connected_components(edges, directed=False)
     for _ in range(count - 1):
-        small = component == np.argmin(np.bincount(component)[np.unique(component)])
+        small = component == np.bincount(component).argmin()
         inside, outside = np.flatnonzero(small), np.flatnonzero(~small)
         lengths, nearest = NearestNeighbors(n_neighbors=1).fit(codes[outside]).kneighbors(codes[inside])
         shortest = lengths.argmin()

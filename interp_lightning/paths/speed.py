@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from interp_lightning.paths.base import Course, Positions, equidistant
@@ -29,17 +29,25 @@ def at_constant_speed(course: Course, look: Callable[[Tensor], Tensor], at: Floa
         [0.0, 0.5, 1.0]
     """
     points = course(at)
-    seen = look(points.flatten(0, 1)).unflatten(0, points.shape[:2])
-    steps = seen.diff(dim=1).norm(dim=-1).double()
-    # A path that never moves has every position at every length: keep its own.
-    steps = torch.where(steps.sum(1, keepdim=True) > 0, steps, at.diff().double().expand_as(steps))
-    lengths = torch.cat([torch.zeros_like(steps[:, :1]), steps.cumsum(1)], dim=1)
-    lengths = (lengths / lengths[:, -1:]).to(at)
+    lengths = shares(look(points.flatten(0, 1)).unflatten(0, points.shape[:2])).to(at)
 
     def even(t: Positions) -> Tensor:
         return course(interpolated(lengths, at, t.expand(len(lengths), t.shape[-1])))
 
     return even
+
+
+def shares(points: Float[Tensor, "B S d"]) -> Float64[Tensor, "B S"]:
+    """Return the share of its path's length up to each point. A path that never moves has equal steps.
+
+    Example:
+        >>> shares(torch.tensor([[[0.0], [1.0], [4.0]]]))
+        tensor([[0.0000, 0.2500, 1.0000]], dtype=torch.float64)
+    """
+    steps = points.diff(dim=1).norm(dim=-1).double()
+    steps = torch.where(steps.sum(1, keepdim=True) > 0, steps, torch.ones_like(steps))
+    lengths = torch.cat([torch.zeros_like(steps[:, :1]), steps.cumsum(1)], dim=1)
+    return lengths / lengths[:, -1:]
 
 
 def samples(steps: int, like: Tensor) -> Float[Tensor, " S"]:
