@@ -135,7 +135,7 @@ class Evaluation(Configurable, group="metrics"):
             profiles: dict[str, Profile] = {}
 
             log.info("Measuring the paths …")
-            real = torch.cat([look.of(x) for x in sample.real()])
+            real = torch.empty(0) if judge is None else torch.cat([look.of(x) for x in sample.real()])
             for kind, images in sample.paths(paths):
                 numbers = sanity if kind in SANITY else metrics
                 numbers |= measures.of_paths(images, kind)
