@@ -28,13 +28,6 @@ from interp_lightning.system.disk import lock, regular
 
 log = logging.getLogger(__name__)
 
-# Name, shape and MD5 of each file's unpacked content.
-FILES: dict[str, tuple[tuple[int, ...], str]] = {
-    "train-images-idx3-ubyte": ((60_000, 28, 28), "6bbc9ace898e44ae57da46a324031adb"),
-    "train-labels-idx1-ubyte": ((60_000,), "a25bea736e30d166cdddb491f175f624"),
-    "t10k-images-idx3-ubyte": ((10_000, 28, 28), "2646ac647ad5339dbf082846283269ea"),
-    "t10k-labels-idx1-ubyte": ((10_000,), "27ae3e4e09519cfbb04c329615203637"),
-}
 TIMEOUT = 10  # seconds without a response
 HELD_OUT = 5_000
 SPLIT_SEED = 0  # the split belongs to the data set, not to the run
@@ -55,12 +48,20 @@ class MNIST(ImageData):
     features: ClassVar[str | None] = "digits"
     drawing: ClassVar[Drawing | None] = Drawing(box=20, by_mass=True)
 
+    # Name, shape and MD5 of each file's unpacked content.
+    files: ClassVar[dict[str, tuple[tuple[int, ...], str]]] = {
+        "train-images-idx3-ubyte": ((60_000, 28, 28), "6bbc9ace898e44ae57da46a324031adb"),
+        "train-labels-idx1-ubyte": ((60_000,), "a25bea736e30d166cdddb491f175f624"),
+        "t10k-images-idx3-ubyte": ((10_000, 28, 28), "2646ac647ad5339dbf082846283269ea"),
+        "t10k-labels-idx1-ubyte": ((10_000,), "27ae3e4e09519cfbb04c329615203637"),
+    }
+
     def __init__(self, batch_size: Count, seed: Seed = 0, root: Folder = "data", fallback: Fallback = None) -> None:
         super().__init__(batch_size, seed, fallback)
         self.folder = Path(root) / "MNIST" / "raw"
 
     def load(self) -> tuple[Source, Source, Source]:
-        arrays = {name: self._find(name) for name in FILES}
+        arrays = {name: self._find(name) for name in self.files}
         images = pad(arrays["train-images-idx3-ubyte"][:, None], [2, 2, 2, 2])
         labels = arrays["train-labels-idx1-ubyte"].long()
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))
@@ -89,7 +90,7 @@ class MNIST(ImageData):
                     ) from error
                 raise DataNotFound(
                     f"MNIST is not in {self.folder.absolute()} and could not be downloaded ({_reason(error)}); put "
-                    f"{', '.join(f'{file}.gz' for file in FILES)} there, name their folder by data.root=…, or use "
+                    f"{', '.join(f'{file}.gz' for file in self.files)} there, name their folder by data.root=…, or use "
                     f"data=digits, which needs no files"
                 ) from error
         if damaged:
@@ -101,7 +102,7 @@ class MNIST(ImageData):
         damaged: list[str] = []
         for path in (self.folder / name, self.folder / f"{name}.gz"):
             try:
-                return _verified(name, _unpack(path)), ""
+                return _verified(_unpack(path), *self.files[name]), ""
             except FileNotFoundError:
                 continue
             except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -133,7 +134,7 @@ class MNIST(ImageData):
             try:
                 with urllib.request.urlopen(f"{mirror}{name}.gz", timeout=TIMEOUT) as response:
                     packed = response.read()
-                content = _verified(name, gzip.decompress(packed))
+                content = _verified(gzip.decompress(packed), *self.files[name])
             except (OSError, ValueError, EOFError, zlib.error) as error:
                 failure = error
                 continue
@@ -165,9 +166,8 @@ def _unpack(path: Path) -> bytes:
     return gzip.decompress(content) if path.suffix == ".gz" else content
 
 
-def _verified(name: str, content: bytes) -> Tensor:
+def _verified(content: bytes, shape: tuple[int, ...], checksum: str) -> Tensor:
     """Decode an IDX file of bytes; raise ValueError if it is not the published file."""
-    shape, checksum = FILES[name]
     if len(content) < 4 * (1 + len(shape)):
         raise ValueError(f"it is {len(content)} bytes long")
     magic, *found = struct.unpack_from(f">{1 + len(shape)}i", content)

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -25,7 +26,6 @@ from hypothesis import strategies as st
 from torch.utils.data import Dataset
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
-from interp_lightning.data import mnist
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.lines import Lines
@@ -109,27 +109,34 @@ def test_digits_are_split_by_class_without_overlap():
 # MNIST
 
 
+def idx(*shape: int) -> bytes:
+    """Random images or labels in the form of MNIST's files."""
+    values = np.random.default_rng(shape).integers(0, 10 if len(shape) == 1 else 256, shape, dtype=np.uint8)
+    return struct.pack(f">{1 + len(shape)}i", 0x800 + len(shape), *shape) + values.tobytes()
+
+
+SHAPES = {"train-images-idx3-ubyte": (6000, 28, 28), "train-labels-idx1-ubyte": (6000,),
+          "t10k-images-idx3-ubyte": (50, 28, 28), "t10k-labels-idx1-ubyte": (50,)}  # fmt: skip
+
+
+class SmallMNIST(MNIST):
+    """A tenth of it: MNIST itself is 55 MB, and cannot be fetched in tests."""
+
+    files: ClassVar = {name: (shape, hashlib.md5(idx(*shape)).hexdigest()) for name, shape in SHAPES.items()}
+
+
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small MNIST of the right form, and the folder that it lies in."""
+def files(tmp_path: Path) -> Path:
+    """The folder that a small MNIST's files lie in."""
     folder = tmp_path / "MNIST" / "raw"
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    table = {}
-    for name, shape in [
-        ("train-images-idx3-ubyte", (6000, 28, 28)), ("train-labels-idx1-ubyte", (6000,)),
-        ("t10k-images-idx3-ubyte", (50, 28, 28)), ("t10k-labels-idx1-ubyte", (50,)),
-    ]:  # fmt: skip
-        values = rng.integers(0, 10 if len(shape) == 1 else 256, shape, dtype=np.uint8)
-        content = struct.pack(f">{1 + len(shape)}i", 0x800 + len(shape), *shape) + values.tobytes()
-        (folder / name).write_bytes(content)
-        table[name] = (shape, hashlib.md5(content).hexdigest())
-    monkeypatch.setattr(mnist, "FILES", table)  # MNIST itself is 55 MB, and cannot be fetched in tests
+    for name, shape in SHAPES.items():
+        (folder / name).write_bytes(idx(*shape))
     return folder
 
 
 def read(folder: Path, **kwargs: object) -> MNIST:
-    data = MNIST(batch_size=64, root=str(folder.parent.parent), **kwargs)
+    data = SmallMNIST(batch_size=64, root=str(folder.parent.parent), **kwargs)
     data.setup()
     return data
 

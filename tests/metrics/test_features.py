@@ -1,12 +1,15 @@
 """The shipped digit network: whole, good, and not to be fooled; Inception's absence is explained."""
 
 import hashlib
+import runpy
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from torch_fidelity import feature_extractor_inceptionv3
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torchmetrics.image import fid
 
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.lines import Lines
@@ -25,16 +28,18 @@ def accuracy(images: torch.Tensor, labels: torch.Tensor) -> float:
     return (digit_network()(to_unit_range(images))[1].argmax(1) == labels).double().mean().item()
 
 
-def test_it_is_small_and_the_one_that_was_shipped(tmp_path, monkeypatch):
+def test_it_is_small_and_the_one_that_was_shipped(tmp_path):
     assert WEIGHTS.stat().st_size <= 1_000_000
     assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() == SHA256
     content = bytearray(WEIGHTS.read_bytes())
     content[-1] ^= 1
-    for name, damaged, message in (("a", bytes(content), "is damaged"), ("b", b"", "is missing")):
-        monkeypatch.setattr(features, "WEIGHTS", tmp_path / name)  # the file is the package's, and must stay whole
-        (tmp_path / name).write_bytes(damaged)
+    copy = shutil.copy(features.__file__, tmp_path)  # its weights lie beside it
+    with pytest.raises(DataError, match="is missing"):
+        runpy.run_path(copy)["digit_network"]()
+    for damaged, message in ((bytes(content), "is damaged"), (b"", "is missing")):
+        (tmp_path / WEIGHTS.name).write_bytes(damaged)
         with pytest.raises(DataError, match=message):
-            digit_network.__wrapped__()
+            runpy.run_path(copy)["digit_network"]()
 
 
 @pytest.mark.skipif(not (MNIST_FOLDER / "MNIST").is_dir(), reason="no MNIST in data/")
@@ -92,16 +97,14 @@ def test_images_of_other_sizes_and_missing_inception_are_refused(monkeypatch):
     ):
         judge("digits", Large.image_shape)
 
-    def absent(*args: object) -> None:
-        raise ModuleNotFoundError("torch-fidelity")
-
-    def unreachable(*args: object) -> None:
+    def unreachable(*_: object, **__: object) -> None:
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr(features, "NoTrainInceptionV3", absent)
+    monkeypatch.setattr(fid, "_TORCH_FIDELITY_AVAILABLE", False)
     with pytest.raises(ConfigError, match=r"\(=inception\) requires torch-fidelity: pip install torch-fidelity, or"):
         judge("inception", Lines.image_shape)
-    monkeypatch.setattr(features, "NoTrainInceptionV3", unreachable)
+    monkeypatch.undo()
+    monkeypatch.setattr(feature_extractor_inceptionv3, "load_state_dict_from_url", unreachable)
     with pytest.raises(
         ConfigError, match=r"weights are not available \(OSError: Name or service not known\); .*metrics\.weights"
     ):

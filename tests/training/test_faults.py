@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import TINY, at_batch, draw
@@ -236,12 +237,21 @@ def test_a_second_signal_ends_at_once(number, invoke, monkeypatch, tmp_path):
     assert read_checkpoint(checkpoint)["batches_seen"] == 0
 
 
+class Signalled(Evaluation):
+    """Gets a signal at its start, and takes its time."""
+
+    def __init__(self, number: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.number = number
+
+    def __call__(self, *_: Any) -> Any:
+        os.kill(os.getpid(), self.number)
+        time.sleep(60)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_evaluation_ends_the_run(number, invoke):
-    def before() -> None:
-        Evaluation.__call__ = lambda *_: (os.kill(os.getpid(), number), time.sleep(60))
-
-    status, output = invoke(*TINY, before=before)
+    status, output = invoke(*TINY, f"metrics._target_={__name__}.Signalled", f"+metrics.number={int(number)}")
     assert status == 128 + number
     assert "Interrupted" in output
     assert "Traceback" not in output

@@ -10,10 +10,12 @@ import pytest
 import torch
 from conftest import CELLS, choices, on_a_gpu
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 
 from interp_lightning.commands.explain import explain
 from interp_lightning.errors import CheckpointError, DataError
-from interp_lightning.steps import guard
+from interp_lightning.models.ae import AE
+from interp_lightning.models.base import Pass
 
 FIGURES = [*(f"interpolation_{how}" for how in choices("path")), "latent_scatter", "loss_curves", "path_profile",
            "paths", "prior_samples", "reconstructions"]  # fmt: skip
@@ -123,9 +125,16 @@ def test_a_run_without_a_logger(launch):
     assert {path.name for path in folder.iterdir()} == {"checkpoints", "figures", "results.json"}
 
 
-def test_last_is_the_newest_and_best_the_best(launch, monkeypatch):
-    monkeypatch.setattr(guard, "EXPLODED", math.inf)  # or it would end the run, as the learning rate grows too large
-    folder = launch("model=ae", "schedule.final=60", "trainer.max_epochs=3")
+class Worsening(AE):
+    """Its validation losses grow from batch to batch."""
+
+    def autoencoder_losses(self, p: Pass) -> dict[str, Tensor]:
+        losses = super().autoencoder_losses(p)
+        return losses if self.training else {name: loss + self.batches_seen for name, loss in losses.items()}
+
+
+def test_last_is_the_newest_and_best_the_best(launch):
+    folder = launch("model=ae", f"model._target_={__name__}.Worsening", "trainer.max_epochs=3")
     errors = [value for _, value in history(folder)["val/autoencoder/reconstruction"]]
     assert len(errors) == 3
     assert not min(errors[1:]) < errors[0]
