@@ -9,7 +9,7 @@ import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from interp_lightning.commands import compare, evaluate, interpolate
 from interp_lightning.config.resolvers import run_dir
 from interp_lightning.errors import CheckpointError, ConfigError
+from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.runs import sweeps
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.runs.folders import check_links
@@ -398,33 +399,38 @@ ERRORS = (
 )
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_no_error_of_one_run_ends_evaluate_for_the_others(error, tmp_path, monkeypatch, caplog):
-    done = []
+class Failing(Evaluation):
+    """Fails with the next of some errors, unless that is None."""
 
-    def evaluated(source: Path, *_: object) -> None:
-        if source.name == "1":
+    errors: ClassVar[list[Any]] = []
+
+    def __call__(self, *of: Any) -> Any:
+        if error := self.errors.pop(0):
             raise error
-        done.append(source.name)
+        return super().__call__(*of)
 
-    for name in "012":
-        (tmp_path / name / "checkpoints").mkdir(parents=True)
-        (tmp_path / name / "checkpoints" / "last.ckpt").touch()
-    monkeypatch.setattr(evaluate, "evaluate_source", evaluated)  # no run raises all of these
-    with pytest.raises(ConfigError, match=r"1 of 3 could not be evaluated"):
-        call(evaluate, f"run={tmp_path}")
-    assert done == ["0", "2"]
-    assert f"Skipped {tmp_path / '1'}: " in caplog.text
+
+FAILING = [f"metrics._target_={__name__}.Failing", *QUICK, "metrics.features=null"]
+
+
+def test_no_error_of_one_run_ends_evaluate_for_the_others(trained, tmp_path, caplog):
+    Failing.errors[:] = outcomes = [None, *ERRORS, None]
+    folders = [tmp_path / f"{number:02}" for number in range(len(outcomes))]
+    for folder in folders:
+        shutil.copytree(trained["ae"], folder)
+        (folder / "results.json").unlink()
+    with pytest.raises(ConfigError, match=rf"{len(ERRORS)} of {len(outcomes)} could not be evaluated"):
+        call(evaluate, f"run={tmp_path}", *FAILING)
+    for folder, error in zip(folders, outcomes, strict=True):
+        assert (folder / "results.json").is_file() == (error is None)
+        assert (f"Skipped {folder}: " in caplog.text) == (error is not None)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BrokenPipeError, SystemExit])
-def test_what_the_user_does_ends_evaluate(error, trained, tmp_path, monkeypatch):
-    def interrupted(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(evaluate, "evaluate_source", interrupted)  # at once, as a user does
+def test_what_the_user_does_ends_evaluate(error, trained, tmp_path):
+    Failing.errors[:] = [error]
     with pytest.raises(error):
-        call(evaluate, f"run={trained['ae']}", f"out={tmp_path}")
+        call(evaluate, f"run={trained['ae']}", f"out={tmp_path}", *FAILING)
 
 
 def test_a_folder_that_cannot_be_looked_into_is_named(trained, tmp_path, monkeypatch, caplog):
