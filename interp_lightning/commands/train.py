@@ -215,7 +215,7 @@ def train(overrides: Overrides = ()) -> "Run":
         >>> import interp_lightning
         >>> run = interp_lightning.train(["model=acai", "penalty=mmd", "data=digits"])  # doctest: +SKIP
         >>> run  # doctest: +SKIP
-        <Run acai × mmd on digits in outputs/acai_mmd/…: reconstruction_mse=0.04511, fid_midpoints_lerp=31.4>
+        <Run acai × mmd on digits in outputs/acai_mmd/…: score_graph_constant=0.05, …>
         >>> run.results["metrics"]["probe_accuracy"]  # doctest: +SKIP
         0.9512
     """

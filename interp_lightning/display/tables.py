@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from interp_lightning.metrics.catalogue import IMAGES, PATHS, SANITY, Entry, parse
+from interp_lightning.metrics.catalogue import IMAGES, METRICS, PATHS, SANITY, Entry, parse
 from interp_lightning.runs.record import run_title
 from interp_lightning.system.table import Column, Row, Table, console, print_table
 from interp_lightning.system.text import terminal
@@ -51,7 +51,8 @@ def _tables(results: dict[str, Any]) -> list[Table]:
     tables = [Table(run_title(results["config"]), columns, rows)]
     for heading, kinds in (("images", IMAGES), ("paths", PATHS)):
         numbers = {kind: _of_kind(metrics | results["sanity"], kind) for kind in kinds}
-        entries = list(dict.fromkeys(entry for row in numbers.values() for entry in row))
+        seen = {entry for row in numbers.values() for entry in row}
+        entries = [entry for entry in METRICS.values() if entry in seen and entry.tables]
         rows = [
             Row([kinds[kind], *(entry.format(row.get(entry)) for entry in entries)], (), _row_kind(kind))
             for kind, row in numbers.items()

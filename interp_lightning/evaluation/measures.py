@@ -12,7 +12,7 @@ from tqdm import tqdm
 from interp_lightning.data.base import ImageData
 from interp_lightning.evaluation.assessment import Encoded, Profile
 from interp_lightning.evaluation.sample import BATCH, EPSILON, Sample
-from interp_lightning.metrics.base import ALONE
+from interp_lightning.metrics.base import ALONE, References, Seen
 from interp_lightning.metrics.catalogue import SPECS, Kind, Spec
 from interp_lightning.metrics.features import Judge
 from interp_lightning.metrics.paths import entropy, step_lengths
@@ -49,35 +49,37 @@ class Measures:
 
     def of_paths(self, images: Tensor, kind: str) -> dict[str, float]:
         """Measure images along paths, (pairs, steps, C, H, W)."""
-        return self._measured("paths", images, kind=kind)
+        return self._measured("paths", kind, images, images.device)
 
     def of_features_along(
-        self, judge: Judge, real: Tensor, images: Tensor, kind: str
+        self, judge: Judge, references: References, images: Tensor, kind: str
     ) -> tuple[dict[str, float], Profile]:
         """Measure what a judge sees along paths, (pairs, steps, C, H, W); also return their profile.
 
         Args:
-            real: its features of real images, (n, d).
+            references: its features of real images.
         """
         batches = tqdm(images.flatten(0, 1).split(BATCH), desc=f"Path {kind}", leave=False, disable=None)
-        seen = [judge(x) for x in batches]
-        features, found, confidence, doubt = torch.cat([features for features, _ in seen]), {}, None, None
-        if seen[0][1] is not None:
-            logits = torch.cat([logits for _, logits in seen]).unflatten(0, images.shape[:2])
+        answers = [judge(x) for x in batches]
+        found: dict[str, float] = {}
+        logits = confidence = doubt = None
+        if answers[0][1] is not None:
+            logits = torch.cat([logits for _, logits in answers]).unflatten(0, images.shape[:2])
             confidence, doubt = logits.softmax(-1).amax(-1).mean(0).cpu(), entropy(logits).mean(0).cpu()
-            found = self._measured("logits", logits, kind=kind)
-        for metric in (self._fresh(spec).to(real.device) for spec in self._specs("frames")):
-            metric.update(real, real=True)
+            found = self._measured("logits", kind, logits, logits.device)
+        features = torch.cat([features for features, _ in answers])
+        for metric in self._metrics("frames", features.device):
+            metric.update(references.test, real=True)
             metric.update(features, real=False)
             found |= _named(metric, kind)
         features = features.unflatten(0, images.shape[:2])
-        found |= self._measured("path_features", features, kind=kind)
+        found |= self._measured("seen", kind, Seen(features, logits, references), features.device)
+        found |= self._measured("path_features", kind, features, features.device)
         return found, Profile(step_lengths(features).mean(0).cpu(), confidence, doubt)
 
     def of_images(self, judge: Judge, real: Tensor, batches: Iterator[Tensor], kind: str) -> dict[str, float]:
         """Measure single images in batches (B, C, H, W) against features of real ones (n, d)."""
-        of_features = [self._fresh(spec).to(real.device) for spec in self._specs("features")]
-        of_logits = [self._fresh(spec).to(real.device) for spec in self._specs("logits")]
+        of_features, of_logits = (self._metrics(of, real.device) for of in ("features", "logits"))
         for metric in of_features:
             metric.update(real, real=True)
         total = -(-len(real) // BATCH)
@@ -92,7 +94,7 @@ class Measures:
 
     def of_speed(self, judge: Judge, sample: Sample, how: str, path: Path) -> dict[str, float]:
         """Measure how far features move between two neighbouring points of each path."""
-        metrics = [self._fresh(spec).to(sample.t.device) for spec in self._specs("speed")]
+        metrics = self._metrics("speed", sample.t.device)
         total = -(-len(sample.t) // BATCH)
         bar = tqdm(sample.neighbours(path), total=total, desc=f"Path length {how}", leave=False, disable=None)
         for near, far in bar:
@@ -109,10 +111,14 @@ class Measures:
         values = {"classes": self.data.classes, "restarts": self.restarts, "metric": dict(spec.settings)}
         return build({**OmegaConf.create(values).metric, **ALONE})
 
-    def _measured(self, of: Kind, inputs: Tensor, kind: str) -> dict[str, float]:
-        """Measure one tensor by all metrics of a kind of input."""
+    def _metrics(self, of: Kind, device: torch.device) -> list[Metric]:
+        """Build all metrics of a kind of input."""
+        return [self._fresh(spec).to(device) for spec in self._specs(of)]
+
+    def _measured(self, of: Kind, kind: str, inputs: Tensor | Seen, device: torch.device) -> dict[str, float]:
+        """Measure one input by all metrics of its kind."""
         found: dict[str, float] = {}
-        for metric in (self._fresh(spec).to(inputs.device) for spec in self._specs(of)):
+        for metric in self._metrics(of, device):
             metric.update(inputs)
             found |= _named(metric, kind)
         return found

@@ -135,21 +135,21 @@ class Evaluation(Configurable, group="metrics"):
             profiles: dict[str, Profile] = {}
 
             log.info("Measuring the paths …")
-            real = torch.empty(0) if judge is None else torch.cat([look.of(x) for x in sample.real()])
+            references = None if judge is None else sample.references()
             for kind, images in sample.paths(paths):
                 numbers = sanity if kind in SANITY else metrics
                 numbers |= measures.of_paths(images, kind)
-                if judge is not None:
-                    found, profile = measures.of_features_along(judge, real, images, kind)
+                if judge is not None and references is not None:
+                    found, profile = measures.of_features_along(judge, references, images, kind)
                     numbers |= found
                     if not kind.endswith(CONSTANT):
                         profiles[kind] = profile
-            if judge is not None:
+            if judge is not None and references is not None:
                 log.info("Measuring the images …")
                 for kind, batches in sample.generated(everywhere):
-                    metrics |= measures.of_images(judge, real, batches, kind)
+                    metrics |= measures.of_images(judge, references.test, batches, kind)
                 for kind, batches in sample.baselines():
-                    sanity |= measures.of_images(judge, real, batches, kind)
+                    sanity |= measures.of_images(judge, references.test, batches, kind)
                 for how, path in everywhere.items():
                     metrics |= measures.of_speed(judge, sample, how, path)
         return Assessment(metrics, sanity, self.protocol(data), test, profiles, paths, space)

@@ -13,6 +13,7 @@ from interp_lightning.data.loaders import EvaluationLoader
 from interp_lightning.data.sources import Source
 from interp_lightning.evaluation.assessment import Encoded
 from interp_lightning.functional.images import to_unit_range
+from interp_lightning.metrics.base import References
 from interp_lightning.metrics.catalogue import CONSTANT
 from interp_lightning.metrics.features import Judge
 from interp_lightning.models.base import Autoencoder
@@ -113,6 +114,14 @@ class Sample:
         """Yield batches of two images, EPSILON apart at one random position on each path."""
         near, far = (self.decode(path(self.z_a, self.z_b, t)[:, 0]) for t in (self.t, self.t + EPSILON))
         return zip(near, far, strict=True)
+
+    def references(self) -> References:
+        """Return what real images look like."""
+        test = torch.cat([self.look.of(x) for x in self.real()])
+        train = self.data.train
+        parts = tqdm(train.all().split(BATCH), desc="Training images", leave=False, disable=None)
+        training = torch.cat([self.look.of(self._batch(train, items)) for items in parts])
+        return References(test, training, torch.stack([test, test.roll(1, 0)], 1)[: self.pairs])
 
     def real(self) -> Iterator[Tensor]:
         """Yield batches of test images."""

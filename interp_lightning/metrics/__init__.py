@@ -1,5 +1,6 @@
 """Metrics: pure functions, each with protocol and source, and thin torchmetrics classes of them.
 
 `probe` and `clustering` measure codes, `latent` their match to the prior, `generation` images, `paths` and `lines`
-interpolations. `features` has the judges, `catalogue` all names of results.json. A file of conf/metric adds one class.
+interpolations; `score` is the headline number, and `novelty` finds copies of training images. `features` has the
+judges, `catalogue` all names of results.json. A file of conf/metric adds one class.
 """

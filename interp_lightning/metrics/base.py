@@ -1,8 +1,10 @@
 """Base classes of the thin torchmetrics classes. Each adds only names and shapes to a pure function of its file."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
@@ -10,6 +12,24 @@ from torchmetrics.utilities import dim_zero_cat
 # For a metric that one device computes by itself: do not gather from other devices.
 ALONE: dict[str, Any] = {"sync_on_compute": False}
 UNLABELLED = "the images have no labels"
+
+
+@dataclass(frozen=True)
+class References:
+    """A judge's features of real images, with which paths are compared."""
+
+    test: Float[Tensor, "n d"]
+    training: Float[Tensor, "N d"]  # of all training images
+    ends: Float[Tensor, "pairs 2 d"]  # of the two test images that each path should join
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a judge sees along paths."""
+
+    features: Float[Tensor, "pairs steps d"]
+    logits: Float[Tensor, "pairs steps classes"] | None  # None without a classifier
+    references: References
 
 
 class Means(Metric):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from interp_lightning.errors import ConfigError
 from interp_lightning.system.conf import CONF, choices, read
 
-Kind = Literal["codes", "features", "frames", "logits", "path_features", "speed", "paths"]
+Kind = Literal["codes", "features", "frames", "logits", "seen", "path_features", "speed", "paths"]
 
 # Inputs of a metric's `update`, and the tables of a comparison that have columns for its numbers.
 TABLES: dict[Kind, tuple[str, ...]] = {
@@ -16,6 +16,7 @@ TABLES: dict[Kind, tuple[str, ...]] = {
     "features": ("midpoints", "reconstructions", "prior"),  # a judge's features (n, d); True for real images
     "logits": ("midpoints", "reconstructions", "prior", "paths"),  # a judge's logits of images (…, classes)
     "frames": ("paths",),  # a judge's features (n, d) of all images along paths; True for real images
+    "seen": ("paths",),  # a `metrics.base.Seen`: features and logits, and those of real images
     "path_features": ("paths",),  # a judge's features along paths, (pairs, steps, d)
     "speed": ("paths",),  # a judge's features at t and t + ε, (n, d) each, and ε
     "paths": ("paths",),  # images along paths, (pairs, steps, C, H, W) in [−1, 1]

@@ -11,10 +11,9 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from interp_lightning.errors import ConfigError
 from interp_lightning.metrics.base import ALONE, Collected, scores
+from interp_lightning.metrics.neighbours import NEIGHBOURS, within
 
-NEIGHBOURS = 3
 SUBSETS, SUBSET_SIZE = 100, 1_000
-ROWS = 1_000  # of a distance matrix at a time
 
 
 class _Features(nn.Identity):
@@ -86,15 +85,8 @@ def precision_recall(
         (0.0, 0.0)
     """
     _check(real, generated, least=neighbours + 1, what=f"{neighbours} neighbours")
-    real, generated = real.double(), generated.double()
-    radius_real, radius_generated = _radius(real, neighbours), _radius(generated, neighbours)
-    within = torch.zeros(len(generated), dtype=torch.bool, device=real.device)
-    around = []
-    for rows, radius in zip(real.split(ROWS), radius_real.split(ROWS), strict=True):
-        distance = torch.cdist(rows, generated)
-        within |= (distance <= radius[:, None]).any(0)
-        around.append((distance <= radius_generated).any(1))
-    return within.double().mean().item(), torch.cat(around).double().mean().item()
+    precision, recall = within(real, generated, neighbours), within(generated, real, neighbours)
+    return precision.double().mean().item(), recall.double().mean().item()
 
 
 def membership(real: Float[Tensor, "n d"], features: Float[Tensor, "m d"], neighbours: int = NEIGHBOURS) -> float:
@@ -109,15 +101,7 @@ def membership(real: Float[Tensor, "n d"], features: Float[Tensor, "m d"], neigh
     """
     _check(real, features, least=1, what="a share")
     _check(real, real, least=neighbours + 1, what=f"{neighbours} neighbours")
-    real, features = real.double(), features.double()
-    radius = _radius(real, neighbours)
-    near = [(torch.cdist(rows, real) <= radius).any(1) for rows in features.split(ROWS)]
-    return torch.cat(near).double().mean().item()
-
-
-def _radius(features: Float[Tensor, "n d"], neighbours: int) -> Float[Tensor, " n"]:
-    """Return the distance of each point to its k-th neighbour; the point itself does not count."""
-    return torch.cat([torch.cdist(rows, features).kthvalue(neighbours + 1).values for rows in features.split(ROWS)])
+    return within(real, features, neighbours).double().mean().item()
 
 
 def _check(real: Tensor, generated: Tensor, least: int, what: str) -> None:

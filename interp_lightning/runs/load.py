@@ -25,7 +25,13 @@ from interp_lightning.system.disk import within
 from interp_lightning.system.machine import process_restored
 from interp_lightning.system.text import printable
 
-HEADLINE = ("reconstruction_mse", "fid_midpoints_lerp", "realism_midpoints_lerp", "lines_mean_distance_lerp")
+HEADLINE = (
+    "score_graph_constant",
+    "realism_graph_constant",
+    "membership_graph_constant",
+    "reconstruction_mse",
+    "lines_mean_distance_lerp",
+)
 ROOM = 10**8  # elements of tensors that a small model may create while it is built
 
 

@@ -29,7 +29,7 @@ from interp_lightning.runs.load import load_run
 
 SMALL = Evaluation(restarts=3, images=200, pairs=6, steps=5)
 EVERY_IMAGE = {"fid", "kid", "precision", "recall", "realism", "entropy"}
-EVERY_PATH = {"evenness", "detour", "membership", "realism", "entropy"}
+EVERY_PATH = {"score", "ends", "novelty", "evenness", "detour", "membership", "realism", "entropy"}
 KINDS = ("lerp", "slerp", "rescaled")
 
 
