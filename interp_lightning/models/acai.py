@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from interp_lightning.errors import ConfigError
 from interp_lightning.functional.codes import mix
-from interp_lightning.models.base import Autoencoder, Pass
+from interp_lightning.models.base import Autoencoder, Pass, check_pairs
 from interp_lightning.parameters import Share, WayOut, Weight
 
 
@@ -78,8 +77,4 @@ class ACAI(Autoencoder):
 
     def check(self, batch_size: int) -> None:
         super().check(batch_size)
-        if batch_size % 2:
-            raise ConfigError(
-                f"`data.batch_size` (={batch_size}) must be even for model=acai, which mixes each image with "
-                f"its mirror image in the batch; use {batch_size + 1}"
-            )
+        check_pairs(batch_size, "acai")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from interp_lightning.errors import ConfigError
 from interp_lightning.networks.base import Network
 from interp_lightning.paths.base import Path, equidistant, ready
 from interp_lightning.paths.speed import at_constant_speed, samples
@@ -99,10 +100,8 @@ class Autoencoder(TwoPlayers):
 
     def draw_alpha(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw the global batch's mixing coefficients α ~ U[0, ½] and return the n of this device: (n,)."""
-        devices, rank = self.devices, self.global_rank if self.devices > 1 else 0
-        return self.draw(
-            lambda generator: shard(0.5 * torch.rand(n * devices, generator=generator), rank, devices), generator
-        )
+        devices = self.devices
+        return self.draw(lambda generator: self._own(0.5 * torch.rand(n * devices, generator=generator)), generator)
 
     def divergence(self, p: Pass) -> Tensor:
         """Compute D(Q_z, P_z) of the global batch, unweighted, in full precision: ()."""
@@ -161,6 +160,10 @@ class Autoencoder(TwoPlayers):
         z = p.z if p.z.dtype == torch.float64 else p.z.float()
         return gather(z) if self.devices > 1 else z, p.prior.to(z)
 
+    def _own(self, batch: Tensor) -> Tensor:
+        """Return this device's shard of a global batch."""
+        return shard(batch, self.global_rank if self.devices > 1 else 0, self.devices)
+
     def _materialise_penalty(self) -> None:
         """Initialise the penalty's lazy layers, before an optimizer asks for their parameters."""
         if not any(map(is_lazy, self.penalty.parameters())):
@@ -170,3 +173,12 @@ class Autoencoder(TwoPlayers):
         with torch.no_grad():
             self.penalty(codes, codes)
         self.penalty.train()
+
+
+def check_pairs(batch_size: int, model: str) -> None:
+    """Raise ConfigError unless each image of a batch has another one as its mirror image."""
+    if batch_size % 2:
+        raise ConfigError(
+            f"`data.batch_size` (={batch_size}) must be even for model={model}, which mixes each image with "
+            f"its mirror image in the batch; use {batch_size + 1}"
+        )

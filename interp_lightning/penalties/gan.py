@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from interp_lightning.functional.critics import squared_slope
 from interp_lightning.networks.layers import LatentDiscriminator
 from interp_lightning.parameters import Count, Rate, Weight
 from interp_lightning.penalties.base import Lam, Penalty
@@ -60,16 +61,14 @@ class GAN(Penalty):
         return {
             "latent_prior": F.softplus(-self.discriminator(prior)).mean(),
             "latent_codes": F.softplus(self.discriminator(z)).mean(),
-            **({"latent_slope": self.r1 / 2 * self._squared_slope(torch.cat([z, prior]))} if self.r1 else {}),
+            **(
+                {"latent_slope": self.r1 / 2 * squared_slope(self.discriminator, torch.cat([z, prior]))}
+                if self.r1
+                else {}
+            ),
         }
 
     def critic_predictions(self, z: Tensor, prior: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         predicted = self.discriminator(torch.cat([z, prior])).sigmoid()
         target = torch.cat([torch.zeros_like(z[:, 0]), torch.ones_like(prior[:, 0])])
         return {"latent_discriminator": (predicted, target)}
-
-    def _squared_slope(self, points: Tensor) -> Tensor:
-        """Return the mean of ‖∇D‖² at points (N, d): ()."""
-        points.requires_grad_()
-        (slope,) = torch.autograd.grad(self.discriminator(points).sum(), points, create_graph=True)
-        return slope.square().sum(1).mean()

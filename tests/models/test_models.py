@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from interp_lightning.data.digits import Digits
 from interp_lightning.errors import ConfigError
+from interp_lightning.functional.codes import mix
+from interp_lightning.models.amr import AMR
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.penalties.gan import GAN
 from interp_lightning.penalties.mmd import MMD
@@ -115,6 +117,41 @@ def test_acai_losses_are_equations_1_and_2(images):
     torch.testing.assert_close(critic["realism"], (unmixed**2).sum() / 8)
 
 
+@pytest.mark.parametrize("mixing", ["lerp", "bernoulli"])
+def test_amr_losses_are_the_papers(images, mixing):
+    model = small_model(AMR, penalty=MMD(0.3), lam=0.7, mixing=mixing, r1=0.4)
+    p = model(images)
+    real, reconstructed, mixed = map(model.critic, (images, p.x_hat, p.x_hat_mix))
+    assert mixed.shape == (8,)
+    own = model.autoencoder_losses(p)
+    assert set(own) == {"reconstruction", "realism", "penalty"}
+    taken_for_real = -sum(d.sigmoid().log() for d in (*reconstructed, *mixed)) / 16
+    torch.testing.assert_close(own["realism"], 0.7 * taken_for_real)
+    critic = model.critic_losses(p.detach())
+    assert set(critic) == {"real", "decoded", "slope"}
+    torch.testing.assert_close(critic["real"], -sum(d.sigmoid().log() for d in real) / 8)
+    torch.testing.assert_close(critic["decoded"], -sum((1 - d.sigmoid()).log() for d in (*reconstructed, *mixed)) / 16)
+
+    some = images[[0, 7]]  # a pair of mirror images
+    slope = torch.autograd.functional.jacobian(lambda x: model.critic(x).sum(), some)
+    torch.testing.assert_close(critic["slope"], 0.2 * slope.flatten(1).square().sum(1).mean())
+    assert "slope" not in small_model(AMR, penalty=MMD(0.3), r1=0.0).critic_losses(p.detach())
+
+
+def test_amr_mixes_whole_codes_or_each_number(images):
+    whole, each = (small_model(AMR, penalty=NoPenalty(), mixing=mixing) for mixing in ("lerp", "bernoulli"))
+    p = whole(images)
+    prior_first = whole.generator()
+    whole.draw_prior(8, prior_first)
+    alpha = whole.draw_alpha(8, prior_first)
+    torch.testing.assert_close(p.x_hat_mix, whole.decode(mix(p.z, alpha)))
+    torch.testing.assert_close(each.decode(each(images).z), each(images).x_hat)
+    mask = each._draw_mask(torch.full((8,), 0.25), each.generator())
+    assert set(mask.unique().tolist()) == {0.0, 1.0}
+    assert mask.shape == (8, 4)
+    assert not torch.equal(each(images).x_hat_mix, p.x_hat_mix)
+
+
 def test_ae_losses_are_the_waes(images):
     model = small_model(AE, penalty=GAN(0.5, width=4, depth=1))
     p = model(images)
@@ -184,6 +221,12 @@ def test_interpolate_decodes_a_path(images):
         torch.testing.assert_close(paths[:, -1], model.decode(model.encode(images[3:6])))
 
 
+@pytest.mark.parametrize("option", [{"lam": -1}, {"r1": float("nan")}, {"mixing": "slerp"}])
+def test_bad_amr_options(option):
+    with pytest.raises(ConfigError, match=rf"`model.{next(iter(option))}`"):
+        small_model(AMR, penalty=NoPenalty(), **option)
+
+
 @pytest.mark.parametrize("option", [{"lam": -0.1}, {"lam": float("nan")}, {"gamma": 1.1}, {"gamma": -1}])
 def test_bad_acai_options(option):
     with pytest.raises(ConfigError, match=rf"`model.{next(iter(option))}`"):
@@ -193,6 +236,8 @@ def test_bad_acai_options(option):
 def test_batch_sizes_that_cannot_work():
     with pytest.raises(ConfigError, match=r"`data.batch_size` \(=63\) must be even"):
         small_model(ACAI, penalty=NoPenalty()).check(63)
+    with pytest.raises(ConfigError, match=r"`data.batch_size` \(=63\) must be even for model=amr"):
+        small_model(AMR, penalty=NoPenalty()).check(63)
     for penalty in (MMD(1.0), Wasserstein(1.0)):
         with pytest.raises(ConfigError, match=r"`data.batch_size` \(=1\) must be ≥ 2"):
             small_model(AE, penalty=penalty).check(1)
