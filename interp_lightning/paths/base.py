@@ -1,10 +1,10 @@
 """The interface of every path, and the paths that conf/path names."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, partial
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from functools import cache, cached_property, partial
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -20,22 +20,63 @@ Points = Float[Tensor, "B T d"]
 Course = Callable[[Tensor], Tensor]  # positions (T,) or (B, T) in [0, 1] on B paths → points (B, T, d)
 
 
-@dataclass(frozen=True)
-class Space:
-    """What a path may know of a model's codes before it is fitted."""
+class Store:
+    """Where fitted paths are kept. This one keeps nothing."""
 
-    codes: Float[Tensor, "N d"]  # of training images
-    look: Callable[[Tensor], Tensor]  # what codes (n, d) look like, once decoded: features (n, f)
+    def load(self, path: "Path") -> dict[str, Tensor]:
+        """Return what was kept of a path with the same settings, for the same model; empty if there is nothing."""
+        return {}
+
+    def save(self, path: "Path", state: Mapping[str, Tensor]) -> None:
+        """Keep a path's state, finished or not; replace what was kept before."""
+
+
+def _itself(z: Tensor) -> Tensor:
+    return z
+
+
+class Space:
+    """What a path may know of a model before it is fitted.
+
+    Args:
+        codes: of training images, (N, d), or a function that encodes them when they are first asked for.
+        look: what codes (n, d) look like to a judge: features (n, f).
+        decode: codes (n, d) → images (n, C, H, W).
+        store: where to keep what took long.
+    """
+
+    def __init__(
+        self,
+        codes: Tensor | Callable[[], Tensor],
+        look: Callable[[Tensor], Tensor] = _itself,
+        decode: Callable[[Tensor], Tensor] = _itself,
+        store: Store | None = None,
+    ) -> None:
+        self.look, self.decode, self.store = look, decode, store or Store()
+        self._codes = codes
+
+    @cached_property
+    def codes(self) -> Float[Tensor, "N d"]:
+        """The codes of the training images."""
+        return self._codes() if callable(self._codes) else self._codes
 
 
 class Path(Configurable, ABC, group="path"):
     """A way from one code to another."""
 
     fits: ClassVar[bool] = False  # it must know a model's codes first, by `fit`
+    slow: ClassVar[bool] = False  # it takes minutes, so that an evaluation measures it only if asked
+    samples: ClassVar[bool] = False  # it also draws codes, by `sample`
+    how: str = ""  # its name and settings in conf/path; a path built in Python has none, and is not kept
+    settings: Mapping[str, Any] = MappingProxyType({})
 
     def fit(self, space: Space) -> "Path":
         """Return this path for the codes of a model; most paths are the same for every model."""
         return self
+
+    def sample(self, noise: Codes) -> Codes:
+        """Turn standard normal noise into codes, if the path `samples`."""
+        raise NotImplementedError
 
     @abstractmethod
     def __call__(self, z_a: Codes, z_b: Codes, t: Positions) -> Points:
@@ -99,4 +140,7 @@ def ready(how: str) -> Path:
 
 @cache
 def _build(how: str) -> Path:
-    return build(read(CONF / "path" / f"{how}.yaml"))
+    settings = read(CONF / "path" / f"{how}.yaml")
+    path: Path = build(settings)
+    path.how, path.settings = how, settings
+    return path

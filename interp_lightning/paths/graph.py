@@ -2,7 +2,8 @@
 
 import copy
 import logging
-from typing import Annotated, ClassVar
+from collections.abc import Callable
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ class Graph(Path):
         neighbours: edges of each node, to its nearest neighbours; to all others if there are fewer.
         exponent: power of an edge's length that is its cost; 1 is Isomap's.
         smoothing: standard deviation of the Gaussian that averages neighbouring points, as a share of the path.
+        distances: measure lengths between "codes", decoded "pixels", or a judge's "features" of the decoded images.
 
     Raises:
         ConfigError: an argument is not allowed by the signature, or `fit` gets fewer than 2 codes.
@@ -56,26 +58,52 @@ class Graph(Path):
 
     fits: ClassVar[bool] = True
     _codes: np.ndarray  # of the nodes
+    _look: Callable[[Tensor], Tensor]  # where codes lie when distances are measured
     _search: NearestNeighbors  # among them
     _scale: float  # median length of an edge to a neighbour
     _edges: sparse.csr_array  # their lengths
 
     def __init__(
-        self, nodes: Nodes = 30_000, neighbours: Count = 12, exponent: Exponent = 4.0, smoothing: Width = 0.03
+        self,
+        nodes: Nodes = 30_000,
+        neighbours: Count = 12,
+        exponent: Exponent = 4.0,
+        smoothing: Width = 0.03,
+        distances: Literal["codes", "pixels", "features"] = "codes",
     ) -> None:
         self.nodes, self.neighbours, self.exponent, self.smoothing = nodes, neighbours, exponent, smoothing
+        self.distances = distances
 
     def fit(self, space: Space) -> Path:
+        fitted = copy.copy(self)
+        fitted._look = {"codes": lambda z: z, "pixels": space.decode, "features": space.look}[self.distances]
+        state = space.store.load(self)
+        if not state:
+            state = fitted._drawn(space)
+            space.store.save(self, state)
+        fitted._codes = state["codes"].double().numpy()
+        fitted._search = fitted._among(state["codes"])
+        lengths = state["lengths"].numpy()
+        fitted._scale = float(np.median(lengths)) or 1.0
+        fitted._edges = _bridged(fitted._matrix(lengths, state["nodes"].numpy()), fitted._places(state["codes"]))
+        return fitted
+
+    def _drawn(self, space: Space) -> dict[str, Tensor]:
+        """Draw nodes and find their neighbours: codes (n, d), and lengths and nodes of the edges (n, neighbours)."""
         check_integer("the number of training codes", len(space.codes), least=2, way_out="use how=lerp")
         order = torch.randperm(len(space.codes), generator=torch.Generator().manual_seed(0))[: self.nodes]
-        fitted = copy.copy(self)
-        fitted._codes = space.codes[order.to(space.codes.device)].double().cpu().numpy()
-        fitted._search = NearestNeighbors(n_neighbors=min(self.neighbours, len(order) - 1)).fit(fitted._codes)
+        codes = space.codes[order.to(space.codes.device)].cpu()
         with threadpool_limits(torch.get_num_threads()):
-            lengths, nodes = fitted._search.kneighbors()  # of each node to others
-        fitted._scale = float(np.median(lengths)) or 1.0
-        fitted._edges = _bridged(fitted._matrix(lengths, nodes), fitted._codes)
-        return fitted
+            lengths, nodes = self._among(codes).kneighbors()  # of each node to others
+        return {"codes": codes, "lengths": torch.from_numpy(lengths), "nodes": torch.from_numpy(nodes).int()}
+
+    def _among(self, codes: Tensor) -> NearestNeighbors:
+        """Return a search for the neighbours among codes."""
+        return NearestNeighbors(n_neighbors=min(self.neighbours, len(codes) - 1)).fit(self._places(codes))
+
+    def _places(self, codes: Tensor) -> np.ndarray:
+        """Return where codes (n, d) lie when distances are measured, (n, f)."""
+        return self._look(codes).flatten(1).double().cpu().numpy()
 
     def __call__(self, z_a: Codes, z_b: Codes, t: Positions) -> Points:
         return self.between(z_a, z_b)(t)
@@ -87,7 +115,7 @@ class Graph(Path):
 
     def _paths(self, z_a: Tensor, z_b: Tensor) -> Float[Tensor, "B vertices d"]:
         """Return the smoothed vertices of the shortest paths."""
-        a, b = (z.double().cpu().numpy() for z in (z_a, z_b))
+        a, b = self._places(z_a), self._places(z_b)
         nodes, pairs = len(self._codes), len(a)
         with threadpool_limits(torch.get_num_threads()):
             from_a, from_b = (self._matrix(*self._search.kneighbors(ends)) for ends in (a, b))
@@ -103,13 +131,13 @@ class Graph(Path):
         )
         lengths.data = (lengths.data / self._scale) ** self.exponent
         _, before = csgraph.dijkstra(lengths, indices=nodes + np.arange(pairs), return_predecessors=True)
-        places = np.concatenate([self._codes, a, b])
+        codes = np.concatenate([self._codes, *(z.double().cpu().numpy() for z in (z_a, z_b))])
         found = []
         for pair, row in enumerate(before):
             way = [nodes + pairs + pair]
             while (previous := row[way[-1]]) >= 0:
                 way.append(previous)
-            found.append(_smoothed(places[way[::-1]], self.smoothing))
+            found.append(_smoothed(codes[way[::-1]], self.smoothing))
         return torch.from_numpy(np.stack(found))
 
     def _matrix(self, lengths: np.ndarray, nodes: np.ndarray) -> sparse.csr_array:
@@ -152,19 +180,19 @@ def _smoothed(polyline: np.ndarray, width: float) -> np.ndarray:
     return line + continued[VERTICES - 1 : 2 * VERTICES - 1]
 
 
-def _bridged(edges: sparse.csr_array, codes: np.ndarray) -> sparse.csr_array:
+def _bridged(edges: sparse.csr_array, places: np.ndarray) -> sparse.csr_array:
     """Let edges lead both ways, and join components that no edge joins by the shortest edge between them."""
     edges = edges.maximum(edges.T)
     count, component = csgraph.connected_components(edges, directed=False)
     for _ in range(count - 1):
         small = component == np.bincount(component).argmin()
         inside, outside = np.flatnonzero(small), np.flatnonzero(~small)
-        lengths, nearest = NearestNeighbors(n_neighbors=1).fit(codes[outside]).kneighbors(codes[inside])
+        lengths, nearest = NearestNeighbors(n_neighbors=1).fit(places[outside]).kneighbors(places[inside])
         shortest = lengths.argmin()
         one, other = inside[shortest], outside[nearest[shortest, 0]]
         bridge = sparse.csr_array(([lengths.min()] * 2, ([one, other], [other, one])), shape=edges.shape)
         edges = edges.maximum(bridge)
         _, component = csgraph.connected_components(edges, directed=False)
     if count > 1:
-        log.info(f"The graph of {len(codes):,} codes had {count} parts without connection; joined them by bridges")
+        log.info(f"The graph of {len(places):,} codes had {count} parts without connection; joined them by bridges")
     return edges.tocsr()
