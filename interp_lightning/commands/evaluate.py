@@ -25,7 +25,7 @@ from interp_lightning.commands.settings import (
 from interp_lightning.config.check import check_config
 from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import checked
-from interp_lightning.runs.find import find_runs, has_checkpoints, run_folder
+from interp_lightning.runs.find import find_runs, has_checkpoints, results_folder, run_folder
 from interp_lightning.system.disk import within
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Settings(Common):
     metrics: list[str] = setting(
         [],
         "fast, or full as in the papers; metrics.KEY=… sets restarts (of k-means), images (per set, null for all), "
-        "pairs, steps, features, weights",
+        "pairs, steps, features, weights, paths (quick, all, or a list)",
         "fast",
         group=True,
     )
@@ -154,7 +154,7 @@ def _measure(run: "Run", evaluation: "Evaluation", device: "torch.device", folde
 
     if folder is not None:
         _check_writable(folder)
-    assessment = evaluation(run.model.to(device), run.datamodule)
+    assessment = evaluation(run.model.to(device), run.datamodule, folder)
     results = results_so_far(run.source) | assessment.results()
     if folder is not None:
         _write(run, assessment, results, folder)
@@ -200,9 +200,7 @@ def _targets(sources: list[Path], out: Path | None) -> dict[Path, Path]:
     Raises:
         ConfigError: the folder is another run's, or two sources share one.
     """
-    own = {
-        source: source if source.is_dir() else source.parent / source.name.removesuffix(".ckpt") for source in sources
-    }
+    own = {source: results_folder(source) for source in sources}
     targets = own
     if out is not None:
         common = os.path.commonpath([folder.absolute() for folder in own.values()])

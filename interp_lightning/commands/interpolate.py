@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from interp_lightning.commands.settings import Common, command, find_last, prepare, setting
 from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import check_choice, check_integer
-from interp_lightning.runs.find import find_runs, run_folder
+from interp_lightning.runs.find import find_runs, results_folder, run_folder
 from interp_lightning.system.conf import choices
 from interp_lightning.system.disk import replace, within
 
@@ -86,9 +86,9 @@ def work(settings: Settings) -> None:
     name_a, x_a = find_image(settings.a, "a", run.datamodule)
     name_b, x_b = find_image(settings.b, "b", run.datamodule)
     x = torch.cat([x_a, x_b]).to(device)
-    with torch.inference_mode():
+    with torch.no_grad():
         evaluation = Evaluation()
-        path = evaluation.path(how, model, run.datamodule)
+        path = evaluation.path(how, model, run.datamodule, results_folder(source))
         look = evaluation.look(model, run.datamodule) if speed == "constant" else None
         title = f"{name_a} → {name_b}\n{run_title(run.config)}"
         strip = figures.interpolations(model, x, title, how, steps, path, look)

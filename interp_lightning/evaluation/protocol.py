@@ -3,22 +3,25 @@
 import contextlib
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path as Folder
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from interp_lightning.data.base import ImageData
 from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.evaluation.assessment import Assessment, Profile
+from interp_lightning.evaluation.kept import Kept
 from interp_lightning.evaluation.measures import Measures, missing
 from interp_lightning.evaluation.sample import Look, Sample, encode_all
 from interp_lightning.metrics import features as networks
 from interp_lightning.metrics.catalogue import CONSTANT, HOW, SANITY, spec_of
 from interp_lightning.metrics.features import Judge
 from interp_lightning.models.base import Autoencoder
-from interp_lightning.parameters import Configurable, File
+from interp_lightning.parameters import Configurable, File, Text, check_choice
 from interp_lightning.paths.base import Path, Space, named
 
 log = logging.getLogger(__name__)
@@ -38,9 +41,10 @@ class Evaluation(Configurable, group="metrics"):
         features: judge of the images: "digits" (shipped), "inception" (requires torch-fidelity), None (skip the metrics
             that need a judge), or "auto", the data set's own.
         weights: file with the weights of "inception"; None downloads them.
+        paths: kinds of paths to measure: a list, "quick" for those that take seconds, or "all".
 
     Raises:
-        ConfigError: a number is too small, or `features` unknown.
+        ConfigError: a number is too small, or `features` or a kind of path unknown.
     """
 
     def __init__(
@@ -51,9 +55,12 @@ class Evaluation(Configurable, group="metrics"):
         steps: Annotated[int, Field(ge=3, le=1_000)] = 16,
         features: Literal["auto", "digits", "inception"] | None = "auto",
         weights: File | None = None,
+        paths: Literal["quick", "all"] | Sequence[Text] = "quick",
     ) -> None:
         self.restarts, self.images, self.pairs, self.steps = restarts, images, pairs, steps
         self.features, self.weights = features, weights
+        asked = HOW if isinstance(paths, str) else [check_choice("metrics.paths", how, HOW) for how in paths]
+        self.kinds = [how for how in HOW if how in asked and (paths != "quick" or not named(how).slow)]
 
     def judge(self, data: ImageData) -> Judge | None:
         """Return the judge of a data set's images; None if there is none.
@@ -70,14 +77,21 @@ class Evaluation(Configurable, group="metrics"):
         return Look(model, None if judge is None else judge.to(model.device).eval())
 
     @torch.no_grad()
-    def path(self, how: str, model: Autoencoder, data: ImageData) -> Path:
+    def path(self, how: str, model: Autoencoder, data: ImageData, folder: Folder | None = None) -> Path:
         """Return a kind of path, fitted to a model's codes of the training images if it must be.
+
+        Args:
+            how: kind of path.
+            model, data: to fit it to.
+            folder: the run's, where fitted paths are kept; None keeps nothing.
 
         Raises:
             ConfigError: there is no such path, or there are too few training images.
         """
         path = named(how)
-        return path.fit(Space(encode_all(model, data.train).z, self.look(model, data))) if path.fits else path
+        if not path.fits:
+            return path
+        return path.fit(_space(lambda: encode_all(model, data.train).z, self.look(model, data), folder))
 
     def check(self, objective: str, data: ImageData) -> None:
         """Raise ConfigError if a search minimises or maximises a number that is not measured on a data set."""
@@ -105,8 +119,12 @@ class Evaluation(Configurable, group="metrics"):
         return {"restarts": self.restarts, **self._sizes(data), "features": self._features(data)}
 
     @torch.no_grad()
-    def __call__(self, model: Autoencoder, data: ImageData) -> Assessment:
+    def __call__(self, model: Autoencoder, data: ImageData, folder: Folder | None = None) -> Assessment:
         """Measure a model, and leave it in evaluation mode and single precision.
+
+        Args:
+            model, data: to measure.
+            folder: the run's, where fitted paths are kept; None keeps nothing.
 
         Raises:
             CheckpointError: it makes NaN or infinite codes or images.
@@ -126,9 +144,10 @@ class Evaluation(Configurable, group="metrics"):
                 judge = judge.to(model.device).eval()
             look = Look(model, judge)
             sample = Sample(model, data, test.z, look, **self._sizes(data))
-            space = Space(train.z, look)
-            paths = {how: named(how).fit(space) for how in HOW}
-            everywhere = {how: path for how, path in paths.items() if not path.fits}  # cheap for any number of pairs
+            space = _space(train.z, look, folder)
+            paths = {how: named(how).fit(space) for how in self.kinds}
+            # Those that are cheap for any number of pairs.
+            everywhere = {how: path for how, path in paths.items() if not path.fits or path.samples}
             measures = Measures(data, self.restarts)
             metrics = {"reconstruction_mse": test.error, **measures.of_codes(train, test)}
             sanity: dict[str, float] = {}
@@ -175,6 +194,12 @@ class Evaluation(Configurable, group="metrics"):
             f"realism and the metrics of paths are skipped; they require {judge.dimension + 1}"
         )
         return None
+
+
+def _space(codes: Tensor | Callable[[], Tensor], look: Look, folder: Folder | None) -> Space:
+    """Return what paths may know of a model, and keep them in a run's folder."""
+    store = None if folder is None else Kept(folder, look.model)
+    return Space(codes, look, look.model.decode, store)
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ class Look:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return features, (n, d) → (n, f)."""
-        return torch.cat([self.of(self.model.decode(part)) for part in z.split(BATCH)])
+        return torch.cat([self.of(self.model.decode(part.to(self.model.device))) for part in z.split(BATCH)])
 
     def of(self, images: Tensor) -> Tensor:
         """Return features of images, (n, C, H, W) → (n, f)."""
@@ -88,7 +88,8 @@ class Sample:
         self.order = torch.randperm(len(z), generator=generator)[:images]
         self.partner = self.order.roll(1)  # each image begins one path and ends another
         self.z_a, self.z_b = z[self.order], z[self.partner]
-        self.z_prior = model.penalty.prior(torch.randn(z[self.order].shape, generator=generator).to(z))
+        self.noise = torch.randn(z[self.order].shape, generator=generator).to(z)
+        self.z_prior = model.penalty.prior(self.noise)
         self.t = (1 - EPSILON) * torch.rand(images, 1, generator=generator).to(z)
         self.from_training = torch.randperm(len(data.train), generator=generator)[:images]
 
@@ -131,6 +132,9 @@ class Sample:
         """Yield batches of decoded images, by the origin of their codes."""
         yield "reconstructions", self.decode(self.z_a)
         yield "prior", self.decode(self.z_prior)
+        for how, path in kinds.items():
+            if path.samples:
+                yield f"prior_{how}", self.decode(path.sample(self.noise))
         middle = torch.tensor([0.5]).to(self.t)
         for how, path in kinds.items():
             yield f"midpoints_{how}", self.decode(path(self.z_a, self.z_b, middle)[:, 0])

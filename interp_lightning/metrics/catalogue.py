@@ -99,6 +99,7 @@ METRICS = {
 IMAGES = {
     "reconstructions": "reconstructions",
     "prior": "samples of the prior",
+    **{f"prior_{how}": f"samples of the prior, {how}" for how in HOW},
     **{f"midpoints_{how}": f"midpoints, {how}" for how in HOW},
     "midpoints_blend": "midpoints, pixel by pixel",
     "real": "other real images",

@@ -80,6 +80,11 @@ def run_folder(source: Path) -> Path:
     return source if source.is_dir() else folder.parent if folder.name == "checkpoints" else folder
 
 
+def results_folder(source: Path) -> Path:
+    """Return the folder for what is made from a run, or from a checkpoint file: a folder beside it with its name."""
+    return source if source.is_dir() else source.parent / source.name.removesuffix(".ckpt")
+
+
 def _is_copy(run: Path, there: Collection[Path]) -> bool:
     """Return True if a run is a copy of another that is there, judging by the folder that Hydra recorded for it."""
     try:

@@ -57,7 +57,7 @@ def write_outcome(
     """Evaluate a trained model; draw all figures, write results.json, and print the numbers."""
     log.info("Evaluating on the test images …")
     model.to(trainer.strategy.root_device)
-    assessment = evaluation(model, data)
+    assessment = evaluation(model, data, folder)
     history.draw_images(trainer)
     history.draw_summary(assessment, trainer)
     _warn(model, assessment.metrics["reconstruction_mse"])

@@ -1,0 +1,115 @@
+"""Fitted paths in a run's folder: used again for the same weights and settings only."""
+
+import logging
+import os
+
+import pytest
+import torch
+from conftest import call, small_model
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from interp_lightning.commands import interpolate
+from interp_lightning.data.digits import Digits
+from interp_lightning.evaluation.kept import Kept
+from interp_lightning.evaluation.protocol import Evaluation
+from interp_lightning.models.ae import AE
+from interp_lightning.paths.base import named
+from interp_lightning.penalties.none import NoPenalty
+
+AGAIN = "it is made again"
+
+
+@pytest.fixture
+def model():
+    return small_model(AE, penalty=NoPenalty())
+
+
+def state(n: int = 3) -> dict[str, torch.Tensor]:
+    return {"codes": torch.arange(n, dtype=torch.float32), "nodes": torch.ones(2, 2, dtype=torch.int32)}
+
+
+def test_what_was_saved_is_loaded(tmp_path, model):
+    Kept(tmp_path, model).save(named("graph"), state())
+    loaded = Kept(tmp_path, small_model(AE, penalty=NoPenalty())).load(named("graph"))
+    assert loaded.keys() == state().keys()
+    assert all(
+        torch.equal(loaded[name], value) and loaded[name].dtype == value.dtype for name, value in state().items()
+    )
+    assert Kept(tmp_path, model).load(named("flow")) == {}
+
+
+def test_other_weights_get_nothing(tmp_path, model, caplog):
+    caplog.set_level(logging.INFO)
+    Kept(tmp_path, model).save(named("graph"), state())
+    with torch.no_grad():
+        next(model.decoder.parameters()).view(-1)[0] += 1e-3
+    assert Kept(tmp_path, model).load(named("graph")) == {}
+    assert AGAIN in caplog.text
+
+
+def test_other_settings_get_nothing(tmp_path, model):
+    path = named("graph")
+    Kept(tmp_path, model).save(path, state())
+    other = type(path)()
+    other.how, other.settings = path.how, {**path.settings, "exponent": 8.0}
+    assert Kept(tmp_path, model).load(other) == {}
+
+
+def test_a_path_that_has_no_name_is_not_kept(tmp_path, model):
+    Kept(tmp_path, model).save(type(named("graph"))(), state())
+    assert not [*tmp_path.iterdir()]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_damaged_file_is_nothing(tmp_path, model, data):
+    store = Kept(tmp_path, model)
+    store.save(named("graph"), state())
+    file = tmp_path / "paths" / "graph.safetensors"
+    content = bytearray(file.read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[at] ^= data.draw(st.integers(1, 255))
+    else:
+        del content[at:]
+    file.write_bytes(content)
+    loaded = store.load(named("graph"))
+    assert loaded == {} or all(torch.equal(loaded[name], value) for name, value in state().items())
+
+
+def test_a_folder_in_the_way_costs_a_warning_only(tmp_path, model, caplog):
+    (tmp_path / "paths" / "graph.safetensors" / "in").mkdir(parents=True)
+    store = Kept(tmp_path, model)
+    assert store.load(named("graph")) == {}
+    store.save(named("graph"), state())
+    assert "could not be written" in caplog.text
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path, model):
+    outside, run = tmp_path / "outside", tmp_path / "run"
+    outside.mkdir()
+    run.mkdir()
+    os.symlink(outside, run / "paths")
+    Kept(run, model).save(named("graph"), state())
+    assert not [*outside.iterdir()]
+
+
+def test_a_graph_is_made_once(tmp_path, model):
+    data = Digits(batch_size=64)
+    first = Evaluation().path("graph", model, data, tmp_path)
+    data.train.images.zero_()  # a second encoding would show
+    again = Evaluation().path("graph", model, data, tmp_path)
+    z = torch.randn(2, 2, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(first.points(*z, 5), again.points(*z, 5))
+
+
+def test_interpolate_keeps_the_graph_in_the_run(launch):
+    run = launch()
+    kept = run / "paths" / "graph.safetensors"
+    before = kept.stat().st_mtime_ns
+    call(interpolate, f"run={run}", "a=3", "b=8", "how=graph")
+    assert kept.stat().st_mtime_ns == before
+    kept.unlink()
+    call(interpolate, f"run={run}", "a=3", "b=8", "how=graph")
+    assert kept.exists()
