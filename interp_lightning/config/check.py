@@ -72,7 +72,9 @@ def _local(path: str) -> str:
 SETTINGS: dict[str, Any] = {
     "name": Name | None,
     "outputs": Folder,
-    "threads": Annotated[int, Field(ge=1, le=CORES), WayOut(f"this machine has {counted(CORES, 'core')}")],
+    "threads": Annotated[
+        Annotated[int, Field(ge=1, le=CORES)] | Literal["auto"], WayOut(f"this machine has {counted(CORES, 'core')}")
+    ],
     "compile": bool,
     "cuda_graphs": bool,
     "debug": bool,

@@ -32,7 +32,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "hydra/launcher/submitit_slurm": {
         "timeout_min": DAY,
         "max_num_timeout": 10,  # how often a job that has run out of time is resumed
-        "cpus_per_task": "${threads}",
+        "cpus_per_task": "${threads_each:${threads}}",
     },
     "hydra/sweeper/basic": {"max_batch_size": "${batch_of_jobs:${hydra.runtime.choices},${threads}}"},
     "hydra/sweeper/optuna": {
@@ -74,17 +74,22 @@ def set_up() -> None:
             store.store(choice, OmegaConf.merge(node.node, values), group, node.package, node.provider)
 
 
-def jobs_at_once(threads: int) -> int:
+def jobs_at_once(threads: int | str) -> int:
     """Return how many jobs of some threads each fit on the cores of this machine, at least 1."""
-    return max(1, cores() // threads) if isinstance(threads, int) and threads > 0 else 1
+    return max(1, cores() // threads_each(threads))
 
 
-def batch_of_jobs(choices: DictConfig, threads: int) -> int | None:
+def threads_each(threads: int | str) -> int:
+    """Return the threads of each job in a sweep: 1 for "auto", because other jobs run beside it."""
+    return threads if isinstance(threads, int) and threads > 0 else 1
+
+
+def batch_of_jobs(choices: DictConfig, threads: int | str) -> int | None:
     """Return how many jobs a launcher gets at once: all (None), unless it would start all of them together."""
     return jobs_at_once(threads) if choices.get(LAUNCHER) == "submitit_local" else None
 
 
-def trials_at_once(choices: DictConfig, threads: int) -> int:
+def trials_at_once(choices: DictConfig, threads: int | str) -> int:
     """Return how many points a search chooses before it sees their results."""
     return 1 if choices.get(LAUNCHER) == "basic" else jobs_at_once(threads)
 
@@ -116,5 +121,5 @@ def check_srun(arguments: Sequence[str]) -> None:
 
 ConfigStore.instance().store("stderr", LOGGING, "hydra/job_logging", "hydra.job_logging")
 # For ${jobs_at_once:…} and the like in configurations.
-for resolver in (jobs_at_once, batch_of_jobs, trials_at_once, direction):
+for resolver in (jobs_at_once, threads_each, batch_of_jobs, trials_at_once, direction):
     OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)

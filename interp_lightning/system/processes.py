@@ -57,6 +57,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def idle_cores() -> int:
+    """Return the number of cores that this process may use and that were idle in the last minute, at least 1."""
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(1, cores() - round(busy))
+
+
 def _number(variable: str) -> int:
     """Return an environment variable as an integer, −1 if it is not a number."""
     text = os.environ.get(variable, "")

@@ -20,6 +20,7 @@ from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.networks.folding import compile_networks
 from interp_lightning.runs.build import build, build_model
 from interp_lightning.system.machine import prepare_cpu, process_restored
+from interp_lightning.system.processes import idle_cores
 from interp_lightning.training.budget import set_budget
 from interp_lightning.training.callbacks.history import Recorder
 from interp_lightning.training.devices import check_recording
@@ -51,7 +52,8 @@ def train(cfg: DictConfig, folder: Path, choices: Mapping[str, str], job: Job | 
     Raises:
         ConfigError: settings, data or a checkpoint cannot work; before any training.
     """
-    with process_set_up(cfg.threads):
+    shared = job is not None and not job.alone
+    with process_set_up(cfg.threads if cfg.threads != "auto" else 1 if shared else idle_cores()):
         config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)) | {"choices": dict(choices)}
         L.seed_everything(cfg.seed, verbose=False)
 

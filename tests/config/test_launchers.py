@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from interp_lightning.config import launchers
+from interp_lightning.system import processes
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.lines import Lines
 from interp_lightning.errors import ConfigError
@@ -254,9 +255,16 @@ def test_a_search_knows_which_way_is_better(objective, way):
     assert launchers.direction(objective) == way
 
 
+@pytest.mark.parametrize(("load", "idle"), [(0.0, 8), (0.4, 8), (2.7, 5), (7.0, 1), (30.0, 1)])
+def test_idle_cores_are_those_without_load(monkeypatch, load, idle):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    assert processes.idle_cores() == idle
+
+
 def test_jobs_share_the_cores_out(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert [launchers.jobs_at_once(threads) for threads in (1, 2, 3, 8, 9)] == [8, 4, 2, 1, 1]
+    assert [launchers.jobs_at_once(threads) for threads in (1, 2, 3, 8, 9, "auto")] == [8, 4, 2, 1, 1, 8]
     for launcher, batch, trials in (("basic", None, 1), ("joblib", None, 4), ("submitit_local", 4, 4)):
         choices = OmegaConf.create({launchers.LAUNCHER: launcher})
         assert launchers.batch_of_jobs(choices, 2) == batch

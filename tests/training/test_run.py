@@ -215,7 +215,7 @@ def test_every_experiment_runs_on_other_data_too(experiment, launch):
         (["metrics.features=vgg"], r"`metrics\.features` \(='vgg'\) must be one of: auto, digits, inception, or null"),
         (["metrics.features=inception"], r"`metrics\.features` \(=inception\).* use metrics\.features=digits"),
         (["checkpoint.every_minutes=-1"], r"`checkpoint\.every_minutes` \(=-1\) must be ≥ 0"),
-        (["threads=0"], r"`threads` \(=0\) must be ≥ 1"),
+        (["threads=0"], r"`threads` \(=0\) must be an integer ≥ 1 and ≤ \d+ or one of: auto; this machine has"),
         (["trainer.devices=2"], r"`trainer\.devices` \(=2\) .* must be 1 unless with trainer=ddp"),
         (["trainer=ddp", "trainer.accelerator=cpu", "data.batch_size=66"], r"`data\.batch_size` \(=66\) .* of 4"),
         (["penalty.mean=[0,1]"], r"`penalty\.mean` is for codes of 2 numbers, but `latent_dim` is 32"),
