@@ -55,7 +55,7 @@ class Evaluation(Configurable, group="metrics"):
         steps: Annotated[int, Field(ge=3, le=1_000)] = 16,
         features: Literal["auto", "digits", "inception"] | None = "auto",
         weights: File | None = None,
-        paths: Literal["quick", "all"] | Sequence[Text] = "quick",
+        paths: Literal["quick", "all"] | Annotated[Sequence[Text], Field(min_length=1)] = "quick",
     ) -> None:
         self.restarts, self.images, self.pairs, self.steps = restarts, images, pairs, steps
         self.features, self.weights = features, weights
@@ -145,7 +145,7 @@ class Evaluation(Configurable, group="metrics"):
             look = Look(model, judge)
             sample = Sample(model, data, test.z, look, **self._sizes(data))
             space = _space(train.z, look, folder)
-            paths = {how: named(how).fit(space) for how in self.kinds}
+            paths = dict(_fitted(self.kinds, space))
             # Those that are cheap for any number of pairs.
             everywhere = {how: path for how, path in paths.items() if not path.fits or path.samples}
             measures = Measures(data, self.restarts)
@@ -200,6 +200,15 @@ def _space(codes: Tensor | Callable[[], Tensor], look: Look, folder: Folder | No
     """Return what paths may know of a model, and keep them in a run's folder."""
     store = None if folder is None else Kept(folder, look.model)
     return Space(codes, look, look.model.decode, store)
+
+
+def _fitted(kinds: Sequence[str], space: Space) -> Iterator[tuple[str, Path]]:
+    """Yield paths by their names, fitted to a model; warn of those that cannot be fitted."""
+    for how in kinds:
+        try:
+            yield how, named(how).fit(space)
+        except ConfigError as error:  # the numbers of the other kinds must not be lost
+            log.warning(f"Skipped paths by {how}: {error}")
 
 
 @contextlib.contextmanager

@@ -13,12 +13,12 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from interp_lightning.config import launchers
-from interp_lightning.system import processes
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.lines import Lines
 from interp_lightning.errors import ConfigError
 from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.runs import sweeps
+from interp_lightning.system import processes
 
 SWEEP = ["-m", *TINY, "model=ae", "trainer.limit_train_batches=4"]
 SEARCH = [*SWEEP, "hydra/sweeper=optuna", "sweep.objective=reconstruction_mse"]
