@@ -128,7 +128,7 @@ def test_recorded_steps_are_the_same_steps(kind, penalty, emulated):
     other.cuda_graphs = True
     trainers = [train(model, every=4) for model in (one, other)]
     assert other.state_dict().keys() == one.state_dict().keys()
-    torch.testing.assert_close(other.state_dict(), one.state_dict(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(other.state_dict(), one.state_dict(), rtol=0, atol=1e-5)  # 1 % of a step
     assert trainers[0].global_step == trainers[1].global_step == BATCHES * len(trainers[0].optimizers)
     logged = [{k: float(v) for k, v in trainer.callback_metrics.items()} for trainer in trainers]
     assert logged[1] == pytest.approx(logged[0], rel=1e-4)
