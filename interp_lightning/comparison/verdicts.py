@@ -80,6 +80,7 @@ def column_title(name: str) -> str:
     """
     entry, kind = parse(name)
     prefix = "midpoint " if kind.startswith("midpoints") else "own-speed " if kind in HOW else ""
+    prefix = "i" if kind == "neighbours" else prefix  # iFID
     return prefix + entry.title
 
 

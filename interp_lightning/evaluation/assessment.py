@@ -14,7 +14,7 @@ class Encoded:
 
     z: Tensor  # (N, d) codes
     labels: Tensor  # (N,), all −1 if there are none
-    error: float  # mean squared error of the reconstructions, images in [−1, 1]
+    error: float  # mean squared error of the reconstructions, images in [−1, 1]; NaN if they were not made
 
 
 @dataclass(frozen=True)

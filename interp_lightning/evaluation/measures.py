@@ -41,7 +41,8 @@ class Measures:
             names = " and ".join(name for name in absent if absent[name] == reason)
             log.warning(f"Skipped {names}: {reason}")
         found: dict[str, float] = {}
-        for metric in (self._fresh(spec) for spec in specs if not spec.numbers.keys() <= absent.keys()):
+        present = [spec for spec in specs if not spec.numbers.keys() <= absent.keys()]
+        for metric in tqdm(list(map(self._fresh, present)), desc="Codes", leave=False, disable=None):
             for split, encoded in (("train", train), ("test", test)):
                 metric.update(encoded.z, encoded.labels, split)
             found |= _named(metric)
@@ -91,6 +92,22 @@ class Measures:
                 metric.update(logits)
         measured = [metric for metric in (*of_features, *of_logits) if metric.update_called]
         return {name: value for metric in measured for name, value in _named(metric, kind).items()}
+
+    def of_cycle(self, codes: Tensor, again: Tensor, kind: str) -> dict[str, float]:
+        """Measure how codes along paths come back, (pairs, steps, d)."""
+        found: dict[str, float] = {}
+        for metric in self._metrics("cycle", codes.device):
+            metric.update(codes, again)
+            found |= _named(metric, kind)
+        return found
+
+    def of_mixtures(self, sample: Sample) -> dict[str, float]:
+        """Measure how much of two codes is seen in decoded mixtures."""
+        metrics = self._metrics("mixtures", sample.t.device)
+        for images, alpha in sample.mixtures():
+            for metric in metrics:
+                metric.update(images, alpha)
+        return {name: value for metric in metrics for name, value in _named(metric).items()}
 
     def of_speed(self, judge: Judge, sample: Sample, how: str, path: Path) -> dict[str, float]:
         """Measure how far features move between two neighbouring points of each path."""

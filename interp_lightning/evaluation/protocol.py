@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from tqdm import tqdm
 
 from interp_lightning.data.base import ImageData
 from interp_lightning.errors import CheckpointError, ConfigError
@@ -96,8 +97,8 @@ class Evaluation(Configurable, group="metrics"):
     def check(self, objective: str, data: ImageData) -> None:
         """Raise ConfigError if a search minimises or maximises a number that is not measured on a data set."""
         spec = spec_of(objective)
-        if spec is None or spec.of == "codes":
-            if spec and (reason := missing(spec, data).get(objective)):
+        if spec is None or spec.of in ("codes", "cycle", "mixtures"):
+            if spec and spec.of == "codes" and (reason := missing(spec, data).get(objective)):
                 raise ConfigError(
                     f"`sweep.objective` (={objective}) is not measured in these runs, because {reason}; use another "
                     "number, such as reconstruction_mse"
@@ -133,7 +134,7 @@ class Evaluation(Configurable, group="metrics"):
             judge = self.judge(data)
             model.float().eval()
             log.info("Measuring the codes …")
-            train, test = encode_all(model, data.train), encode_all(model, data.test)
+            train, test = encode_all(model, data.train), encode_all(model, data.test, decode=True)
             if not (train.z.isfinite().all() and math.isfinite(test.error)):
                 raise CheckpointError(
                     "codes or images are NaN or infinite, so training has diverged; go back to an earlier checkpoint, "
@@ -150,14 +151,18 @@ class Evaluation(Configurable, group="metrics"):
             everywhere = {how: path for how, path in paths.items() if not path.fits or path.samples}
             measures = Measures(data, self.restarts)
             metrics = {"reconstruction_mse": test.error, **measures.of_codes(train, test)}
+            metrics |= measures.of_mixtures(sample)
             sanity: dict[str, float] = {}
             profiles: dict[str, Profile] = {}
 
             log.info("Measuring the paths …")
             references = None if judge is None else sample.references()
-            for kind, images in sample.paths(paths):
+            total = 2 * (len(paths) + 1)
+            for kind, images, codes in tqdm(sample.paths(paths), total=total, desc="Paths", leave=False, disable=None):
                 numbers = sanity if kind in SANITY else metrics
                 numbers |= measures.of_paths(images, kind)
+                if codes is not None:
+                    numbers |= measures.of_cycle(codes, sample.again(images), kind)
                 if judge is not None and references is not None:
                     found, profile = measures.of_features_along(judge, references, images, kind)
                     numbers |= found
@@ -204,7 +209,7 @@ def _space(codes: Tensor | Callable[[], Tensor], look: Look, folder: Folder | No
 
 def _fitted(kinds: Sequence[str], space: Space) -> Iterator[tuple[str, Path]]:
     """Yield paths by their names, fitted to a model; warn of those that cannot be fitted."""
-    for how in kinds:
+    for how in tqdm(kinds, desc="Fitting paths", leave=False, disable=None):
         try:
             yield how, named(how).fit(space)
         except ConfigError as error:  # the numbers of the other kinds must not be lost

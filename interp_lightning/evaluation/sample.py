@@ -1,5 +1,6 @@
 """The images of an evaluation: the same test images, pairs and draws for every model."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -22,22 +23,36 @@ from interp_lightning.paths.lerp import Lerp
 from interp_lightning.paths.speed import SAMPLES, at_constant_speed
 
 BATCH = 500
+NEAR = 10  # nearest codes, of which iFID takes one
 EPSILON = 1e-2  # step of the perceptual path length: small for the path, large for float32
 
 
 @torch.no_grad()
-def encode_all(model: Autoencoder, source: Source) -> Encoded:
-    """Encode and decode every image of a split, in order. Leave the model in evaluation mode."""
+def encode_all(model: Autoencoder, source: Source, decode: bool = False) -> Encoded:
+    """Encode every image of a split, in order, and decode it for its error. Leave the model in evaluation mode."""
     model.eval()
-    codes, labels, error = [], [], 0.0
+    codes, labels, error = [], [], 0.0 if decode else math.nan
     loader = EvaluationLoader(source, rank=0, world_size=1)
     for images, y in tqdm(loader, desc="Encoding", leave=False, disable=None):
         x = to_unit_range(images).to(model.device)
         z = model.encode(x)
-        error += F.mse_loss(model.decode(z), x).item() * len(x)
+        if decode:
+            error += F.mse_loss(model.decode(z), x).item() * len(x)
         codes.append(z)
         labels.append(y.long().to(model.device))
     return Encoded(torch.cat(codes), torch.cat(labels), error / len(source))
+
+
+def near_codes(codes: Tensor, among: Tensor, generator: torch.Generator) -> Tensor:
+    """Return for each code (n, d) one of its nearest others (N, d), at random.
+
+    Their midpoints are those of iFID (https://arxiv.org/abs/2603.05630): it is the FID of what a decoder makes between
+    codes that are close.
+    """
+    count = min(NEAR, len(among) - 1)
+    nearest = [torch.cdist(part, among).topk(count + 1, largest=False).indices[:, 1:] for part in codes.split(BATCH)]
+    which = torch.randint(count, (len(codes), 1), generator=generator).to(codes.device)
+    return among[torch.cat(nearest).gather(1, which)[:, 0]]
 
 
 @dataclass(frozen=True)
@@ -92,16 +107,19 @@ class Sample:
         self.z_prior = model.penalty.prior(self.noise)
         self.t = (1 - EPSILON) * torch.rand(images, 1, generator=generator).to(z)
         self.from_training = torch.randperm(len(data.train), generator=generator)[:images]
+        self.alpha = torch.rand(images, 1, generator=generator).to(z) / 2
+        self.z_near = near_codes(self.z_a, z, generator)
 
-    def paths(self, kinds: Mapping[str, Path]) -> Iterator[tuple[str, Tensor]]:
-        """Yield images along the first pairs' paths, (pairs, steps, C, H, W), by kind of path; pixel fading is last.
+    def paths(self, kinds: Mapping[str, Path]) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+        """Yield images along the first pairs' paths, (pairs, steps, C, H, W), and their codes, by kind of path.
 
+        Pixel fading is last, and has no codes.
         Each kind comes at constant speed and at its own.
         """
         for how, path in kinds.items():
             course = path.between(self.z_a[: self.pairs], self.z_b[: self.pairs])
             for kind, codes in self._at_both_speeds(how, course, self.look):
-                yield kind, torch.cat(list(self.decode(codes.flatten(0, 1)))).unflatten(0, codes.shape[:2])
+                yield kind, torch.cat(list(self.decode(codes.flatten(0, 1)))).unflatten(0, codes.shape[:2]), codes
         x_a, x_b = (self._test(items[: self.pairs]) for items in (self.order, self.partner))
         course = Lerp().between(x_a.flatten(1), x_b.flatten(1))
 
@@ -109,7 +127,7 @@ class Sample:
             return self.look.of(pixels.unflatten(1, x_a.shape[1:]))
 
         for kind, pixels in self._at_both_speeds("blend", course, look):
-            yield kind, pixels.unflatten(2, x_a.shape[1:])
+            yield kind, pixels.unflatten(2, x_a.shape[1:]), None
 
     def neighbours(self, path: Path) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches of two images, EPSILON apart at one random position on each path."""
@@ -138,6 +156,12 @@ class Sample:
         middle = torch.tensor([0.5]).to(self.t)
         for how, path in kinds.items():
             yield f"midpoints_{how}", self.decode(path(self.z_a, self.z_b, middle)[:, 0])
+        yield "neighbours", self.decode((self.z_a + self.z_near) / 2)
+
+    def mixtures(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches of decoded mixtures of two codes, and the share α of the second."""
+        images = self.decode(torch.lerp(self.z_a, self.z_b, self.alpha))
+        return zip(images, self.alpha[:, 0].split(BATCH), strict=True)
 
     def baselines(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
         """Yield batches of other real images, of blends of two images, and of noise."""
@@ -147,6 +171,11 @@ class Sample:
         yield "midpoints_blend", ((self._test(a) + self._test(b)) / 2 for a, b in pairs)
         generator = torch.Generator().manual_seed(0)
         yield "noise", (2 * torch.rand(x.shape, generator=generator).to(x) - 1 for x in self.real())
+
+    def again(self, images: Tensor) -> Tensor:
+        """Encode images along paths, (pairs, steps, C, H, W) → (pairs, steps, d)."""
+        codes = [self.model.encode(part) for part in images.flatten(0, 1).split(BATCH)]
+        return torch.cat(codes).unflatten(0, images.shape[:2])
 
     def decode(self, z: Tensor) -> Iterator[Tensor]:
         """Yield batches of decoded codes (n, d)."""

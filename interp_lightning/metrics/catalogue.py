@@ -8,11 +8,12 @@ from typing import Any, Literal
 from interp_lightning.errors import ConfigError
 from interp_lightning.system.conf import CONF, choices, read
 
-Kind = Literal["codes", "features", "frames", "logits", "seen", "path_features", "speed", "paths"]
+Kind = Literal["codes", "features", "frames", "logits", "seen", "path_features", "speed", "paths", "mixtures", "cycle"]
 
 # Inputs of a metric's `update`, and the tables of a comparison that have columns for its numbers.
 TABLES: dict[Kind, tuple[str, ...]] = {
     "codes": ("codes",),  # codes (n, d), labels (n,) and split, "train" or "test"
+    "mixtures": ("codes",),  # decoded mixtures of two codes (n, C, H, W), and their α in [0, ½]
     "features": ("midpoints", "reconstructions", "prior"),  # a judge's features (n, d); True for real images
     "logits": ("midpoints", "reconstructions", "prior", "paths"),  # a judge's logits of images (…, classes)
     "frames": ("paths",),  # a judge's features (n, d) of all images along paths; True for real images
@@ -20,6 +21,7 @@ TABLES: dict[Kind, tuple[str, ...]] = {
     "path_features": ("paths",),  # a judge's features along paths, (pairs, steps, d)
     "speed": ("paths",),  # a judge's features at t and t + ε, (n, d) each, and ε
     "paths": ("paths",),  # images along paths, (pairs, steps, C, H, W) in [−1, 1]
+    "cycle": ("paths",),  # codes along paths (pairs, steps, d), and the same, decoded and encoded
 }
 HOW = choices("path")  # kinds of paths
 
@@ -101,6 +103,7 @@ IMAGES = {
     "prior": "samples of the prior",
     **{f"prior_{how}": f"samples of the prior, {how}" for how in HOW},
     **{f"midpoints_{how}": f"midpoints, {how}" for how in HOW},
+    "neighbours": "midpoints of near codes",
     "midpoints_blend": "midpoints, pixel by pixel",
     "real": "other real images",
     "noise": "noise",
@@ -136,7 +139,7 @@ COLUMNS = {
         )
         for how in HOW
     },
-    "Codes": tuple(_columns("codes")),
+    "Codes": (*_columns("codes"), "fid_neighbours"),
     "Reconstruction": ("reconstruction_mse", *(f"{name}_reconstructions" for name in _columns("reconstructions"))),
     "Samples of the prior": tuple(f"{name}_prior" for name in _columns("prior")),
 }

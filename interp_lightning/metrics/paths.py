@@ -50,6 +50,20 @@ def detour(features: Paths) -> Float[Tensor, " pairs"]:
     return torch.where(total > 0, total / distance, torch.ones_like(total))
 
 
+def monotonicity(features: Paths) -> Float[Tensor, " pairs"]:
+    """Compute the share of each path's steps that lead away from its first point and towards its last one.
+
+    A step from x to y counts if ‖y − x_0‖ > ‖x − x_0‖ and ‖y − x_1‖ < ‖x − x_1‖, with the path's own ends x_0 and x_1.
+    A step that does not move does not count. Straight lines score 1.
+
+    Example:
+        >>> monotonicity(torch.tensor([[[0.0], [2.0], [1.0], [3.0], [4.0]]]))
+        tensor([0.7500])
+    """
+    from_start, from_end = ((features - features[:, [end]]).norm(dim=-1) for end in (0, -1))
+    return ((from_start.diff(dim=1) > 0) & (from_end.diff(dim=1) < 0)).to(features.dtype).mean(1)
+
+
 def path_energy(near: Float[Tensor, "n d"], far: Float[Tensor, "n d"], epsilon: float) -> Float[Tensor, " n"]:
     """Compute the perceptual path length ‖f(t + ε) − f(t)‖² / ε² from features at t and at t + ε.
 
@@ -97,6 +111,22 @@ class PathEvenness(Means):
     def update(self, features: Paths) -> None:
         """Add features along paths."""
         self.add(evenness(features), detour(features))
+
+
+class Monotonicity(Means):
+    """Mean of `monotonicity`, which gives the definition, over all paths of all updates on all devices.
+
+    `update` takes features along paths; `compute` gives {"monotonicity": ()}.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("monotonicity", **kwargs)
+
+    def update(self, features: Paths) -> None:
+        """Add features along paths."""
+        self.add(monotonicity(features))
 
 
 class PathLength(Means):

@@ -59,8 +59,8 @@ def ends_reached(features: Paths, ends: Float[Tensor, "pairs 2 d"]) -> Float[Ten
 
     Example:
         >>> ends = torch.tensor([[[0.0], [2.0]]])
-        >>> ends_reached(torch.tensor([[[0.0], [1.0], [2.0]]]), ends), ends_reached(torch.tensor([[[1.0], [1.0]]]), ends)
-        (tensor([1.]), tensor([0.]))
+        >>> [ends_reached(torch.tensor([path]), ends).item() for path in ([[0.0], [1.0], [2.0]], [[1.0], [1.0]])]
+        [1.0, 0.0]
     """
     missed = (features[:, [0, -1]] - ends).square().sum((1, 2))
     apart = (ends[:, 0] - ends[:, 1]).square().sum(1) / 2

@@ -28,8 +28,8 @@ from interp_lightning.penalties.none import NoPenalty
 from interp_lightning.runs.load import load_run
 
 SMALL = Evaluation(restarts=3, images=200, pairs=6, steps=5)
-EVERY_IMAGE = {"fid", "kid", "precision", "recall", "realism", "entropy"}
-EVERY_PATH = {"score", "ends", "novelty", "evenness", "detour", "membership", "realism", "entropy"}
+EVERY_IMAGE = {"fid", "kid", "precision", "recall", "density", "coverage", "realism", "entropy"}
+EVERY_PATH = {"score", "ends", "novelty", "evenness", "detour", "monotonicity", "membership", "realism", "entropy"}
 KINDS = ("lerp", "slerp", "rescaled")
 
 
@@ -45,7 +45,7 @@ def assessment(model):
 
 def test_the_whole_test_split_is_encoded():
     model, data = small_model(AE, penalty=NoPenalty()), Digits(batch_size=64)
-    test = encode_all(model, data.test)
+    test = encode_all(model, data.test, decode=True)
     x = to_unit_range(data.test.images)
     with torch.no_grad():
         expected = (model.decode(model.encode(x)) - x).square().mean().item()
@@ -55,12 +55,13 @@ def test_the_whole_test_split_is_encoded():
 
 
 def test_every_metric_of_every_kind_is_there_and_explained(assessment):
-    expected = {"reconstruction_mse", "probe_accuracy", "cluster_accuracy", "latent_w2", "latent_mmd"}
-    expected |= {f"{name}_{kind}" for name in EVERY_IMAGE
-                 for kind in ("reconstructions", "prior", *(f"midpoints_{how}" for how in KINDS))}  # fmt: skip
+    expected = {"reconstruction_mse", "probe_accuracy", "cluster_accuracy", "latent_w2", "latent_mmd", "alpha_r2"}
+    kinds = ("reconstructions", "prior", "neighbours", *(f"midpoints_{how}" for how in KINDS))
+    expected |= {f"{name}_{kind}" for name in EVERY_IMAGE for kind in kinds}
     expected |= {
         f"{name}_{how}{speed}" for name in EVERY_PATH for how in (*KINDS, "graph") for speed in ("", "_constant")
     }
+    expected |= {f"cycle_{how}{speed}" for how in (*KINDS, "graph") for speed in ("", "_constant")}
     expected |= {f"path_length_{how}" for how in KINDS}
     assert set(assessment.metrics) == expected
     sanity = {f"{name}_{kind}" for name in EVERY_IMAGE for kind in ("real", "midpoints_blend", "noise")}

@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from torchmetrics.image.kid import KernelInceptionDistance
 
 from interp_lightning.errors import ConfigError
-from interp_lightning.metrics.generation import frechet_distance, kernel_distance, precision_recall
+from interp_lightning.metrics.generation import density_coverage, frechet_distance, kernel_distance, precision_recall
+
+
+class Given(torch.nn.Identity):
+    """Features of features."""
+
+    num_features = 5
 
 
 def features(n: int, seed: int, shift: float = 0.0, scale: float = 1.0, d: int = 5) -> torch.Tensor:
@@ -35,6 +42,16 @@ def test_kernel_distance_of_whole_sets_is_the_naive_loop():
     assert kernel_distance(a, b, seed=1) == pytest.approx(kernel_distance(a, b), rel=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:.*will save all extracted features")
+def test_kernel_distance_of_subsets_is_torchmetrics():
+    a, b = features(1_300, 1), features(1_100, 2, shift=0.5)
+    metric = KernelInceptionDistance(Given(), subsets=100, subset_size=1_000)
+    metric.update(a, real=True)
+    metric.update(b, real=False)
+    torch.manual_seed(7)
+    assert kernel_distance(a, b, seed=7) == pytest.approx(metric.compute()[0].item(), rel=1e-9)
+
+
 def test_kernel_distance_is_repeatable_and_leaves_the_random_state_alone():
     a, b = features(1_500, 1), features(1_500, 2)
     torch.manual_seed(3)
@@ -56,6 +73,17 @@ def test_precision_and_recall_are_the_naive_loop():
     precision, recall = precision_recall(real, generated)
     assert (precision, recall) == pytest.approx((covered(real, generated), covered(generated, real)))
     assert recall < precision  # the generated ones are too narrow
+
+
+def test_density_and_coverage_are_the_naive_loop():
+    real, generated = features(60, 1), features(50, 2, shift=0.3, scale=0.6)
+    radii = [sorted(torch.dist(c, other).item() for other in real)[5] for c in real]
+    inside = [[torch.dist(y, x).item() <= r for y in generated] for x, r in zip(real, radii, strict=True)]
+    density, coverage = density_coverage(real, generated)
+    assert density == pytest.approx(sum(map(sum, inside)) / (5 * 50))
+    assert coverage == pytest.approx(sum(map(any, inside)) / 60)
+    assert density_coverage(real, real + 100) == (0, 0)
+    assert density_coverage(features(800, 3), features(800, 4))[0] == pytest.approx(1, abs=0.1)
 
 
 def test_equal_sets_overlap_and_far_ones_do_not():

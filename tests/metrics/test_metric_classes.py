@@ -10,11 +10,23 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torchmetrics import Metric
 
+from interp_lightning.metrics.along import FIDAlong, fid_along
+from interp_lightning.metrics.alpha import AlphaTest, alpha_r2
+from interp_lightning.metrics.base import References, Seen
 from interp_lightning.metrics.clustering import ClusteringAccuracy, clustering_accuracy
-from interp_lightning.metrics.generation import GenerationQuality, frechet_distance, kernel_distance, precision_recall
+from interp_lightning.metrics.cycle import CycleError, cycle_error
+from interp_lightning.metrics.generation import (
+    DensityCoverage,
+    GenerationQuality,
+    density_coverage,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+)
 from interp_lightning.metrics.latent import LatentMatch, latent_mmd, latent_w2
 from interp_lightning.metrics.lines import LineEvaluation, line_evaluation
 from interp_lightning.metrics.paths import (
+    Monotonicity,
     PathEvenness,
     PathLength,
     Realism,
@@ -22,6 +34,7 @@ from interp_lightning.metrics.paths import (
     detour,
     entropy,
     evenness,
+    monotonicity,
     path_energy,
 )
 from interp_lightning.metrics.probe import LinearProbe, linear_probe
@@ -36,6 +49,13 @@ def draws(*shape: int, seed: int) -> Tensor:
 Z, OTHER = draws(N, D, seed=0), draws(N, D, seed=1)
 Y, OTHER_Y = torch.arange(N) % CLASSES, torch.arange(N) // 3 % CLASSES
 PATHS, IMAGES, LOGITS = draws(N, 5, D, seed=2), draws(6, 4, 16, 16, seed=3), 5 * draws(N, CLASSES, seed=4)
+
+
+ALPHA, MIXTURES = draws(N, seed=5), draws(N, 1, 8, 8, seed=6)
+
+
+def seen(part: slice) -> Seen:
+    return Seen(PATHS[part], None, References(Z, OTHER, PATHS[part][:, [0, -1]]))
 
 
 def codes(metric: Metric, part: slice) -> None:
@@ -61,6 +81,27 @@ CASES = {
         GenerationQuality,
         generated,
         lambda: [frechet_distance(Z, OTHER), kernel_distance(Z, OTHER), *precision_recall(Z, OTHER)],
+    ),
+    "density": (DensityCoverage, generated, lambda: density_coverage(Z, OTHER)),
+    "cycle": (
+        CycleError,
+        lambda metric, part: metric.update(PATHS[part], PATHS.flip(1)[part]),
+        lambda: [cycle_error(PATHS, PATHS.flip(1))],
+    ),
+    "along": (
+        FIDAlong,
+        lambda metric, part: metric.update(seen(part)),
+        lambda: [fid_along(PATHS, Z).mean().item(), fid_along(PATHS, Z).amax().item()],
+    ),
+    "alpha": (
+        AlphaTest,
+        lambda metric, part: metric.update(MIXTURES[part], ALPHA[part]),
+        lambda: [alpha_r2(MIXTURES, ALPHA)],
+    ),
+    "monotonicity": (
+        Monotonicity,
+        lambda metric, part: metric.update(PATHS[part]),
+        lambda: [monotonicity(PATHS).mean().item()],
     ),
     "evenness": (
         PathEvenness,

@@ -7,7 +7,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp_lightning.metrics.paths import confident, detour, entropy, evenness, path_energy, step_lengths
+from interp_lightning.metrics.cycle import cycle_error
+from interp_lightning.metrics.paths import (
+    confident,
+    detour,
+    entropy,
+    evenness,
+    monotonicity,
+    path_energy,
+    step_lengths,
+)
 
 
 def line(times: list[float], d: int = 5) -> torch.Tensor:
@@ -64,3 +73,20 @@ def test_entropy_and_confidence():
     assert entropy(logits[0]).item() == pytest.approx(math.log(4))
     assert entropy(logits[1]).item() == pytest.approx(0, abs=1e-6)
     assert confident(logits).tolist() == [0, 1, 1, 0]
+
+
+def test_straight_paths_are_monotone_and_waiting_or_turning_back_is_not():
+    assert monotonicity(line([0, 0.1, 0.5, 1])).item() == 1
+    assert monotonicity(line([0, 0.5, 0.5, 1])).item() == pytest.approx(2 / 3)
+    assert monotonicity(line([0, 0.7, 0.3, 1])).item() == pytest.approx(2 / 3)
+    assert monotonicity(line([0, 1, 0, 1, 0])).item() == 0
+
+
+@given(st.integers(0, 10_000), st.floats(0.01, 100, allow_subnormal=False))
+def test_the_cycle_error_ignores_the_scale_of_codes(seed, scale):
+    z, again = torch.randn(2, 4, 6, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    assert cycle_error(scale * z, scale * again) == pytest.approx(cycle_error(z, again))
+    assert cycle_error(z, z) == 0
+    # As far from itself as the ends are from one another.
+    ends = z[:, [0, -1]]
+    assert cycle_error(ends, ends.flip(1)) == pytest.approx(1)
