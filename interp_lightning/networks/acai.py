@@ -19,6 +19,7 @@ class ACAINetwork(Network):
         latent_dim: numbers per code, d = latent_width² · channels of the code.
         depth: channels at full resolution; each halving of the image doubles them.
         latent_width: height and width of the code, H divided by a power of 2.
+        bounded: see `Network`; False as published.
 
     Raises:
         ConfigError: an argument is not allowed by the signature, or the sizes of image and code do not match.
@@ -31,8 +32,15 @@ class ACAINetwork(Network):
         (torch.Size([5, 32]), torch.Size([5, 1, 32, 32]))
     """
 
-    def __init__(self, image_shape: ImageShape, latent_dim: Count, depth: Count = 16, latent_width: Count = 4) -> None:
-        super().__init__(image_shape, latent_dim, depth)
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        latent_dim: Count,
+        depth: Count = 16,
+        latent_width: Count = 4,
+        bounded: bool = False,
+    ) -> None:
+        super().__init__(image_shape, latent_dim, depth, bounded)
         halvings = math.log2(self.size / latent_width)
         if not halvings.is_integer() or halvings < 1:
             widths = [self.size >> s for s in range(1, self.size.bit_length()) if self.size % (1 << s) == 0]
@@ -64,5 +72,5 @@ class ACAINetwork(Network):
             out = self.depth << scale
             layers += [*conv3(width, out), *conv3(out, out), nn.Upsample(scale_factor=2)]  # (B, out, H / 2^s, ·)
             width = out
-        layers += [*conv3(width, self.depth), nn.Conv2d(self.depth, self.channels, 3, padding=1)]  # (B, C, H, W)
+        layers += [*conv3(width, self.depth), *self.output(self.depth)]  # (B, C, H, W)
         return initialise(Folding(*layers))

@@ -18,6 +18,8 @@ class Network(Configurable, ABC, group="network", top_level=("latent_dim",)):
         image_shape: (C, H, W) with H = W, as the data set declares it.
         latent_dim: numbers per code, d.
         depth: channels at the highest resolution; each halving of the image doubles them.
+        bounded: end the decoder with tanh, so that images stay in [−1, 1]. Without it, the autoencoder spends much of its
+            error on making a flat background flat.
 
     Raises:
         ConfigError: an argument is not allowed by the signature, or the images are not square.
@@ -36,12 +38,18 @@ class Network(Configurable, ABC, group="network", top_level=("latent_dim",)):
         torch.Size([5, 2])
     """
 
-    def __init__(self, image_shape: ImageShape, latent_dim: Count, depth: Count) -> None:
+    def __init__(self, image_shape: ImageShape, latent_dim: Count, depth: Count, bounded: bool = False) -> None:
         self.channels, self.size, width = image_shape
         if self.size != width:
             raise ConfigError(f"images must be square, but the data set gives {self.size}×{width}; pad or crop them")
         self.latent_dim = latent_dim
         self.depth = depth
+        self.bounded = bounded
+
+    def output(self, width: int) -> tuple[nn.Module, ...]:
+        """Build the decoder's last layers: (B, width, H, W) → images (B, C, H, W)."""
+        convolution = nn.Conv2d(width, self.channels, 3, padding=1)
+        return (convolution, nn.Tanh()) if self.bounded else (convolution,)
 
     @abstractmethod
     def encoder(self) -> nn.Module:

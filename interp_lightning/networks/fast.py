@@ -18,6 +18,7 @@ class FastNetwork(Network):
         image_shape: (C, H, W) with H = W, a multiple of 8.
         latent_dim: numbers per code, d.
         depth: channels at half resolution; each further halving of the image doubles them.
+        bounded: see `Network`.
 
     Raises:
         ConfigError: an argument is not allowed by the signature, or H is not a multiple of 8.
@@ -30,8 +31,8 @@ class FastNetwork(Network):
         (torch.Size([5, 7]), torch.Size([5, 3, 64, 64]))
     """
 
-    def __init__(self, image_shape: ImageShape, latent_dim: Count, depth: Count = 16) -> None:
-        super().__init__(image_shape, latent_dim, depth)
+    def __init__(self, image_shape: ImageShape, latent_dim: Count, depth: Count = 16, bounded: bool = False) -> None:
+        super().__init__(image_shape, latent_dim, depth, bounded)
         if self.size % 8:
             raise ConfigError(f"network=fast requires images whose size (={self.size}) is a multiple of 8; pad them")
         self.inner_shape = (4 * depth, self.size // 8, self.size // 8)
@@ -60,6 +61,6 @@ class FastNetwork(Network):
                 *(*conv3(4 * d, 2 * d), nn.Upsample(scale_factor=2)),  # (B, 2d, H/4, W/4)
                 *(*conv3(2 * d, 2 * d), *conv3(2 * d, d), nn.Upsample(scale_factor=2)),  # (B, d, H/2, W/2)
                 *(*conv3(d, d), nn.Upsample(scale_factor=2)),  # (B, d, H, W)
-                nn.Conv2d(d, self.channels, 3, padding=1),
+                *self.output(d),
             )
         )

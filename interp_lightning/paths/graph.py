@@ -16,7 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from interp_lightning.parameters import Count, check_integer
+from interp_lightning.parameters import Count, Share, check_integer
 from interp_lightning.paths.base import Codes, Course, Path, Points, Positions, Space
 from interp_lightning.paths.speed import interpolated, shares
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 PAIRS = 64  # whose shortest paths are searched together: 8 MB per 10,000 nodes
 VERTICES = 128  # of a smoothed path
-LEAST = 1e-4  # length of an edge over the median length
+LEAST = 1e-4  # length of an edge, and local scale, over the median length
 Nodes = Annotated[Count, Field(ge=2)]
 Exponent = Annotated[float, Field(ge=1, le=16)]
 Width = Annotated[float, Field(ge=0, le=0.2)]
@@ -37,11 +37,16 @@ class Graph(Path):
     a path prefers several short edges to a long one: it goes round where no training image is. With the nearest
     neighbours as edges this is Isomap's graph (Tenenbaum et al. 2000), with other costs.
 
+    Where codes are dense, edges are short, and without scaling nearly all paths lead through the densest part: digits
+    that are ones. Therefore an edge is measured in units of the distances around it: ‖z − z′‖ / (s(z)·s(z′))^(scaling/2)
+    with the mean distance s of a node to its neighbours, after Zelnik-Manor and Perona 2004 (self-tuning scales).
+
     Args:
         nodes: number of training codes, drawn without replacement; all if there are fewer.
         neighbours: edges of each node, to its nearest neighbours; to all others if there are fewer.
         exponent: power of an edge's length that is its cost; 1 is Isomap's.
         smoothing: standard deviation of the Gaussian that averages neighbouring points, as a share of the path.
+        scaling: share of the local scale that is divided out; 0 compares lengths as they are.
         distances: measure lengths between "codes", decoded "pixels", or a judge's "features" of the decoded images.
 
     Raises:
@@ -60,8 +65,9 @@ class Graph(Path):
     _codes: np.ndarray  # of the nodes
     _look: Callable[[Tensor], Tensor]  # where codes lie when distances are measured
     _search: NearestNeighbors  # among them
-    _scale: float  # median length of an edge to a neighbour
-    _edges: sparse.csr_array  # their lengths
+    _unit: float  # median length of an edge to a neighbour
+    _scales: np.ndarray  # local scales of the nodes, (n,)
+    _edges: sparse.csr_array  # their scaled lengths
 
     def __init__(
         self,
@@ -69,10 +75,11 @@ class Graph(Path):
         neighbours: Count = 12,
         exponent: Exponent = 4.0,
         smoothing: Width = 0.03,
+        scaling: Share = 0.5,
         distances: Literal["codes", "pixels", "features"] = "codes",
     ) -> None:
         self.nodes, self.neighbours, self.exponent, self.smoothing = nodes, neighbours, exponent, smoothing
-        self.distances = distances
+        self.scaling, self.distances = scaling, distances
 
     def fit(self, space: Space) -> Path:
         fitted = copy.copy(self)
@@ -84,8 +91,10 @@ class Graph(Path):
         fitted._codes = state["codes"].double().numpy()
         fitted._search = fitted._among(state["codes"])
         lengths = state["lengths"].numpy()
-        fitted._scale = float(np.median(lengths)) or 1.0
-        fitted._edges = _bridged(fitted._matrix(lengths, state["nodes"].numpy()), fitted._places(state["codes"]))
+        fitted._unit = float(np.median(lengths)) or 1.0
+        fitted._scales = fitted._scale(lengths)
+        edges = fitted._scaled(lengths, state["nodes"].numpy())
+        fitted._edges = _bridged(edges, fitted._places(state["codes"]) / fitted._unit)
         return fitted
 
     def _drawn(self, space: Space) -> dict[str, Tensor]:
@@ -118,8 +127,10 @@ class Graph(Path):
         a, b = self._places(z_a), self._places(z_b)
         nodes, pairs = len(self._codes), len(a)
         with threadpool_limits(torch.get_num_threads()):
-            from_a, from_b = (self._matrix(*self._search.kneighbors(ends)) for ends in (a, b))
-        apart = np.maximum(np.linalg.norm(a - b, axis=1), LEAST * self._scale)
+            near_a, near_b = (self._search.kneighbors(ends) for ends in (a, b))
+        from_a, from_b = self._scaled(*near_a), self._scaled(*near_b)
+        between = np.sqrt(self._scale(near_a[0]) * self._scale(near_b[0]))
+        apart = np.maximum(np.linalg.norm(a - b, axis=1) / self._unit / between, LEAST)
         # Edges lead away from the first ends and towards the second ones: no path leads through another's end.
         lengths = sparse.block_array(
             [
@@ -129,7 +140,7 @@ class Graph(Path):
             ],
             format="csr",
         )
-        lengths.data = (lengths.data / self._scale) ** self.exponent
+        lengths.data **= self.exponent
         _, before = csgraph.dijkstra(lengths, indices=nodes + np.arange(pairs), return_predecessors=True)
         codes = np.concatenate([self._codes, *(z.double().cpu().numpy() for z in (z_a, z_b))])
         found = []
@@ -140,11 +151,21 @@ class Graph(Path):
             found.append(_smoothed(codes[way[::-1]], self.smoothing))
         return torch.from_numpy(np.stack(found))
 
-    def _matrix(self, lengths: np.ndarray, nodes: np.ndarray) -> sparse.csr_array:
-        """Return edges as a sparse matrix, a row for each row of their lengths and of the nodes that they lead to."""
-        lengths = np.maximum(lengths, LEAST * self._scale)  # an edge of length 0 would be no edge
+    def _scaled(self, lengths: np.ndarray, nodes: np.ndarray) -> sparse.csr_array:
+        """Return scaled lengths of edges as a sparse matrix.
+
+        Args:
+            lengths: of the edges of each point, (m, neighbours).
+            nodes: that they lead to, (m, neighbours).
+        """
+        between = np.sqrt(self._scale(lengths)[:, None] * self._scales[nodes])
+        scaled = np.maximum(lengths / self._unit / between, LEAST)  # an edge of length 0 would be no edge
         first = np.arange(0, lengths.size + 1, lengths.shape[1])
-        return sparse.csr_array((lengths.ravel(), nodes.ravel(), first), shape=(len(lengths), len(self._codes)))
+        return sparse.csr_array((scaled.ravel(), nodes.ravel(), first), shape=(len(lengths), len(self._codes)))
+
+    def _scale(self, lengths: np.ndarray) -> np.ndarray:
+        """Return the local scales of points from the lengths of their edges, (m, neighbours) → (m,)."""
+        return np.maximum(lengths.mean(1) / self._unit, LEAST) ** self.scaling
 
 
 def along(vertices: Float[Tensor, "B V d"]) -> Course:
