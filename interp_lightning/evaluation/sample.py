@@ -14,6 +14,7 @@ from interp_lightning.data.loaders import EvaluationLoader
 from interp_lightning.data.sources import Source
 from interp_lightning.evaluation.assessment import Encoded
 from interp_lightning.functional.images import to_unit_range
+from interp_lightning.functional.transport import affordable, transported
 from interp_lightning.metrics.base import References
 from interp_lightning.metrics.catalogue import CONSTANT
 from interp_lightning.metrics.features import Judge
@@ -113,21 +114,24 @@ class Sample:
     def paths(self, kinds: Mapping[str, Path]) -> Iterator[tuple[str, Tensor, Tensor | None]]:
         """Yield images along the first pairs' paths, (pairs, steps, C, H, W), and their codes, by kind of path.
 
-        Pixel fading is last, and has no codes.
-        Each kind comes at constant speed and at its own.
+        Each kind comes at constant speed and at its own. Last come those without a model, and without codes: pixels
+        fade, or their light is moved by optimal transport.
         """
         for how, path in kinds.items():
             course = path.between(self.z_a[: self.pairs], self.z_b[: self.pairs])
             for kind, codes in self._at_both_speeds(how, course, self.look):
                 yield kind, torch.cat(list(self.decode(codes.flatten(0, 1)))).unflatten(0, codes.shape[:2]), codes
         x_a, x_b = (self._test(items[: self.pairs]) for items in (self.order, self.partner))
-        course = Lerp().between(x_a.flatten(1), x_b.flatten(1))
+        fading = Lerp().between(x_a.flatten(1), x_b.flatten(1))
+        few = affordable(x_a, x_b)
+        moving = transported(x_a[:few], x_b[:few])
 
         def look(pixels: Tensor) -> Tensor:
             return self.look.of(pixels.unflatten(1, x_a.shape[1:]))
 
-        for kind, pixels in self._at_both_speeds("blend", course, look):
-            yield kind, pixels.unflatten(2, x_a.shape[1:]), None
+        for how, course in (("blend", fading), ("transport", lambda t: moving(t).flatten(2))):
+            for kind, pixels in self._at_both_speeds(how, course, look):
+                yield kind, pixels.unflatten(2, x_a.shape[1:]), None
 
     def neighbours(self, path: Path) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches of two images, EPSILON apart at one random position on each path."""

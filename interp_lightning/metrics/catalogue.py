@@ -112,10 +112,12 @@ CONSTANT = "_constant"  # suffix of paths at constant speed, in a judge's featur
 PATHS = {
     **{how + CONSTANT: f"paths, {how}" for how in HOW},
     "blend_constant": "paths, pixel by pixel",
+    "transport_constant": "paths, optimal transport of pixels",
     **{how: f"{how} at its own speed" for how in HOW},
     "blend": "pixel by pixel at its own speed",
+    "transport": "optimal transport at its own speed",
 }
-SANITY = ("midpoints_blend", "real", "noise", "blend_constant", "blend")
+SANITY = ("midpoints_blend", "real", "noise", "blend_constant", "blend", "transport_constant", "transport")
 # The baseline that images or paths must beat. Real images are no baseline: they are the goal.
 FADED = {
     **{f"midpoints_{how}": "midpoints_blend" for how in HOW},

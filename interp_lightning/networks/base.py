@@ -18,8 +18,7 @@ class Network(Configurable, ABC, group="network", top_level=("latent_dim",)):
         image_shape: (C, H, W) with H = W, as the data set declares it.
         latent_dim: numbers per code, d.
         depth: channels at the highest resolution; each halving of the image doubles them.
-        bounded: end the decoder with tanh, so that images stay in [−1, 1]. Without it, the autoencoder spends much of its
-            error on making a flat background flat.
+        bounded: end the decoder with tanh, so that images stay in [−1, 1] and black is black.
 
     Raises:
         ConfigError: an argument is not allowed by the signature, or the images are not square.

@@ -38,8 +38,8 @@ class Graph(Path):
     neighbours as edges this is Isomap's graph (Tenenbaum et al. 2000), with other costs.
 
     Where codes are dense, edges are short, and without scaling nearly all paths lead through the densest part: digits
-    that are ones. Therefore an edge is measured in units of the distances around it: ‖z − z′‖ / (s(z)·s(z′))^(scaling/2)
-    with the mean distance s of a node to its neighbours, after Zelnik-Manor and Perona 2004 (self-tuning scales).
+    that are ones. Therefore an edge is measured in units of the distances around it, ‖z − z′‖ / (s·s′)^(scaling/2), with
+    the mean distances s and s′ of its ends to their neighbours, after Zelnik-Manor and Perona 2004 (local scaling).
 
     Args:
         nodes: number of training codes, drawn without replacement; all if there are fewer.
