@@ -41,8 +41,8 @@ def fid_along(features: Paths, real: Float[Tensor, "n f"]) -> Float64[Tensor, " 
 class FIDAlong(Collected):
     """Mean and largest `fid_along`, of all updates on all devices.
 
-    `update` takes a `Seen`; `compute` gives {"fid_along": (), "fid_worst": ()}, or {} if there are too few pairs for the
-    number of features.
+    `update` takes a `Seen`; `compute` gives {"fid_along": (), "fid_worst": ()}, or {} if there are too few pairs for
+    the number of features.
     """
 
     higher_is_better = False

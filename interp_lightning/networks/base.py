@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from torch import nn
 
 from interp_lightning.errors import ConfigError
-from interp_lightning.networks.layers import Mean
+from interp_lightning.networks.layers import Bounded, Mean
 from interp_lightning.parameters import Configurable, Count
 
 ImageShape = tuple[Count, Count, Count]  # (C, H, W)
@@ -18,7 +18,7 @@ class Network(Configurable, ABC, group="network", top_level=("latent_dim",)):
         image_shape: (C, H, W) with H = W, as the data set declares it.
         latent_dim: numbers per code, d.
         depth: channels at the highest resolution; each halving of the image doubles them.
-        bounded: end the decoder with tanh, so that images stay in [−1, 1] and black is black.
+        bounded: bound decoded images to [−1, 1] by tanh, so that black is black.
 
     Raises:
         ConfigError: an argument is not allowed by the signature, or the images are not square.
@@ -48,7 +48,7 @@ class Network(Configurable, ABC, group="network", top_level=("latent_dim",)):
     def output(self, width: int) -> tuple[nn.Module, ...]:
         """Build the decoder's last layers: (B, width, H, W) → images (B, C, H, W)."""
         convolution = nn.Conv2d(width, self.channels, 3, padding=1)
-        return (convolution, nn.Tanh()) if self.bounded else (convolution,)
+        return (convolution, Bounded()) if self.bounded else (convolution,)
 
     @abstractmethod
     def encoder(self) -> nn.Module:

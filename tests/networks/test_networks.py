@@ -84,3 +84,15 @@ def test_what_a_network_cannot_make(make, message):
 def test_every_part_is_in_the_memory_format_that_is_fast(recipe, part):
     weights = [p for p in getattr(recipe((1, 32, 32), 16, 4), part)().parameters() if p.ndim == 4]
     assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+
+
+@pytest.mark.parametrize("kind", [FastNetwork, ACAINetwork])
+def test_bounded_decoders_stay_in_range_and_can_always_learn(kind):
+    codes = 1_000 * torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
+    free, bounded = (kind((1, 32, 32), latent_dim=32, depth=4, bounded=bound).decoder() for bound in (False, True))
+    assert free(codes).abs().max() > 1
+    images = bounded(codes)
+    assert images.abs().max() <= 1
+    images.sum().backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in bounded.parameters())
+    assert bounded.state_dict().keys() == free.state_dict().keys()
