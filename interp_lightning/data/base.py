@@ -42,7 +42,7 @@ class ImageData(Configurable, L.LightningDataModule, ABC, group="data", top_leve
     image_shape: ClassVar[tuple[int, int, int]]  # (C, H, W)
     classes: ClassVar[int]  # 0 if the images have no labels
     epochs: ClassVar[int]  # default training budget
-    features: ClassVar[str | None] = None  # default judge, see metrics.features
+    features: ClassVar[str | None] = "own"  # default judge, see metrics.features
 
     drawing: ClassVar[Drawing | None] = None  # placement of drawings; None: the images are not drawings
 
@@ -174,7 +174,7 @@ def _check_declarations(data: Any, owner: str) -> None:
         "name": Text,
         "classes": Annotated[Natural, WayOut("0 is for images without labels")],
         "epochs": Count,
-        "features": Literal["digits", "inception"] | None,
+        "features": Literal["digits", "inception", "own"] | None,
     }
     for name, rule in rules.items():
         if not hasattr(getattr(data, name), "__get__"):  # a property has its value in objects only

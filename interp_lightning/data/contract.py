@@ -250,9 +250,9 @@ class Contract:
         return DataError(f"{self.owner}: {found}, but {must}; {way_out}")
 
 
-def spread(number: int) -> list[int]:
-    """Return at most LOOKS evenly spaced indices of `number` items, including the first and the last."""
-    last = min(number, LOOKS) - 1
+def spread(number: int, most: int = LOOKS) -> list[int]:
+    """Return at most `most` evenly spaced indices of `number` items, including the first and the last."""
+    last = min(number, most) - 1
     return [index * (number - 1) // max(last, 1) for index in range(last + 1)]
 
 

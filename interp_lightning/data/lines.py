@@ -49,6 +49,7 @@ class Lines(ImageData):
     image_shape: ClassVar[tuple[int, int, int]] = (1, SIZE, SIZE)
     classes: ClassVar[int] = SECTORS
     epochs: ClassVar[int] = 5
+    features: ClassVar[str | None] = None  # metrics.lines measures them exactly
 
     def load(self) -> tuple[Source, Source, Source]:
         return Angles(65_536, seed=0), Angles(2_000, seed=1), Angles(2_000, seed=2)

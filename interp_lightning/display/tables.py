@@ -43,7 +43,7 @@ def amount(number: float | None) -> str:
 def _tables(results: dict[str, Any]) -> list[Table]:
     """Return the tables of a run: the test set and the training, metrics of images, metrics of paths."""
     metrics, budget = results["metrics"], results["budget"]
-    parsed = [(*parse(name), value) for name, value in metrics.items()]
+    parsed = [(*parse(name), value) for name, value in (metrics | results["sanity"]).items()]
     rows = [Row([entry.title, entry.format(value), entry.meaning]) for entry, kind, value in parsed if not kind]
     speed = f"{amount(budget['images'])} images, {amount(results['images_per_second'])} per second"
     rows.append(Row(["training", f"{amount(budget['seconds'])} s", speed]))

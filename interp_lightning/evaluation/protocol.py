@@ -14,18 +14,22 @@ from tqdm import tqdm
 
 from interp_lightning.data.base import ImageData
 from interp_lightning.errors import CheckpointError, ConfigError
+from interp_lightning.evaluation import judges
 from interp_lightning.evaluation.assessment import Assessment, Profile
+from interp_lightning.evaluation.judges import Trust
 from interp_lightning.evaluation.kept import Kept
 from interp_lightning.evaluation.measures import Measures, missing
 from interp_lightning.evaluation.sample import Look, Sample, encode_all
-from interp_lightning.metrics import features as networks
 from interp_lightning.metrics.catalogue import CONSTANT, HOW, SANITY, spec_of
-from interp_lightning.metrics.features import Judge
+from interp_lightning.metrics.features import FeaturesOnly, Judge
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.parameters import Configurable, File, Text, check_choice
 from interp_lightning.paths.base import Path, Space, named
 
 log = logging.getLogger(__name__)
+
+NEED_A_JUDGE = "FID, KID, precision, recall, realism and the metrics of paths"
+NEED_LOGITS = "realism and entropy"
 
 
 class Evaluation(Configurable, group="metrics"):
@@ -39,8 +43,8 @@ class Evaluation(Configurable, group="metrics"):
         images: number of test images, and of generated images to compare with them; None is all.
         pairs: number of pairs of test images with a whole path between them.
         steps: points on each of these paths, both ends included.
-        features: judge of the images: "digits" (shipped), "inception" (requires torch-fidelity), None (skip the metrics
-            that need a judge), or "auto", the data set's own.
+        features: judge of the images: "digits" (shipped), "own" (trained on the training images, once), "inception"
+            (requires torch-fidelity), None (skip the metrics that need a judge), or "auto", the data set's default.
         weights: file with the weights of "inception"; None downloads them.
         paths: kinds of paths to measure: a list, "quick" for those that take seconds, or "all".
 
@@ -54,7 +58,7 @@ class Evaluation(Configurable, group="metrics"):
         images: Annotated[int, Field(ge=2)] | None = 5_000,
         pairs: Annotated[int, Field(ge=1, le=100_000)] = 256,
         steps: Annotated[int, Field(ge=3, le=1_000)] = 16,
-        features: Literal["auto", "digits", "inception"] | None = "auto",
+        features: Literal["auto", "digits", "own", "inception"] | None = "auto",
         weights: File | None = None,
         paths: Literal["quick", "all"] | Annotated[Sequence[Text], Field(min_length=1)] = "quick",
     ) -> None:
@@ -70,7 +74,7 @@ class Evaluation(Configurable, group="metrics"):
             ConfigError: it is not available, or not made for such images.
         """
         name = self._features(data)
-        return None if name is None else networks.judge(name, data.image_shape, self.weights)
+        return None if name is None else judges.judge(name, data, self.weights)
 
     def look(self, model: Autoencoder, data: ImageData) -> Look:
         """Return what a model's codes look like to the judge; in pixels if there is none."""
@@ -109,6 +113,8 @@ class Evaluation(Configurable, group="metrics"):
             judge = self.judge(data)
             measured = judge is not None and self._to_compare(data) > judge.dimension
             requires = "metrics.features, and more images (metrics.images) than there are features"
+            if judge is not None and spec.of == "logits" and (problem := judges.trust(judge, data).problem):
+                measured, requires = False, f"logits, and {problem}"
         if not measured:
             raise ConfigError(
                 f"`sweep.objective` (={objective}) is not measured in these runs: it requires {requires}; another "
@@ -117,7 +123,8 @@ class Evaluation(Configurable, group="metrics"):
 
     def protocol(self, data: ImageData) -> dict[str, int | str | None]:
         """Return the settings that two results must share for their numbers to compare."""
-        return {"restarts": self.restarts, **self._sizes(data), "features": self._features(data)}
+        judge = self.judge(data)
+        return {"restarts": self.restarts, **self._sizes(data), "features": None if judge is None else judge.name}
 
     @torch.no_grad()
     def __call__(self, model: Autoencoder, data: ImageData, folder: Folder | None = None) -> Assessment:
@@ -140,9 +147,7 @@ class Evaluation(Configurable, group="metrics"):
                     "codes or images are NaN or infinite, so training has diverged; go back to an earlier checkpoint, "
                     "or train with a smaller optimizer.lr"
                 )
-            judge = self._if_enough(judge, data)
-            if judge is not None:
-                judge = judge.to(model.device).eval()
+            judge, trust = self._trusted(self._if_enough(judge, data), data, model.device)
             look = Look(model, judge)
             sample = Sample(model, data, test.z, look, **self._sizes(data))
             space = _space(train.z, look, folder)
@@ -152,7 +157,7 @@ class Evaluation(Configurable, group="metrics"):
             measures = Measures(data, self.restarts)
             metrics = {"reconstruction_mse": test.error, **measures.of_codes(train, test)}
             metrics |= measures.of_mixtures(sample)
-            sanity: dict[str, float] = {}
+            sanity: dict[str, float] = {} if trust.accuracy is None else {"judge_accuracy": trust.accuracy}
             profiles: dict[str, Profile] = {}
 
             log.info("Measuring the paths …")
@@ -191,14 +196,32 @@ class Evaluation(Configurable, group="metrics"):
 
     def _if_enough(self, judge: Judge | None, data: ImageData) -> Judge | None:
         """Return the judge if there are enough images for its features; else warn."""
-        if judge is None or (number := self._to_compare(data)) > judge.dimension:
+        if judge is None:
+            reason = "metrics.features=null" if self.features is None else f"data={data.name} asks for no judge"
+            log.info(f"Skipped {NEED_A_JUDGE}: {reason}")
+            return None
+        if (number := self._to_compare(data)) > judge.dimension:
             return judge
         few = "test" if number == self._sizes(data)["images"] else "training"
         log.warning(
-            f"{number} {few} images are too few for {judge.dimension} features, so FID, KID, precision, recall, "
-            f"realism and the metrics of paths are skipped; they require {judge.dimension + 1}"
+            f"{number} {few} images are too few for {judge.dimension} features, so {NEED_A_JUDGE} are skipped; they "
+            f"require {judge.dimension + 1}"
         )
         return None
+
+    @staticmethod
+    def _trusted(judge: Judge | None, data: ImageData, device: torch.device) -> tuple[Judge | None, Trust]:
+        """Return the judge on a device, without its logits if they are not to be trusted, and say so."""
+        if judge is None:
+            return None, Trust()
+        judge = judge.to(device).eval()
+        trust = judges.trust(judge, data)
+        if trust.accuracy is not None:
+            log.info(f"The judge {judge.name} has {trust.accuracy:.1%} of the test images right")
+        if not trust.problem:
+            return judge, trust
+        log.warning(f"Skipped {NEED_LOGITS}: {trust.problem}")
+        return FeaturesOnly(judge), trust
 
 
 def _space(codes: Tensor | Callable[[], Tensor], look: Look, folder: Folder | None) -> Space:

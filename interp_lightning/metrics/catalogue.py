@@ -94,6 +94,7 @@ def _read(name: str) -> Spec:
 SPECS = sorted(map(_read, choices("metric")), key=lambda spec: list(TABLES).index(spec.of))
 METRICS = {
     "reconstruction_mse": Entry("MSE", "mean squared error of reconstructions, pixels in [−1, 1]"),
+    "judge_accuracy": Entry("judge", "test accuracy of the judge itself", True, True),
     **{name: entry for spec in SPECS for name, entry in spec.numbers.items()},
 }
 

@@ -1,6 +1,7 @@
 """Judges: frozen networks that turn images into features, in which distances are measured, and into class logits.
 
-The digit network is shipped beside this file; scripts/train_digit_network.py trains it.
+The digit network is shipped beside this file; scripts/train_digit_network.py trains it. Those of `metrics.judges` are
+trained on a data set's own images.
 """
 
 import hashlib
@@ -31,9 +32,30 @@ class Judge(nn.Module, ABC):
     """
 
     dimension: int
+    classes: int = 0  # 0 without logits
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Its name in protocols; numbers of judges with unlike names do not compare."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]: ...
+
+
+class FeaturesOnly(Judge):
+    """A judge without its logits."""
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__()
+        self.judge, self.dimension = judge, judge.dimension
+
+    @property
+    def name(self) -> str:
+        return self.judge.name
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        return self.judge(x)[0], None
 
 
 class DigitNetwork(Judge):
@@ -48,7 +70,7 @@ class DigitNetwork(Judge):
     as close to real digits as ACAI's midpoints.
     """
 
-    dimension = FEATURES
+    name, dimension, classes = "digits", FEATURES, CLASSES
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +123,7 @@ class Inception(Judge):
         weights: torch-fidelity's file weights-inception-2015-12-05-6726825d.pth; None downloads it.
     """
 
-    dimension = 2_048
+    name, dimension = "inception", 2_048
 
     def __init__(self, weights: str | None = None) -> None:
         super().__init__()
@@ -145,6 +167,6 @@ def judge(features: str, image_shape: tuple[int, int, int], weights: str | None 
     if image_shape != IMAGE_SHAPE:
         raise ConfigError(
             f"`metrics.features` (=digits) is for images of {IMAGE_SHAPE}, but these are {image_shape}; use "
-            "metrics.features=null or inception"
+            "metrics.features=own, inception or null"
         )
     return digit_network()

@@ -33,6 +33,18 @@ def regular(path: Path) -> Path:
     return path
 
 
+def cache_folder() -> Path | None:
+    """Return the user's folder for files that can be made again: $XDG_CACHE_HOME, by default ~/.cache.
+
+    None if there is no home.
+    """
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        return (named if named.is_absolute() else Path.home() / ".cache") / "interp_lightning"
+    except RuntimeError:
+        return None
+
+
 @contextmanager
 def lock(path: Path, busy: Callable[[], None], mode: int = -1) -> Iterator[None]:
     """Hold a lock by a file that exists only while it is held.

@@ -54,6 +54,26 @@ def process_restored() -> Iterator[None]:
             torch.cuda.set_rng_state_all(gpus)
 
 
+@contextmanager
+def reproducible(seed: int) -> Iterator[None]:
+    """Compute with gradients on one CPU thread, in full precision, with seeded random draws; then go back.
+
+    The bits of a result then follow from its inputs, however the process has been set up for other work.
+    """
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    flushes = torch.tensor(torch.finfo(torch.float32).tiny).div(2).item() == 0  # torch has no getter
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        try:
+            torch.manual_seed(seed)
+            torch.set_float32_matmul_precision("highest")
+            prepare_cpu(1, keep_memory=False)
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(flushes)
+            torch.set_float32_matmul_precision(precision)
+
+
 def prepare_cpu(threads: int, *, flush_denormal: bool = True, keep_memory: bool = True) -> None:
     """Set up this process's CPU. Benchmarks switch off single parts to measure them.
 

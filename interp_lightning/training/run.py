@@ -76,7 +76,8 @@ def train(cfg: DictConfig, folder: Path, choices: Mapping[str, str], job: Job | 
         data = load_data(data)
         set_budget(trainer, cfg.trainer, data, checkpoint)
         model.guard.mean_image_error = mean_image_error(data.train)
-        evaluation.judge(data)  # now, because its weights may be missing
+        if trainer.is_global_zero:
+            evaluation.judge(data)  # now, because its weights may be missing
         if job and job.objective:
             evaluation.check(job.objective, data)
         config["data_used"] = data.name

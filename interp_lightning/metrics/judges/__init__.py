@@ -1,0 +1,1 @@
+"""Judges that are trained on a data set's own images: network, recipe, files."""
