@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interp_lightning.data.base import ImageData
-from interp_lightning.data.contract import UNLABELLED, spread
+from interp_lightning.data.contract import spread
 from interp_lightning.data.loaders import EVAL_BATCH, EvaluationLoader
 from interp_lightning.functional.digests import digest
 from interp_lightning.functional.images import to_unit_range

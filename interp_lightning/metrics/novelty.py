@@ -26,6 +26,7 @@ def novel(
         training: features of all training images.
 
     Example:
+        >>> import torch
         >>> training, test = torch.tensor([[0.0], [10.0]]), torch.tensor([[2.0], [3.0], [13.0]])
         >>> novel(torch.tensor([[0.0], [5.0], [10.1]]), test, training)
         tensor([False,  True, False])

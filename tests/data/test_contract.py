@@ -352,7 +352,7 @@ def test_looks_are_few_and_reach_both_ends(number):
         ({"epochs": 0}, r"`Mine.epochs` \(=0\) must be ≥ 1"),
         ({"epochs": "5"}, "epochs"),
         ({"name": 5}, "name"),
-        ({"features": "vgg"}, r"`Mine.features` \(='vgg'\) must be one of: digits, inception, or null"),
+        ({"features": "vgg"}, r"`Mine.features` \(='vgg'\) must be one of: digits, inception, own, or null"),
     ],
 )
 def test_declarations_are_checked_when_the_class_is_made(declared, sentence):

@@ -60,7 +60,9 @@ def test_large_images_cost_little_more():
         found = []
         judge = OwnJudge((3, size, size), 2, 8).eval()
         for module in judge.body:
-            module.register_forward_hook(lambda m, _, out: found.append(out.numel() * getattr(m, "weight", out).numel()))
+            module.register_forward_hook(
+                lambda m, _, out: found.append(out.numel() * getattr(m, "weight", out).numel())
+            )
         judge(torch.zeros(1, 3, size, size))
         return sum(found)
 

@@ -53,7 +53,7 @@ class OwnJudge(Judge):
 
     @property
     def name(self) -> str:
-        """Own-, and the first 8 hexadecimal digits of the digest of its weights: numbers of two judges do not compare."""
+        """Its kind, and the first 8 hexadecimal digits of the digest of its weights."""
         return f"own-{digest(self.state_dict()).hex()[:8]}"
 
     @torch.no_grad()

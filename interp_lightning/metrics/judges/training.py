@@ -43,9 +43,9 @@ def order(images: int, seed: int = 0) -> list[Tensor]:
     steps = max(1, min(MOST_SEEN, int(SEEN_PER_ROOT * images**0.5)) // BATCH)
     epochs = -(-steps // (images // batch))
     whole = images // batch * batch
-    return [
-        part for _ in range(epochs) for part in torch.randperm(images, generator=generator)[:whole].split(batch)
-    ][:steps]
+    return [part for _ in range(epochs) for part in torch.randperm(images, generator=generator)[:whole].split(batch)][
+        :steps
+    ]
 
 
 def train(
