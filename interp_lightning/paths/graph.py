@@ -38,8 +38,8 @@ class Graph(Path):
     neighbours as edges this is Isomap's graph (Tenenbaum et al. 2000), with other costs.
 
     Where codes are dense, edges are short, and without scaling nearly all paths lead through the densest part: digits
-    that are ones. Therefore an edge is measured in units of the distances around it, ‖z − z′‖ / (s·s′)^(scaling/2), with
-    the mean distances s and s′ of its ends to their neighbours, after Zelnik-Manor and Perona 2004 (local scaling).
+    that are ones. Therefore an edge is measured in units of the distances around it, ‖z − z′‖ / (s·s′)^(scaling/2),
+    with the mean distances s and s′ of its ends to their neighbours (local scaling, Zelnik-Manor and Perona 2004).
 
     Args:
         nodes: number of training codes, drawn without replacement; all if there are fewer.

@@ -31,6 +31,7 @@ from interp_lightning.display import figures
 from interp_lightning.errors import ConfigError, DataError
 from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.functional.images import to_unit_range
+from interp_lightning.paths.base import named
 
 SPLITS = ("training", "validation", "test")
 SHAPE, CLASSES = (3, 8, 8), 4
@@ -464,7 +465,7 @@ class Small(Own):
         return tuple(loaded)
 
 
-ALWAYS = {*(f"interpolation_{how}" for how in choices("path")), "paths", "reconstructions", "prior_samples",
+ALWAYS = {*(f"interpolation_{how}" for how in choices("path") if not named(how).slow), "paths", "reconstructions", "prior_samples",
           "latent_scatter"}  # fmt: skip
 
 
