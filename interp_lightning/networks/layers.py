@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 SLOPE = 0.2  # of every leaky ReLU
-LEAK = 0.05  # least gradient of bounded images
+BEYOND = 1.03  # bound of images in training
 
 
 class LatentDiscriminator(nn.Module):
@@ -27,20 +27,22 @@ class LatentDiscriminator(nn.Module):
 
 
 class Bounded(nn.Module):
-    """Bound images to [−1, 1] by tanh, with a gradient that never vanishes: tanh′ + 0.05.
+    """Bound images to [−1, 1] by 1.03·tanh in training, clamped in evaluation.
 
-    With tanh's own gradient, two of four runs on MNIST had only black images after 500 batches, and learned nothing.
+    So black and white have a finite preimage with a gradient, 0.06. With tanh alone, where they have none, most runs on
+    MNIST soon had only black images and never learned again.
 
     Example:
-        >>> x = torch.tensor([0.0, -100.0], requires_grad=True)
-        >>> Bounded()(x).tolist()
-        [0.0, -1.0]
-        >>> torch.autograd.grad(Bounded()(x).sum(), x)[0].tolist()
-        [1.0499999523162842, 0.05000000074505806]
+        >>> images = Bounded()
+        >>> images(torch.tensor([0.0, -2.115, -9.0]))
+        tensor([ 0.0000, -1.0005, -1.0300])
+        >>> images.eval()(torch.tensor([0.0, -2.115, -9.0]))
+        tensor([ 0., -1., -1.])
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.tanh() + LEAK * (x - x.detach())
+        images = BEYOND * x.tanh()
+        return images if self.training else images.clamp(-1, 1)
 
 
 class Mean(nn.Module):

@@ -465,8 +465,8 @@ class Small(Own):
         return tuple(loaded)
 
 
-ALWAYS = {*(f"interpolation_{how}" for how in choices("path") if not named(how).slow), "paths", "reconstructions", "prior_samples",
-          "latent_scatter"}  # fmt: skip
+QUICK = [how for how in choices("path") if not named(how).slow]
+ALWAYS = {*(f"interpolation_{how}" for how in QUICK), "paths", "reconstructions", "prior_samples", "latent_scatter"}
 
 
 def small(*sizes: int, **others: Any) -> list[str]:
