@@ -27,14 +27,14 @@ class ACAI(Autoencoder):
     target that the critic learns for images that are not mixed.
 
     Args:
-        lam: weight λ ≥ 0 of the autoencoder's adversarial term.
+        lam: weight λ ≥ 0 of the autoencoder's adversarial term; 0.5 in the paper.
         gamma: share γ in [0, 1] of the image in γ·x + (1 − γ)·x̂, for which the critic's target is 0.
         network, penalty, …: see `Autoencoder`.
     """
 
     def __init__(
         self,
-        lam: Annotated[Weight, WayOut("use model=ae to switch the critic off")] = 0.5,
+        lam: Annotated[Weight, WayOut("use model=ae to switch the critic off")] = 0.05,
         gamma: Share = 0.2,
         **kwargs: Any,
     ) -> None:
