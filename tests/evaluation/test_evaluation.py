@@ -66,7 +66,7 @@ def test_every_metric_of_every_kind_is_there_and_explained(assessment):
     assert set(assessment.metrics) == expected
     sanity = {f"{name}_{kind}" for name in EVERY_IMAGE for kind in ("real", "midpoints_blend", "noise")}
     assert set(assessment.sanity) == sanity | {"judge_accuracy"} | {
-        f"{name}_blend{speed}" for name in EVERY_PATH for speed in ("", "_constant")
+        f"{name}_{how}{speed}" for name in EVERY_PATH for how in ("blend", "transport") for speed in ("", "_constant")
     }
     assert all(math.isfinite(value) for value in (assessment.metrics | assessment.sanity).values())
     assert {parse(name)[0] for name in expected | sanity} < set(METRICS.values())
