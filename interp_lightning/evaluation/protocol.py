@@ -20,7 +20,7 @@ from interp_lightning.evaluation.judges import Trust
 from interp_lightning.evaluation.kept import Kept
 from interp_lightning.evaluation.measures import Measures, missing
 from interp_lightning.evaluation.sample import Look, Sample, encode_all
-from interp_lightning.metrics.catalogue import CONSTANT, HOW, SANITY, spec_of
+from interp_lightning.metrics.catalogue import CONSTANT, HOW, SANITY, parse, spec_of
 from interp_lightning.metrics.features import FeaturesOnly, Judge
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.parameters import Configurable, File, Text, check_choice
@@ -109,6 +109,9 @@ class Evaluation(Configurable, group="metrics"):
                 )
             return
         measured, requires = spec.data in (None, data.name), f"data={spec.data}"
+        of_midpoints, how = "_midpoints_" in objective, parse(objective)[1].removesuffix(CONSTANT).rpartition("_")[2]
+        if how in HOW and (how not in self.kinds or (of_midpoints and not _cheap(named(how)))):
+            measured, requires = False, f"{how} in metrics.paths" if how not in self.kinds else "another kind of path"
         if measured and spec.of != "paths":
             judge = self.judge(data)
             measured = judge is not None and self._to_compare(data) > judge.dimension
@@ -152,8 +155,7 @@ class Evaluation(Configurable, group="metrics"):
             sample = Sample(model, data, test.z, look, **self._sizes(data))
             space = _space(train.z, look, folder)
             paths = dict(_fitted(self.kinds, space))
-            # Those that are cheap for any number of pairs.
-            everywhere = {how: path for how, path in paths.items() if not path.fits or path.samples}
+            everywhere = {how: path for how, path in paths.items() if _cheap(path)}
             measures = Measures(data, self.restarts)
             metrics = {"reconstruction_mse": test.error, **measures.of_codes(train, test)}
             metrics |= measures.of_mixtures(sample)
@@ -228,6 +230,11 @@ def _space(codes: Tensor | Callable[[], Tensor], look: Look, folder: Folder | No
     """Return what paths may know of a model, and keep them in a run's folder."""
     store = None if folder is None else Kept(folder, look.model)
     return Space(codes, look, look.model.decode, store)
+
+
+def _cheap(path: Path) -> bool:
+    """Return True for paths between any number of pairs, such as for midpoints of all test images."""
+    return not path.fits or path.samples
 
 
 def _fitted(kinds: Sequence[str], space: Space) -> Iterator[tuple[str, Path]]:

@@ -230,6 +230,8 @@ def test_what_is_not_installed_is_named(choice, package, invoke):
         ("fid_midpoints_lerp", None, Digits(16), "metrics.features"),
         ("fid_midpoints_lerp", "auto", Lines(16), "metrics.features"),
         ("lines_smoothness_lerp", "auto", Digits(16), "data=lines"),
+        ("score_flow_constant", "auto", Digits(16), "flow in metrics.paths"),
+        ("fid_midpoints_graph", "auto", Digits(16), "another kind of path"),
     ],
 )
 def test_an_objective_that_is_not_measured(objective, features, data, wants):
