@@ -58,7 +58,7 @@ class Evaluation(Configurable, group="metrics"):
         images: Annotated[int, Field(ge=2)] | None = 5_000,
         pairs: Annotated[int, Field(ge=1, le=100_000)] = 256,
         steps: Annotated[int, Field(ge=3, le=1_000)] = 16,
-        features: Literal["auto", "digits", "own", "inception"] | None = "auto",
+        features: Literal["auto", "digits", "inception", "own"] | None = "auto",
         weights: File | None = None,
         paths: Literal["quick", "all"] | Annotated[Sequence[Text], Field(min_length=1)] = "quick",
     ) -> None:

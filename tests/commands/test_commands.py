@@ -132,7 +132,10 @@ def test_help_names_every_setting_and_does_not_import_torch(name):
     [
         (["evaluate", "run=nowhere"], "nowhere is not a folder; name a run's"),
         (["evaluate", "run=last"], "`run` (=last) finds no run below "),
-        (["interpolate", "a=1", "b=2", "how=line", "run=x"], "`how` (='line') must be one of: graph, lerp"),
+        (
+            ["interpolate", "a=1", "b=2", "how=line", "run=x"],
+            "`how` (='line') must be one of: flow, geodesic, graph, lerp",
+        ),
         (["compare", "nowhere"], "nowhere is not a folder"),
         (["compare", "last"], "`run` (=last) finds no run below "),
         (["evaluate", "metrics=slow", "run=."], "`metrics` (=slow) must be one of: fast, full"),

@@ -136,7 +136,7 @@ REFUSED = [
     ("ckpt_path=file", "file is not a readable checkpoint of this project"),
     ("ckpt_path=last", "`ckpt_path` (=last) names no checkpoint"),
     ("ckpt_path=https://example.com/a.ckpt", "must be `last` or a checkpoint file on this machine, or null; download"),
-    ("metrics.features=vgg", "`metrics.features` (='vgg') must be one of: auto, digits, inception, or null"),
+    ("metrics.features=vgg", "`metrics.features` (='vgg') must be one of: auto, digits, inception, own, or null"),
     ("metrics.steps=1000000", "`metrics.steps` (=1000000) must be ≥ 3 and ≤ 1000"),
     ("metrics.images=1", "`metrics.images` (=1) must be ≥ 2, or null"),
     (

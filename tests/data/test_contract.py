@@ -495,7 +495,7 @@ def numbers(folder: Path) -> dict[str, float]:
 def test_few_images_are_trained_on_measured_and_drawn(sizes, missing, launch, caplog):
     folder = launch(*small(*sizes))
     codes = {"reconstruction_mse", "probe_accuracy", "cluster_accuracy", "latent_w2", "latent_mmd"}
-    assert set(numbers(folder)) == codes - missing
+    assert codes & set(numbers(folder)) == codes - missing
     assert all(f"Skipped {name}: " in caplog.text for name in missing)
     assert {path.stem for path in (folder / "figures").iterdir()} >= ALWAYS
     assert "could not be drawn" not in caplog.text
@@ -514,7 +514,9 @@ def test_images_without_labels_have_all_but_what_needs_labels(launch, caplog, tm
 
     runs = [launch(*small(8, 2, 20, labelled=False, disk=disk), folder=str(disk)) for disk in (False, True)]
     for folder in runs:
-        assert set(numbers(folder)) == {"reconstruction_mse", "latent_w2", "latent_mmd"}
+        found = set(numbers(folder))
+        assert {"reconstruction_mse", "latent_w2", "latent_mmd"} <= found
+        assert not {"probe_accuracy", "cluster_accuracy"} & found
         assert {path.stem for path in (folder / "figures").iterdir()} >= ALWAYS
     assert caplog.text.count("Skipped cluster_accuracy and probe_accuracy: the images have no labels") == 2
     assert numbers(runs[0]) == numbers(runs[1])

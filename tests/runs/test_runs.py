@@ -45,7 +45,7 @@ def test_a_session_as_in_a_notebook(trained):
 
     assert run.folder == trained["acai"]
     assert run.results["metrics"].keys() >= {"reconstruction_mse", "fid_midpoints_lerp"}
-    assert repr(run).startswith(f"<Run acai × wasserstein on digits in {run.folder}: reconstruction_mse=")
+    assert repr(run).startswith(f"<Run acai × wasserstein on digits in {run.folder}: score_graph_constant=")
 
     images, _ = run.datamodule.test.batch(torch.arange(4))
     x = images / 127.5 - 1

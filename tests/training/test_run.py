@@ -16,8 +16,10 @@ from interp_lightning.commands.explain import explain
 from interp_lightning.errors import CheckpointError, DataError
 from interp_lightning.models.ae import AE
 from interp_lightning.models.base import Pass
+from interp_lightning.paths.base import named
 
-FIGURES = [*(f"interpolation_{how}" for how in choices("path")), "latent_scatter", "loss_curves", "path_profile",
+QUICK = [how for how in choices("path") if not named(how).slow]
+FIGURES = [*(f"interpolation_{how}" for how in QUICK), "latent_scatter", "loss_curves", "path_profile",
            "paths", "prior_samples", "reconstructions"]  # fmt: skip
 
 
@@ -122,7 +124,7 @@ def test_csv_curves_of_a_resumed_run_have_each_point_once(launch):
 
 def test_a_run_without_a_logger(launch):
     folder = launch("logger=none", "trainer.limit_train_batches=2")
-    assert {path.name for path in folder.iterdir()} == {"checkpoints", "figures", "results.json"}
+    assert {path.name for path in folder.iterdir()} == {"checkpoints", "figures", "paths", "results.json"}
 
 
 class Worsening(AE):
@@ -212,7 +214,10 @@ def test_every_experiment_runs_on_other_data_too(experiment, launch):
         (["seed=99999999999"], r"`seed` \(=99999999999\) must be ≥ 0 and ≤ 4294967295"),
         (["metrics.restarts=0"], r"`metrics\.restarts` \(=0\) must be ≥ 1"),
         (["metrics.images=1"], r"`metrics\.images` \(=1\) must be ≥ 2"),
-        (["metrics.features=vgg"], r"`metrics\.features` \(='vgg'\) must be one of: auto, digits, inception, or null"),
+        (
+            ["metrics.features=vgg"],
+            r"`metrics\.features` \(='vgg'\) must be one of: auto, digits, inception, own, or null",
+        ),
         (["metrics.features=inception"], r"`metrics\.features` \(=inception\).* use metrics\.features=digits"),
         (["checkpoint.every_minutes=-1"], r"`checkpoint\.every_minutes` \(=-1\) must be ≥ 0"),
         (["threads=0"], r"`threads` \(=0\) must be an integer ≥ 1 and ≤ \d+ or one of: auto; this machine has"),
