@@ -154,7 +154,8 @@ def _measure(run: "Run", evaluation: "Evaluation", device: "torch.device", folde
 
     if folder is not None:
         _check_writable(folder)
-    assessment = evaluation(run.model.to(device), run.datamodule, folder)
+    evaluation.folder = folder
+    assessment = evaluation(run.model.to(device), run.datamodule)
     results = results_so_far(run.source) | assessment.results()
     if folder is not None:
         _write(run, assessment, results, folder)

@@ -52,6 +52,8 @@ class Evaluation(Configurable, group="metrics"):
         ConfigError: a number is too small, or `features` or a kind of path unknown.
     """
 
+    folder: Folder | None = None  # the run's, where fitted paths are kept; None keeps nothing
+
     def __init__(
         self,
         restarts: Annotated[int, Field(ge=1, le=100_000)] = 100,
@@ -130,12 +132,8 @@ class Evaluation(Configurable, group="metrics"):
         return {"restarts": self.restarts, **self._sizes(data), "features": None if judge is None else judge.name}
 
     @torch.no_grad()
-    def __call__(self, model: Autoencoder, data: ImageData, folder: Folder | None = None) -> Assessment:
+    def __call__(self, model: Autoencoder, data: ImageData) -> Assessment:
         """Measure a model, and leave it in evaluation mode and single precision.
-
-        Args:
-            model, data: to measure.
-            folder: the run's, where fitted paths are kept; None keeps nothing.
 
         Raises:
             CheckpointError: it makes NaN or infinite codes or images.
@@ -153,7 +151,7 @@ class Evaluation(Configurable, group="metrics"):
             judge, trust = self._trusted(self._if_enough(judge, data), data, model.device)
             look = Look(model, judge)
             sample = Sample(model, data, test.z, look, **self._sizes(data))
-            space = _space(train.z, look, folder)
+            space = _space(train.z, look, self.folder)
             paths = dict(_fitted(self.kinds, space))
             everywhere = {how: path for how, path in paths.items() if _cheap(path)}
             measures = Measures(data, self.restarts)

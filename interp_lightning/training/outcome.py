@@ -57,7 +57,8 @@ def write_outcome(
     """Evaluate a trained model; draw all figures, write results.json, and print the numbers."""
     log.info("Evaluating on the test images …")
     model.to(trainer.strategy.root_device)
-    assessment = evaluation(model, data, folder)
+    evaluation.folder = folder
+    assessment = evaluation(model, data)
     history.draw_images(trainer)
     history.draw_summary(assessment, trainer)
     _warn(model, assessment.metrics["reconstruction_mse"])
