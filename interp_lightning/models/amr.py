@@ -70,9 +70,7 @@ class AMR(Autoencoder):
         real, decoded = self._criticise(p)
         losses = {"real": F.softplus(-real).mean(), "decoded": F.softplus(decoded).mean()}
         if self.r1:
-            half = len(p.x) // 2
-            some = torch.cat([p.x[:half:PAIRS], p.x.flip(0)[:half:PAIRS]])  # the same on any number of devices
-            losses["slope"] = self.r1 / 2 * squared_slope(self.critic, some)
+            losses["slope"] = self.r1 / 2 * self._slope(p.x)
         return losses | self.penalty_critic_losses(p)
 
     def critic_predictions(self, p: AMRPass) -> dict[str, tuple[Tensor, Tensor]]:
@@ -88,6 +86,16 @@ class AMR(Autoencoder):
         """Return the critic's logits for real images, (B,), and for reconstructions and mixes, (2B,)."""
         logits = self.critic(torch.cat([p.x, p.x_hat, p.x_hat_mix]))
         return logits[: len(p.x)], logits[len(p.x) :]
+
+    def _slope(self, x: Tensor) -> Tensor:
+        """Return the mean of ‖∇D‖² over every eighth pair of the global batch; the mean over devices is exact."""
+        half, rank = len(x) // 2, self.global_rank if self.devices > 1 else 0
+        mine = slice(-rank * half % PAIRS, half, PAIRS)
+        some = torch.cat([x[mine], x.flip(0)[mine]])
+        if not len(some):
+            return x.new_zeros(())
+        share = len(some) / 2 / -(-half * self.devices // PAIRS)
+        return share * self.devices * squared_slope(self.critic, some)
 
     def _draw_mask(self, alpha: Tensor, generator: torch.Generator) -> Tensor:
         """Draw the numbers that a mix takes from the first code, each with probability α: (B, d) of 0 and 1."""
