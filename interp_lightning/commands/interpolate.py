@@ -88,7 +88,8 @@ def work(settings: Settings) -> None:
     x = torch.cat([x_a, x_b]).to(device)
     with torch.no_grad():
         evaluation = Evaluation()
-        path = evaluation.path(how, model, run.datamodule, results_folder(source))
+        evaluation.folder = results_folder(source)
+        path = evaluation.path(how, model, run.datamodule)
         look = evaluation.look(model, run.datamodule) if speed == "constant" else None
         title = f"{name_a} → {name_b}\n{run_title(run.config)}"
         strip = figures.interpolations(model, x, title, how, steps, path, look)

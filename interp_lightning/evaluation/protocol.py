@@ -84,13 +84,8 @@ class Evaluation(Configurable, group="metrics"):
         return Look(model, None if judge is None else judge.to(model.device).eval())
 
     @torch.no_grad()
-    def path(self, how: str, model: Autoencoder, data: ImageData, folder: Folder | None = None) -> Path:
+    def path(self, how: str, model: Autoencoder, data: ImageData) -> Path:
         """Return a kind of path, fitted to a model's codes of the training images if it must be.
-
-        Args:
-            how: kind of path.
-            model, data: to fit it to.
-            folder: the run's, where fitted paths are kept; None keeps nothing.
 
         Raises:
             ConfigError: there is no such path, or there are too few training images.
@@ -98,7 +93,7 @@ class Evaluation(Configurable, group="metrics"):
         path = named(how)
         if not path.fits:
             return path
-        return path.fit(_space(lambda: encode_all(model, data.train).z, self.look(model, data), folder))
+        return path.fit(self._space(lambda: encode_all(model, data.train).z, self.look(model, data)))
 
     def check(self, objective: str, data: ImageData) -> None:
         """Raise ConfigError if a search minimises or maximises a number that is not measured on a data set."""
@@ -151,7 +146,7 @@ class Evaluation(Configurable, group="metrics"):
             judge, trust = self._trusted(self._if_enough(judge, data), data, model.device)
             look = Look(model, judge)
             sample = Sample(model, data, test.z, look, **self._sizes(data))
-            space = _space(train.z, look, self.folder)
+            space = self._space(train.z, look)
             paths = dict(_fitted(self.kinds, space))
             everywhere = {how: path for how, path in paths.items() if _cheap(path)}
             measures = Measures(data, self.restarts)
@@ -182,6 +177,11 @@ class Evaluation(Configurable, group="metrics"):
                 for how, path in everywhere.items():
                     metrics |= measures.of_speed(judge, sample, how, path)
         return Assessment(metrics, sanity, self.protocol(data), test, profiles, paths, space)
+
+    def _space(self, codes: Tensor | Callable[[], Tensor], look: Look) -> Space:
+        """Return what paths may know of a model, and keep them in the run's folder."""
+        store = None if self.folder is None else Kept(self.folder, look.model)
+        return Space(codes, look, Look(look.model, judge=None), store)
 
     def _features(self, data: ImageData) -> str | None:
         return data.features if self.features == "auto" else self.features
@@ -222,12 +222,6 @@ class Evaluation(Configurable, group="metrics"):
             return judge, trust
         log.warning(f"Skipped {NEED_LOGITS}: {trust.problem}")
         return FeaturesOnly(judge), trust
-
-
-def _space(codes: Tensor | Callable[[], Tensor], look: Look, folder: Folder | None) -> Space:
-    """Return what paths may know of a model, and keep them in a run's folder."""
-    store = None if folder is None else Kept(folder, look.model)
-    return Space(codes, look, look.model.decode, store)
 
 
 def _cheap(path: Path) -> bool:

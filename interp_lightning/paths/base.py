@@ -41,7 +41,7 @@ class Space:
     Args:
         codes: of training images, (N, d), or a function that encodes them when they are first asked for.
         look: what codes (n, d) look like to a judge: features (n, f).
-        decode: codes (n, d) → images (n, C, H, W).
+        decode: codes (n, d) → pixels of the decoded images (n, p).
         store: where to keep what took long.
     """
 

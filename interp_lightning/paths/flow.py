@@ -66,7 +66,8 @@ class Flow(Path):
 
     def fit(self, space: Space) -> Path:
         fitted = copy.copy(self)
-        fitted._network = self._finished(space.store.load(self)) or self._learned(space)
+        state = space.store.load(self)
+        fitted._network = self._finished(state) or self._learned(space, state)
         return fitted
 
     def __call__(self, z_a: Codes, z_b: Codes, t: Positions) -> Points:
@@ -99,8 +100,8 @@ class Flow(Path):
         network.load_state_dict(state)
         return network.eval().requires_grad_(False)
 
-    def _learned(self, space: Space) -> Velocity:
-        """Train a network, from where an interrupted training stopped if the store has its state."""
+    def _learned(self, space: Space, state: Mapping[str, Tensor]) -> Velocity:
+        """Train a network, from the state of an interrupted training if there is one."""
         check_integer("the number of training codes", len(space.codes), least=2, way_out="use how=lerp")
         with torch.inference_mode(False), torch.enable_grad():
             codes = space.codes.detach().clone()
@@ -108,7 +109,7 @@ class Flow(Path):
             batch_size = min(self.batch_size, len(codes))
             steps = self.epochs * len(codes) // batch_size
             learning = Learning(network, codes, batch_size, self.lr, steps)
-            learning.restore(space.store.load(self))
+            learning.restore(state)
             with tqdm(desc="Flow", total=steps, initial=learning.step, leave=False, disable=None) as bar:
                 while learning.step < steps:
                     learning.take_step()

@@ -103,7 +103,7 @@ class Geodesic(Path):
             nearest: the training code nearest to each point between the ends; None looks them up.
         """
         nearest = self._nearest(vertices[:, 1:-1]) if nearest is None else nearest
-        seen = self._look(vertices.flatten(0, 1)).flatten(1).unflatten(0, vertices.shape[:2])
+        seen = self._look(vertices.flatten(0, 1)).unflatten(0, vertices.shape[:2])
         straight = (seen[:, -1] - seen[:, 0]).square().sum(1).detach().clamp_min(torch.finfo(seen.dtype).tiny)
         energy = (vertices.shape[1] - 1) * seen.diff(dim=1).square().sum((1, 2)) / straight
         return energy + self.density * (vertices[:, 1:-1] - nearest).square().sum(2).mean(1) / self._scale**2

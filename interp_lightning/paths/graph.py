@@ -85,34 +85,35 @@ class Graph(Path):
         fitted = copy.copy(self)
         fitted._look = {"codes": lambda z: z, "pixels": space.decode, "features": space.look}[self.distances]
         state = space.store.load(self)
+        codes = state["codes"] if state else self._drawn(space)
+        places = fitted._places(codes)
+        fitted._codes = codes.double().numpy()
+        fitted._search = NearestNeighbors(n_neighbors=min(self.neighbours, len(codes) - 1)).fit(places)
         if not state:
-            state = fitted._drawn(space)
+            state = {"codes": codes, **fitted._edges_to_neighbours()}
             space.store.save(self, state)
-        fitted._codes = state["codes"].double().numpy()
-        fitted._search = fitted._among(state["codes"])
         lengths = state["lengths"].numpy()
         fitted._unit = float(np.median(lengths)) or 1.0
         fitted._scales = fitted._scale(lengths)
         edges = fitted._scaled(lengths, state["nodes"].numpy())
-        fitted._edges = _bridged(edges, fitted._places(state["codes"]) / fitted._unit)
+        fitted._edges = _bridged(edges, places / fitted._unit)
         return fitted
 
-    def _drawn(self, space: Space) -> dict[str, Tensor]:
-        """Draw nodes and find their neighbours: codes (n, d), and lengths and nodes of the edges (n, neighbours)."""
+    def _drawn(self, space: Space) -> Tensor:
+        """Draw the codes of the nodes, (n, d)."""
         check_integer("the number of training codes", len(space.codes), least=2, way_out="use how=lerp")
         order = torch.randperm(len(space.codes), generator=torch.Generator().manual_seed(0))[: self.nodes]
-        codes = space.codes[order.to(space.codes.device)].cpu()
-        with threadpool_limits(torch.get_num_threads()):
-            lengths, nodes = self._among(codes).kneighbors()  # of each node to others
-        return {"codes": codes, "lengths": torch.from_numpy(lengths), "nodes": torch.from_numpy(nodes).int()}
+        return space.codes[order.to(space.codes.device)].cpu()
 
-    def _among(self, codes: Tensor) -> NearestNeighbors:
-        """Return a search for the neighbours among codes."""
-        return NearestNeighbors(n_neighbors=min(self.neighbours, len(codes) - 1)).fit(self._places(codes))
+    def _edges_to_neighbours(self) -> dict[str, Tensor]:
+        """Return lengths and nodes of each node's edges, (n, neighbours)."""
+        with threadpool_limits(torch.get_num_threads()):
+            lengths, nodes = self._search.kneighbors()
+        return {"lengths": torch.from_numpy(lengths), "nodes": torch.from_numpy(nodes).int()}
 
     def _places(self, codes: Tensor) -> np.ndarray:
         """Return where codes (n, d) lie when distances are measured, (n, f)."""
-        return self._look(codes).flatten(1).double().cpu().numpy()
+        return self._look(codes).double().cpu().numpy()
 
     def __call__(self, z_a: Codes, z_b: Codes, t: Positions) -> Points:
         return self.between(z_a, z_b)(t)

@@ -13,6 +13,7 @@ from interp_lightning.commands import interpolate
 from interp_lightning.data.digits import Digits
 from interp_lightning.evaluation.kept import Kept
 from interp_lightning.evaluation.protocol import Evaluation
+from interp_lightning.evaluation.sample import Look
 from interp_lightning.models.ae import AE
 from interp_lightning.paths.base import named
 from interp_lightning.penalties.none import NoPenalty
@@ -97,9 +98,11 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path, model):
 
 def test_a_graph_is_made_once(tmp_path, model):
     data = Digits(batch_size=64)
-    first = Evaluation().path("graph", model, data, tmp_path)
+    evaluation = Evaluation()
+    evaluation.folder = tmp_path
+    first = evaluation.path("graph", model, data)
     data.train.images.zero_()  # a second encoding would show
-    again = Evaluation().path("graph", model, data, tmp_path)
+    again = evaluation.path("graph", model, data)
     z = torch.randn(2, 2, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(first.points(*z, 5), again.points(*z, 5))
 
@@ -113,3 +116,13 @@ def test_interpolate_keeps_the_graph_in_the_run(launch):
     kept.unlink()
     call(interpolate, f"run={run}", "a=3", "b=8", "how=graph")
     assert kept.exists()
+
+
+def test_a_path_sees_pixels_in_batches(model):
+    """Far more codes than are decoded at once, as a graph with distances in pixels asks for."""
+    codes, seen = torch.randn(1_201, 4, generator=torch.Generator().manual_seed(0)), []
+    model.decoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    with torch.no_grad():
+        pixels = Evaluation(features=None)._space(codes, Look(model, None)).decode(codes)
+    assert max(seen) < 1_201
+    torch.testing.assert_close(pixels, model.decode(codes).flatten(1))

@@ -88,3 +88,19 @@ def test_a_path_that_is_not_fitted_is_refused():
     with pytest.raises(ConfigError, match=r"`how` \(=graph\) must know the codes of the training images first"):
         ready("graph")
     assert ready("lerp") is named("lerp")
+
+
+@pytest.mark.parametrize("distances", ["codes", "pixels", "features"])
+def test_distances_are_measured_where_the_setting_says(distances):
+    """Codes lie on a ring; what they look like is in another order, in which two of them are neighbours."""
+    codes = ring(400)
+
+    def seen(z: Tensor) -> Tensor:
+        number = torch.cdist(z.float(), codes).argmin(1)
+        return (397 * number % 400)[:, None].float()  # 0 and 133 become 0 and 1
+
+    looks = {"pixels": "decode", "features": "look"}
+    space = Space(codes, **({looks[distances]: seen} if distances in looks else {}))
+    path = Graph(distances=distances, neighbours=2, smoothing=0.0).fit(space)
+    middle = path.points(codes[:1], codes[133:134], 3)[0, 1].norm()
+    assert middle < 0.6 if distances in looks else middle > 0.95
