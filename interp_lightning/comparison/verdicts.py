@@ -79,9 +79,8 @@ def column_title(name: str) -> str:
         'midpoint FID'
     """
     entry, kind = parse(name)
-    prefix = "midpoint " if kind.startswith("midpoints") else "own-speed " if kind in HOW else ""
-    prefix = "i" if kind == "neighbours" else prefix  # iFID
-    return prefix + entry.title
+    prefixes = {"midpoints": "midpoint ", "neighbours": "i"} | dict.fromkeys(HOW, "own-speed ")  # midpoint FID, iFID
+    return prefixes.get(kind if kind in HOW else kind.partition("_")[0], "") + entry.title
 
 
 def _loses(group: Group, names: Sequence[str]) -> str:

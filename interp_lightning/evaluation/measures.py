@@ -50,7 +50,7 @@ class Measures:
 
     def of_paths(self, images: Tensor, kind: str) -> dict[str, float]:
         """Measure images along paths, (pairs, steps, C, H, W)."""
-        return self._measured("paths", kind, images, images.device)
+        return self._measured("paths", kind, images.device, images)
 
     def of_features_along(
         self, judge: Judge, references: References, images: Tensor, kind: str
@@ -67,15 +67,15 @@ class Measures:
         if answers[0][1] is not None:
             logits = torch.cat([logits for _, logits in answers]).unflatten(0, images.shape[:2])
             confidence, doubt = logits.softmax(-1).amax(-1).mean(0).cpu(), entropy(logits).mean(0).cpu()
-            found = self._measured("logits", kind, logits, logits.device)
+            found = self._measured("logits", kind, logits.device, logits)
         features = torch.cat([features for features, _ in answers])
         for metric in self._metrics("frames", features.device):
             metric.update(references.test, real=True)
             metric.update(features, real=False)
             found |= _named(metric, kind)
         features = features.unflatten(0, images.shape[:2])
-        found |= self._measured("seen", kind, Seen(features, logits, references), features.device)
-        found |= self._measured("path_features", kind, features, features.device)
+        found |= self._measured("seen", kind, features.device, Seen(features, logits, references))
+        found |= self._measured("path_features", kind, features.device, features)
         return found, Profile(step_lengths(features).mean(0).cpu(), confidence, doubt)
 
     def of_images(self, judge: Judge, real: Tensor, batches: Iterator[Tensor], kind: str) -> dict[str, float]:
@@ -95,11 +95,7 @@ class Measures:
 
     def of_cycle(self, codes: Tensor, again: Tensor, kind: str) -> dict[str, float]:
         """Measure how codes along paths come back, (pairs, steps, d)."""
-        found: dict[str, float] = {}
-        for metric in self._metrics("cycle", codes.device):
-            metric.update(codes, again)
-            found |= _named(metric, kind)
-        return found
+        return self._measured("cycle", kind, codes.device, codes, again)
 
     def of_mixtures(self, sample: Sample) -> dict[str, float]:
         """Measure how much of two codes is seen in decoded mixtures."""
@@ -132,11 +128,11 @@ class Measures:
         """Build all metrics of a kind of input."""
         return [self._fresh(spec).to(device) for spec in self._specs(of)]
 
-    def _measured(self, of: Kind, kind: str, inputs: Tensor | Seen, device: torch.device) -> dict[str, float]:
-        """Measure one input by all metrics of its kind."""
+    def _measured(self, of: Kind, kind: str, device: torch.device, *inputs: Tensor | Seen) -> dict[str, float]:
+        """Measure inputs that come at once by all metrics of their kind."""
         found: dict[str, float] = {}
         for metric in self._metrics(of, device):
-            metric.update(inputs)
+            metric.update(*inputs)
             found |= _named(metric, kind)
         return found
 

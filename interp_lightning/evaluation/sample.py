@@ -21,7 +21,7 @@ from interp_lightning.metrics.features import Judge
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.paths.base import Course, Path, equidistant
 from interp_lightning.paths.lerp import Lerp
-from interp_lightning.paths.speed import SAMPLES, at_constant_speed
+from interp_lightning.paths.speed import at_constant_speed, samples
 
 BATCH = 500
 NEAR = 10  # nearest codes, of which iFID takes one
@@ -190,7 +190,7 @@ class Sample:
     ) -> Iterator[tuple[str, Tensor]]:
         """Yield points on paths, (pairs, steps, d), at constant speed and at the paths' own."""
         t = equidistant(self.steps, self.z_a)
-        yield how + CONSTANT, at_constant_speed(course, look, equidistant(SAMPLES * (self.steps - 1) + 1, t))(t)
+        yield how + CONSTANT, at_constant_speed(course, look, samples(self.steps, t))(t)
         yield how, course(t)
 
     def _test(self, items: Tensor) -> Tensor:

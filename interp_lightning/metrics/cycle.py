@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchmetrics import Metric
+
+from interp_lightning.metrics.base import Means
 
 CodesAlong = Float[Tensor, "pairs steps d"]
 
@@ -21,6 +21,7 @@ def cycle_error(z: CodesAlong, again: CodesAlong) -> float:
         again: the same codes, decoded and encoded.
 
     Example:
+        >>> import torch
         >>> z = torch.tensor([[[0.0], [1.0], [2.0]]])
         >>> cycle_error(z, z + 0.5)
         0.25
@@ -30,34 +31,21 @@ def cycle_error(z: CodesAlong, again: CodesAlong) -> float:
     return metric.compute()["cycle"].item()
 
 
-class CycleError(Metric):
-    """`cycle_error`, which gives definition and source, of all updates on all devices. Its states are sums.
+class CycleError(Means):
+    """`cycle_error`, which gives definition and source, of all paths of all updates on all devices.
 
     `update` takes codes along paths and the same, decoded and encoded; `compute` gives {"cycle": ()}.
     """
 
-    full_state_update = False
-    is_differentiable = False
     higher_is_better = False
 
-    error: Tensor
-    codes: Tensor
-    apart: Tensor
-    pairs: Tensor
-
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        for name in ("error", "codes", "apart", "pairs"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        super().__init__("error", "apart", **kwargs)
 
     def update(self, z: CodesAlong, again: CodesAlong) -> None:
         """Add codes along paths, before and after."""
-        error = (again - z).norm(dim=-1).double()
-        apart = (z[:, -1] - z[:, 0]).norm(dim=-1).double()
-        self.error += error.sum()
-        self.codes += error.numel()
-        self.apart += apart.sum()
-        self.pairs += apart.numel()
+        self.add((again - z).norm(dim=-1).double().mean(1), (z[:, -1] - z[:, 0]).norm(dim=-1))
 
     def compute(self) -> dict[str, Tensor]:
-        return {"cycle": (self.error / self.codes) / (self.apart / self.pairs)}
+        means = super().compute()
+        return {"cycle": means["error"] / means["apart"]}

@@ -156,7 +156,18 @@ def _check(real: Tensor, generated: Tensor, least: int, what: str) -> None:
             raise ConfigError(f"{len(features)} {name} images are too few for {what}; use at least {least}")
 
 
-class Membership(Collected):
+class TwoSets(Collected):
+    """Features of real and of generated images."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("real", "generated", **kwargs)
+
+    def update(self, features: Float[Tensor, "n d"], real: bool) -> None:
+        """Add features of real or generated images."""
+        self.add("real" if real else "generated", features)
+
+
+class Membership(TwoSets):
     """`membership` of the features of single images in those of real ones, of all updates on all devices.
 
     `update` takes features of images, real or not; `compute` gives {"membership": ()}.
@@ -164,18 +175,11 @@ class Membership(Collected):
 
     higher_is_better = True
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__("real", "features", **kwargs)
-
-    def update(self, features: Float[Tensor, "n d"], real: bool) -> None:
-        """Add features of real images, or of those to judge."""
-        self.add("real" if real else "features", features)
-
     def compute(self) -> dict[str, Tensor]:
-        return scores(membership=membership(self.whole("real"), self.whole("features")))
+        return scores(membership=membership(self.whole("real"), self.whole("generated")))
 
 
-class DensityCoverage(Collected):
+class DensityCoverage(TwoSets):
     """`density_coverage`, which gives protocol and source, of all updates on all devices.
 
     `update` takes features of images, real or generated; `compute` gives {"density": (), "coverage": ()}.
@@ -183,31 +187,17 @@ class DensityCoverage(Collected):
 
     higher_is_better = True
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__("real", "generated", **kwargs)
-
-    def update(self, features: Float[Tensor, "n d"], real: bool) -> None:
-        """Add features of real or generated images."""
-        self.add("real" if real else "generated", features)
-
     def compute(self) -> dict[str, Tensor]:
         density, coverage = density_coverage(self.whole("real"), self.whole("generated"))
         return scores(density=density, coverage=coverage)
 
 
-class GenerationQuality(Collected):
+class GenerationQuality(TwoSets):
     """FID, KID, precision and recall of generated against real features, of all updates on all devices.
 
     `update` takes features of images, real or generated; `compute` gives {"fid": (), "kid": (), "precision": (),
     "recall": ()}. Protocols and sources: `frechet_distance`, `kernel_distance`, `precision_recall`.
     """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__("real", "generated", **kwargs)
-
-    def update(self, features: Float[Tensor, "n d"], real: bool) -> None:
-        """Add features of real or generated images."""
-        self.add("real" if real else "generated", features)
 
     def compute(self) -> dict[str, Tensor]:
         real, generated = self.whole("real"), self.whole("generated")
