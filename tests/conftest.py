@@ -15,6 +15,7 @@ import typechecks  # noqa: F401, before the modules that it checks
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
+from hypothesis import strategies as st
 from lightning.fabric.utilities import registry
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -135,6 +136,17 @@ def run_ahead(patch: pytest.MonkeyPatch, ahead: bool = True) -> None:
 def draw(trainer: L.Trainer) -> None:
     """Draw the pictures of a running training now; they would come after twenty seconds."""
     next(each for each in trainer.callbacks if isinstance(each, Recorder)).draw_images(trainer)
+
+
+def damage(file: Path, data: st.DataObject) -> None:
+    """Change a byte of a file, or cut its end off, as Hypothesis chooses."""
+    content = bytearray(file.read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[at] ^= data.draw(st.integers(1, 255))
+    else:
+        del content[at:]
+    file.write_bytes(content)
 
 
 @pytest.fixture

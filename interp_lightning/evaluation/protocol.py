@@ -20,7 +20,7 @@ from interp_lightning.evaluation.judges import Trust
 from interp_lightning.evaluation.kept import Kept
 from interp_lightning.evaluation.measures import Measures, missing
 from interp_lightning.evaluation.sample import Look, Sample, encode_all
-from interp_lightning.metrics.catalogue import CONSTANT, HOW, SANITY, parse, spec_of
+from interp_lightning.metrics.catalogue import CONSTANT, HOW, SANITY, Spec, parse, spec_of
 from interp_lightning.metrics.features import FeaturesOnly, Judge
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.parameters import Configurable, File, Text, check_choice
@@ -98,28 +98,37 @@ class Evaluation(Configurable, group="metrics"):
     def check(self, objective: str, data: ImageData) -> None:
         """Raise ConfigError if a search minimises or maximises a number that is not measured on a data set."""
         spec = spec_of(objective)
-        if spec is None or spec.of in ("codes", "cycle", "mixtures"):
-            if spec and spec.of == "codes" and (reason := missing(spec, data).get(objective)):
-                raise ConfigError(
-                    f"`sweep.objective` (={objective}) is not measured in these runs, because {reason}; use another "
-                    "number, such as reconstruction_mse"
-                )
+        if spec is None:
             return
-        measured, requires = spec.data in (None, data.name), f"data={spec.data}"
-        of_midpoints, how = "_midpoints_" in objective, parse(objective)[1].removesuffix(CONSTANT).rpartition("_")[2]
-        if how in HOW and (how not in self.kinds or (of_midpoints and not _cheap(named(how)))):
-            measured, requires = False, f"{how} in metrics.paths" if how not in self.kinds else "another kind of path"
-        if measured and spec.of != "paths":
-            judge = self.judge(data)
-            measured = judge is not None and self._to_compare(data) > judge.dimension
-            requires = "metrics.features, and more images (metrics.images) than there are features"
-            if judge is not None and spec.of == "logits" and (problem := judges.trust(judge, data).problem):
-                measured, requires = False, f"logits, and {problem}"
-        if not measured:
+        if spec.of == "codes" and (reason := missing(spec, data).get(objective)):
+            raise ConfigError(
+                f"`sweep.objective` (={objective}) is not measured in these runs, because {reason}; use another "
+                "number, such as reconstruction_mse"
+            )
+        if requires := self._lacking(objective, spec, data):
             raise ConfigError(
                 f"`sweep.objective` (={objective}) is not measured in these runs: it requires {requires}; another "
                 "number, such as reconstruction_mse, is always measured"
             )
+
+    def _lacking(self, objective: str, spec: Spec, data: ImageData) -> str:
+        """Return what a number requires that these runs do not have; "" if there is nothing."""
+        kind = parse(objective)[1].removesuffix(CONSTANT)
+        how = kind.rpartition("_")[2]
+        if spec.data not in (None, data.name):
+            return f"data={spec.data}"
+        if how in HOW and how not in self.kinds:
+            return f"{how} in metrics.paths"
+        if how in HOW and kind != how and not _cheap(named(how)):  # midpoints of all test images
+            return "another kind of path"
+        if spec.of in ("codes", "cycle", "mixtures", "paths"):
+            return ""
+        judge = self.judge(data)
+        if judge is None or self._to_compare(data) <= judge.dimension:
+            return "metrics.features, and more images (metrics.images) than there are features"
+        if spec.of == "logits" and (problem := judges.trust(judge, data).problem):
+            return f"logits, and {problem}"
+        return ""
 
     def protocol(self, data: ImageData) -> dict[str, int | str | None]:
         """Return the settings that two results must share for their numbers to compare."""

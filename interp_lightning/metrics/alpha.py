@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from interp_lightning.errors import ConfigError
 from interp_lightning.metrics.base import Collected, scores
+from interp_lightning.system.machine import reproducible
 
 LEAST = 10  # images
 EPOCHS, BATCH, RATE = 8, 50, 3e-3
@@ -48,8 +49,7 @@ def alpha_r2(images: Float[Tensor, "n C H W"], alpha: Float[Tensor, " n"], seed:
     images, alpha = images.float(), alpha.float()
     mean, deviation = alpha[~held_out].mean(), alpha[~held_out].std().clamp_min(1e-8)
     x, y = images[~held_out], (alpha[~held_out] - mean) / deviation
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(seed)
+    with reproducible(seed):
         critic = _critic(images.shape[1]).to(images.device)
         steps = EPOCHS * -(-len(x) // BATCH)
         optimizer = torch.optim.Adam(critic.parameters(), lr=RATE)

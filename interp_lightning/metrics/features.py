@@ -94,11 +94,20 @@ class DigitNetwork(Judge):
     @torch.no_grad()
     def fit_components(self, images: Tensor) -> None:
         """Make the features the principal components of these images' last maps, of variance 1 on average."""
-        maps = torch.cat([self.body(part) for part in images.split(500)]).double()
-        _, s, vt = torch.linalg.svd(maps - maps.mean(0), full_matrices=False)
-        scale = (s[:FEATURES].square().mean() / (len(maps) - 1)).sqrt()
-        self.mean.copy_(maps.mean(0))
-        self.components.copy_(vt[:FEATURES].T / scale)
+        mean, components = principal_components(torch.cat([self.body(part) for part in images.split(500)]), FEATURES)
+        self.mean.copy_(mean)
+        self.components.copy_(components)
+
+
+def principal_components(maps: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """Return the mean (m,) of maps (n, m), and their first principal components (m, number).
+
+    (maps − mean) @ components have a variance of 1 on average.
+    """
+    maps = maps.double()
+    values, vectors = torch.linalg.eigh((maps - maps.mean(0)).T.cov(correction=0))
+    values, vectors = values.flip(0)[:number], vectors.flip(1)[:, :number]
+    return maps.mean(0), vectors / values.mean().clamp_min(1e-12).sqrt()
 
 
 @cache

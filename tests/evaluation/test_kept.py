@@ -5,7 +5,7 @@ import os
 
 import pytest
 import torch
-from conftest import call, small_model
+from conftest import call, damage, small_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -68,13 +68,7 @@ def test_a_damaged_file_is_nothing(tmp_path, model, data):
     store = Kept(tmp_path, model)
     store.save(named("graph"), state())
     file = tmp_path / "paths" / "graph.safetensors"
-    content = bytearray(file.read_bytes())
-    at = data.draw(st.integers(0, len(content) - 1))
-    if data.draw(st.booleans()):
-        content[at] ^= data.draw(st.integers(1, 255))
-    else:
-        del content[at:]
-    file.write_bytes(content)
+    damage(file, data)
     loaded = store.load(named("graph"))
     assert loaded == {} or all(torch.equal(loaded[name], value) for name, value in state().items())
 

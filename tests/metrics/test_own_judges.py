@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import damage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -195,13 +196,7 @@ def test_a_judge_is_trained_once_for_each_key(cache):
 def test_a_damaged_judge_is_trained_again(cache, data):
     first = trained(fresh(), b"key", Training())
     (file,) = cache.iterdir()
-    content = bytearray(file.read_bytes())
-    at = data.draw(st.integers(0, len(content) - 1))
-    if data.draw(st.booleans()):
-        content[at] ^= data.draw(st.integers(1, 255))
-    else:
-        del content[at:]
-    file.write_bytes(content)
+    damage(file, data)
     assert trained(fresh(), b"key", Training()).name == first.name
     train = Training()
     trained(fresh(), b"key", train)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from interp_lightning.functional.digests import digest
-from interp_lightning.metrics.features import Judge
+from interp_lightning.metrics.features import Judge, principal_components
 
 WIDTH, HIDDEN = 64, 64
 GRID = 4  # cells of the last maps to a side
@@ -59,8 +59,6 @@ class OwnJudge(Judge):
     @torch.no_grad()
     def fit_components(self, maps: Tensor) -> None:
         """Make the features the principal components of maps (n, …), of variance 1 on average."""
-        maps = maps.double()
-        values, vectors = torch.linalg.eigh((maps - maps.mean(0)).T.cov(correction=0))
-        values, vectors = values.flip(0)[: self.dimension], vectors.flip(1)[:, : self.dimension]
-        self.mean.copy_(maps.mean(0))
-        self.components.copy_(vectors / values.mean().clamp_min(1e-12).sqrt())
+        mean, components = principal_components(maps, self.dimension)
+        self.mean.copy_(mean)
+        self.components.copy_(components)
