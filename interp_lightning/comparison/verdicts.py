@@ -77,10 +77,12 @@ def column_title(name: str) -> str:
     Example:
         >>> column_title("fid_midpoints_lerp")
         'midpoint FID'
+        >>> column_title("score_graph"), column_title("score_graph_constant"), column_title("fid_neighbours")
+        ('own-speed score', 'score', 'iFID')
     """
     entry, kind = parse(name)
-    prefixes = {"midpoints": "midpoint ", "neighbours": "i"} | dict.fromkeys(HOW, "own-speed ")  # midpoint FID, iFID
-    return prefixes.get(kind if kind in HOW else kind.partition("_")[0], "") + entry.title
+    prefixes = {"midpoints": "midpoint ", "neighbours": "i"}  # midpoint FID, iFID
+    return ("own-speed " if kind in HOW else prefixes.get(kind.partition("_")[0], "")) + entry.title
 
 
 def _loses(group: Group, names: Sequence[str]) -> str:
