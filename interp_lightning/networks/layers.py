@@ -29,8 +29,8 @@ class LatentDiscriminator(nn.Module):
 class Bounded(nn.Module):
     """Bound images to [−1, 1] by 1.03·tanh in training, clamped in evaluation.
 
-    So black and white have a finite preimage with a gradient, 0.06. With tanh alone, where they have none, short runs on
-    MNIST had only black images, and one of three long runs to its end.
+    So black and white have a finite preimage with a gradient, 0.06. With tanh alone, where they have none, short runs
+    on MNIST had only black images, and one of three long runs to its end.
 
     Example:
         >>> images = Bounded()
