@@ -80,7 +80,8 @@ def test_two_devices_do_what_one_does(configure, tmp_path):
     for devices in (1, 2):
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        start_processes(train, (devices, port, configurations, tmp_path), nprocs=devices, start_method="fork")
+        # A fork would inherit the lock of a thread pool that another test has used.
+        start_processes(train, (devices, port, configurations, tmp_path), nprocs=devices, start_method="spawn")
     alone = torch.load(tmp_path / "0_of_1.pt")
     for rank in (0, 1):
         for cell, two in torch.load(tmp_path / f"{rank}_of_2.pt").items():
