@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from interp_lightning.functional.digests import digest, sealed, unsealed
+from interp_lightning.metrics.features import Judge
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.paths import base
 from interp_lightning.system.disk import lies_in, regular, replace
@@ -23,11 +24,13 @@ class Kept(base.Store):
     Args:
         folder: the run's.
         model: whose encoder and decoder the paths belong to.
+        judge: whose features the paths with `distances=features` belong to, too.
     """
 
-    def __init__(self, folder: Path, model: Autoencoder) -> None:
+    def __init__(self, folder: Path, model: Autoencoder, judge: Judge | None = None) -> None:
         self.folder = folder
         self._weights = digest({**model.encoder.state_dict(prefix="e."), **model.decoder.state_dict(prefix="d.")})
+        self._judge = b"" if judge is None else digest(judge.state_dict())
 
     def load(self, path: base.Path) -> dict[str, Tensor]:
         file = self._file(path)
@@ -61,4 +64,5 @@ class Kept(base.Store):
 
     def _owner(self, path: base.Path) -> bytes:
         """Return everything that a state belongs to."""
-        return self._weights + repr(dict(path.settings)).encode()
+        judge = self._judge if path.settings.get("distances") == "features" else b""
+        return self._weights + judge + repr(dict(path.settings)).encode()

@@ -189,7 +189,7 @@ class Evaluation(Configurable, group="metrics"):
 
     def _space(self, codes: Tensor | Callable[[], Tensor], look: Look) -> Space:
         """Return what paths may know of a model, and keep them in the run's folder."""
-        store = None if self.folder is None else Kept(self.folder, look.model)
+        store = None if self.folder is None else Kept(self.folder, look.model, look.judge)
         return Space(codes, look, Look(look.model, judge=None), store)
 
     def _features(self, data: ImageData) -> str | None:

@@ -1,10 +1,11 @@
 """The interface of every path, and the paths that conf/path names."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property, partial
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -20,8 +21,22 @@ Points = Float[Tensor, "B T d"]
 Course = Callable[[Tensor], Tensor]  # positions (T,) or (B, T) in [0, 1] on B paths → points (B, T, d)
 
 
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
 class Store:
     """Where fitted paths are kept. This one keeps nothing."""
+
+    def use(self, path: "Path", make: Callable[[Mapping[str, Tensor]], T]) -> T:
+        """Return what `make` returns for the state that was kept, or for an empty one if it cannot use that."""
+        if state := self.load(path):
+            try:
+                return make(state)
+            except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                reason = " ".join(str(error).split())[:100]
+                log.warning(f"What was kept of how={path.how} cannot be used ({reason}); it is made again")
+        return make({})
 
     def load(self, path: "Path") -> dict[str, Tensor]:
         """Return what was kept of a path with the same settings, for the same model; empty if there is nothing."""

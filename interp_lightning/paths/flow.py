@@ -66,8 +66,7 @@ class Flow(Path):
 
     def fit(self, space: Space) -> Path:
         fitted = copy.copy(self)
-        state = space.store.load(self)
-        fitted._network = self._finished(state) or self._learned(space, state)
+        fitted._network = space.store.use(self, lambda state: self._finished(state) or self._learned(space, state))
         return fitted
 
     def __call__(self, z_a: Codes, z_b: Codes, t: Positions) -> Points:

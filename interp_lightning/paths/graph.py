@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -82,9 +82,12 @@ class Graph(Path):
         self.scaling, self.distances = scaling, distances
 
     def fit(self, space: Space) -> Path:
+        return space.store.use(self, lambda state: self._fitted(space, state))
+
+    def _fitted(self, space: Space, state: Mapping[str, Tensor]) -> Path:
+        """Return the path with the nodes and edges of a state; make and keep them if it is empty."""
         fitted = copy.copy(self)
         fitted._look = {"codes": lambda z: z, "pixels": space.decode, "features": space.look}[self.distances]
-        state = space.store.load(self)
         codes = state["codes"] if state else self._drawn(space)
         places = fitted._places(codes)
         fitted._codes = codes.double().numpy()
@@ -92,10 +95,12 @@ class Graph(Path):
         if not state:
             state = {"codes": codes, **fitted._edges_to_neighbours()}
             space.store.save(self, state)
-        lengths = state["lengths"].numpy()
+        lengths, nodes = state["lengths"].numpy(), state["nodes"].numpy()
+        if not lengths.size or not (np.isfinite(lengths) & (lengths >= 0) & (nodes >= 0) & (nodes < len(codes))).all():
+            raise ValueError("lengths or nodes of edges are not possible")
         fitted._unit = float(np.median(lengths)) or 1.0
         fitted._scales = fitted._scale(lengths)
-        edges = fitted._scaled(lengths, state["nodes"].numpy())
+        edges = fitted._scaled(lengths, nodes)
         fitted._edges = _bridged(edges, places / fitted._unit)
         return fitted
 

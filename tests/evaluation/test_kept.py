@@ -1,5 +1,6 @@
 """Fitted paths in a run's folder: used again for the same weights and settings only."""
 
+import copy
 import logging
 import os
 
@@ -15,7 +16,8 @@ from interp_lightning.evaluation.kept import Kept
 from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.evaluation.sample import Look
 from interp_lightning.models.ae import AE
-from interp_lightning.paths.base import named
+from interp_lightning.paths.base import Path, Space, named
+from interp_lightning.paths.flow import Flow
 from interp_lightning.penalties.none import NoPenalty
 
 AGAIN = "it is made again"
@@ -71,6 +73,61 @@ def test_a_damaged_file_is_nothing(tmp_path, model, data):
     damage(file, data)
     loaded = store.load(named("graph"))
     assert loaded == {} or all(torch.equal(loaded[name], value) for name, value in state().items())
+
+
+def by_features() -> Path:
+    path = copy.copy(named("graph"))
+    path.settings = {**path.settings, "distances": "features"}
+    return path
+
+
+def test_a_graph_of_a_judges_features_belongs_to_the_judge(tmp_path, model):
+    one, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    Kept(tmp_path, model, one).save(by_features(), state())
+    assert Kept(tmp_path, model, one).load(by_features())
+    assert not Kept(tmp_path, model, other).load(by_features())
+    Kept(tmp_path, model, one).save(named("graph"), state())
+    assert Kept(tmp_path, model, other).load(named("graph"))
+
+
+GRAPH = {"codes": torch.randn(9, 2), "lengths": torch.ones(9, 3), "nodes": torch.zeros(9, 3, dtype=torch.int32)}
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"nodes": GRAPH["nodes"] + 9},
+        {"nodes": GRAPH["nodes"] - 1},
+        {"nodes": torch.zeros(9, 3)},
+        {"nodes": torch.zeros(9, 2, dtype=torch.int32)},
+        {"lengths": torch.full((9, 3), torch.nan)},
+        {"lengths": -torch.ones(9, 3)},
+        {"lengths": torch.ones(4, 3), "nodes": GRAPH["nodes"][:4]},
+        {"lengths": torch.ones(9, 0), "nodes": GRAPH["nodes"][:, :0]},
+        {"codes": torch.full((9, 2), torch.nan)},
+        {"codes": torch.ones(9)},
+        {"codes": torch.ones(0, 2)},
+    ],
+)
+def test_a_forged_graph_is_made_again(forged, tmp_path, model, caplog):
+    store = Kept(tmp_path, model)
+    store.save(named("graph"), GRAPH | forged)
+    codes = torch.randn(40, 2)
+    points = named("graph").fit(Space(codes, store=store)).points(codes[:2], codes[2:4], 5)
+    assert points.isfinite().all()
+    assert AGAIN in caplog.text
+    assert len(store.load(named("graph"))["codes"]) == 40
+
+
+@pytest.mark.parametrize("forged", [{"mean": torch.zeros(2)}, {"step": torch.tensor(3)}, {"mean": torch.zeros(())}])
+def test_a_forged_flow_is_made_again(forged, tmp_path, model, caplog):
+    flow = Flow(epochs=1, width=4, depth=1)
+    flow.how = "flow"
+    store = Kept(tmp_path, model)
+    store.save(flow, forged)
+    flow.fit(Space(torch.randn(20, 2), store=store))
+    assert AGAIN in caplog.text
+    assert len(store.load(flow)) > 3
 
 
 def test_a_folder_in_the_way_costs_a_warning_only(tmp_path, model, caplog):
