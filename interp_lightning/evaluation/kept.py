@@ -28,9 +28,8 @@ class Kept(base.Store):
     """
 
     def __init__(self, folder: Path, model: Autoencoder, judge: Judge | None = None) -> None:
-        self.folder = folder
+        self.folder, self.judge = folder, judge
         self._weights = digest({**model.encoder.state_dict(prefix="e."), **model.decoder.state_dict(prefix="d.")})
-        self._judge = b"" if judge is None else digest(judge.state_dict())
 
     def load(self, path: base.Path) -> dict[str, Tensor]:
         file = self._file(path)
@@ -64,5 +63,7 @@ class Kept(base.Store):
 
     def _owner(self, path: base.Path) -> bytes:
         """Return everything that a state belongs to."""
-        judge = self._judge if path.settings.get("distances") == "features" else b""
-        return self._weights + judge + repr(dict(path.settings)).encode()
+        owner = self._weights + repr(dict(path.settings)).encode()
+        if self.judge is not None and path.settings.get("distances") == "features":
+            owner += digest(self.judge.state_dict())
+        return owner

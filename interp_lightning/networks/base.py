@@ -18,7 +18,8 @@ class Network(Configurable, ABC, group="network", top_level=("latent_dim",)):
         image_shape: (C, H, W) with H = W, as the data set declares it.
         latent_dim: numbers per code, d.
         depth: channels at the highest resolution; each halving of the image doubles them.
-        bounded: bound decoded images to [−1, 1] by tanh, so that black is black.
+        bounded: bound decoded images to [−1, 1] by tanh, so that black is black; without a penalty on the codes,
+            training can stay at black images.
 
     Raises:
         ConfigError: an argument is not allowed by the signature, or the images are not square.

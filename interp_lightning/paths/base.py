@@ -15,14 +15,13 @@ from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import Configurable, check_choice, check_integer
 from interp_lightning.system.conf import CONF, build, choices, read
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 Codes = Float[Tensor, "B d"]
 Positions = Float[Tensor, " T"] | Float[Tensor, "B T"]
 Points = Float[Tensor, "B T d"]
 Course = Callable[[Tensor], Tensor]  # positions (T,) or (B, T) in [0, 1] on B paths → points (B, T, d)
-
-
-log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class Store:
