@@ -19,7 +19,7 @@ class ACAINetwork(Network):
         latent_dim: numbers per code, d = latent_width² · channels of the code.
         depth: channels at full resolution; each halving of the image doubles them.
         latent_width: height and width of the code, H divided by a power of 2.
-        bounded: see `Network`; False as published.
+        bounded: see `Network`; published without.
 
     Raises:
         ConfigError: an argument is not allowed by the signature, or the sizes of image and code do not match.
@@ -38,7 +38,7 @@ class ACAINetwork(Network):
         latent_dim: Count,
         depth: Count = 16,
         latent_width: Count = 4,
-        bounded: bool = False,
+        bounded: bool = True,
     ) -> None:
         super().__init__(image_shape, latent_dim, depth, bounded)
         halvings = math.log2(self.size / latent_width)

@@ -18,8 +18,7 @@ class Network(Configurable, ABC, group="network", top_level=("latent_dim",)):
         image_shape: (C, H, W) with H = W, as the data set declares it.
         latent_dim: numbers per code, d.
         depth: channels at the highest resolution; each halving of the image doubles them.
-        bounded: bound decoded images to [−1, 1] by tanh, so that black is black; without a penalty on the codes,
-            training can stay at black images.
+        bounded: bound decoded images to [−1, 1], so that black is black; see `Bounded`.
 
     Raises:
         ConfigError: an argument is not allowed by the signature, or the images are not square.
@@ -38,7 +37,7 @@ class Network(Configurable, ABC, group="network", top_level=("latent_dim",)):
         torch.Size([5, 2])
     """
 
-    def __init__(self, image_shape: ImageShape, latent_dim: Count, depth: Count, bounded: bool = False) -> None:
+    def __init__(self, image_shape: ImageShape, latent_dim: Count, depth: Count, bounded: bool = True) -> None:
         self.channels, self.size, width = image_shape
         if self.size != width:
             raise ConfigError(f"images must be square, but the data set gives {self.size}×{width}; pad or crop them")

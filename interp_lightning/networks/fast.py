@@ -31,7 +31,7 @@ class FastNetwork(Network):
         (torch.Size([5, 7]), torch.Size([5, 3, 64, 64]))
     """
 
-    def __init__(self, image_shape: ImageShape, latent_dim: Count, depth: Count = 16, bounded: bool = False) -> None:
+    def __init__(self, image_shape: ImageShape, latent_dim: Count, depth: Count = 16, bounded: bool = True) -> None:
         super().__init__(image_shape, latent_dim, depth, bounded)
         if self.size % 8:
             raise ConfigError(f"network=fast requires images whose size (={self.size}) is a multiple of 8; pad them")

@@ -1,4 +1,4 @@
-"""how=graph: through the codes of real images."""
+"""how=graph: through the codes of training images."""
 
 import copy
 import logging
@@ -33,9 +33,12 @@ Width = Annotated[float, Field(ge=0, le=0.2)]
 class Graph(Path):
     """Shortest path over the codes of training images, each a neighbour of the next, then smoothed.
 
-    Every vertex is the code of a real image, and an edge costs a power of its length. The higher the power, the more
-    a path prefers several short edges to a long one: it goes round where no training image is. With the nearest
-    neighbours as edges this is Isomap's graph (Tenenbaum et al. 2000), with other costs.
+    An edge costs a power of its length. The higher the power, the more a path prefers several short edges to a long
+    one: it goes round where no training image is. With the nearest neighbours as edges this is Isomap's graph
+    (Tenenbaum et al. 2000), with other costs.
+
+    Rare codes, of images that a decoder makes badly, lie at the rim of the others. Therefore each code is first moved
+    to the mean of its neighbours, a step of mean shift (Fukunaga and Hostetler 1975). The graph joins the moved codes.
 
     Where codes are dense, edges are short, and without scaling nearly all paths lead through the densest part: digits
     that are ones. Therefore an edge is measured in units of the distances around it, ‖z − z′‖ / (s·s′)^(scaling/2),
@@ -47,6 +50,7 @@ class Graph(Path):
         exponent: power of an edge's length that is its cost; 1 is Isomap's.
         smoothing: standard deviation of the Gaussian that averages neighbouring points, as a share of the path.
         scaling: share of the local scale that is divided out; 0 compares lengths as they are.
+        shift: share of the way to the mean of its neighbours by which each code is moved; 0 keeps the codes.
         distances: measure lengths between "codes", decoded "pixels", or a judge's "features" of the decoded images.
 
     Raises:
@@ -55,7 +59,7 @@ class Graph(Path):
     Example:
         >>> circle = torch.linspace(0, 3.1416, 100)
         >>> codes = torch.stack([circle.cos(), circle.sin()], dim=1)
-        >>> path = Graph(neighbours=2, smoothing=0.0).fit(Space(codes, look=lambda z: z))
+        >>> path = Graph(neighbours=4, smoothing=0.0).fit(Space(codes, look=lambda z: z))
         >>> points = path.points(codes[:1], codes[-1:], 5)  # along the half circle, not across it
         >>> round(points[0, 2, 1].item(), 1)
         1.0
@@ -73,13 +77,14 @@ class Graph(Path):
         self,
         nodes: Nodes = 30_000,
         neighbours: Count = 12,
-        exponent: Exponent = 4.0,
-        smoothing: Width = 0.03,
+        exponent: Exponent = 3.5,
+        smoothing: Width = 0.05,
         scaling: Share = 0.5,
+        shift: Share = 1.0,
         distances: Literal["codes", "pixels", "features"] = "codes",
     ) -> None:
         self.nodes, self.neighbours, self.exponent, self.smoothing = nodes, neighbours, exponent, smoothing
-        self.scaling, self.distances = scaling, distances
+        self.scaling, self.shift, self.distances = scaling, shift, distances
 
     def fit(self, space: Space) -> Path:
         return space.store.use(self, lambda state: self._fitted(space, state))
@@ -88,12 +93,12 @@ class Graph(Path):
         """Return the path with the nodes and edges of a state; make and keep them if it is empty."""
         fitted = copy.copy(self)
         fitted._look = {"codes": lambda z: z, "pixels": space.decode, "features": space.look}[self.distances]
-        codes = state["codes"] if state else self._drawn(space)
+        codes = state["codes"] if state else fitted._shifted(self._drawn(space))
         places = fitted._places(codes)
-        fitted._codes = codes.double().numpy()
-        fitted._search = NearestNeighbors(n_neighbors=min(self.neighbours, len(codes) - 1)).fit(places)
+        fitted._codes, fitted._search = codes.double().numpy(), self._searched(places)
         if not state:
-            state = {"codes": codes, **fitted._edges_to_neighbours()}
+            lengths, nodes = _neighbours(fitted._search)
+            state = {"codes": codes, "lengths": torch.from_numpy(lengths), "nodes": torch.from_numpy(nodes).int()}
             space.store.save(self, state)
         lengths, nodes = state["lengths"].numpy(), state["nodes"].numpy()
         if not lengths.size or not (np.isfinite(lengths) & (lengths >= 0) & (nodes >= 0) & (nodes < len(codes))).all():
@@ -110,11 +115,16 @@ class Graph(Path):
         order = torch.randperm(len(space.codes), generator=torch.Generator().manual_seed(0))[: self.nodes]
         return space.codes[order.to(space.codes.device)].cpu()
 
-    def _edges_to_neighbours(self) -> dict[str, Tensor]:
-        """Return lengths and nodes of each node's edges, (n, neighbours)."""
-        with threadpool_limits(torch.get_num_threads()):
-            lengths, nodes = self._search.kneighbors()
-        return {"lengths": torch.from_numpy(lengths), "nodes": torch.from_numpy(nodes).int()}
+    def _shifted(self, codes: Tensor) -> Tensor:
+        """Return codes (n, d), each moved towards the mean of its neighbours."""
+        if not self.shift:
+            return codes
+        _, nodes = _neighbours(self._searched(self._places(codes)))
+        return codes.lerp(torch.stack([codes[neighbour] for neighbour in nodes.T]).mean(0), self.shift)
+
+    def _searched(self, places: np.ndarray) -> NearestNeighbors:
+        """Return the search for the neighbours of each place, (n, f)."""
+        return NearestNeighbors(n_neighbors=min(self.neighbours, len(places) - 1)).fit(places)
 
     def _places(self, codes: Tensor) -> np.ndarray:
         """Return where codes (n, d) lie when distances are measured, (n, f)."""
@@ -132,8 +142,7 @@ class Graph(Path):
         """Return the smoothed vertices of the shortest paths."""
         a, b = self._places(z_a), self._places(z_b)
         nodes, pairs = len(self._codes), len(a)
-        with threadpool_limits(torch.get_num_threads()):
-            near_a, near_b = (self._search.kneighbors(ends) for ends in (a, b))
+        near_a, near_b = (_neighbours(self._search, ends) for ends in (a, b))
         from_a, from_b = self._scaled(*near_a), self._scaled(*near_b)
         between = np.sqrt(self._scale(near_a[0]) * self._scale(near_b[0]))
         apart = np.maximum(np.linalg.norm(a - b, axis=1) / self._unit / between, LEAST)
@@ -172,6 +181,12 @@ class Graph(Path):
     def _scale(self, lengths: np.ndarray) -> np.ndarray:
         """Return the local scales of points from the lengths of their edges, (m, neighbours) → (m,)."""
         return np.maximum(lengths.mean(1) / self._unit, LEAST) ** self.scaling
+
+
+def _neighbours(search: NearestNeighbors, places: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return lengths to, and numbers of, the neighbours of places, (m, neighbours); None is the searched ones."""
+    with threadpool_limits(torch.get_num_threads()):
+        return search.kneighbors(places)
 
 
 def along(vertices: Float[Tensor, "B V d"]) -> Course:

@@ -22,6 +22,7 @@ OR_ROLLBACK = ", or with guard=rollback, which halves the learning rates by itse
 RECONSTRUCTION = "reconstruction"
 RECENT = 0.1  # weight of a new loss in its moving average: about ten batches
 LEARNED = 0.8  # times the error of the mean image: a model below it has learned something
+PATIENCE = 1_000  # batches to become better than the mean image before a warning
 EXPLODED = 100  # times the lowest level so far: divergence
 UNEASY = 3  # times that level: not a checkpoint to roll back to
 LEAST = 1.0  # a sum of losses below it is never an explosion
@@ -166,6 +167,12 @@ class Guard:
                 return (
                     f"reconstructions (loss {level.now:.4g} around batch {batch:,}) are worse than the mean image "
                     f"({self.mean_image_error:.4g}), after they have been better ({level.lowest:.4g})"
+                )
+            if batch == PATIENCE and self.mean_image_error <= level.lowest:
+                log.warning(
+                    f"This model is not learning: after {PATIENCE:,} batches its reconstructions (loss {level.now:.4g}) "
+                    f"are still worse than the mean image ({self.mean_image_error:.4g}); stop it by Ctrl+C, then "
+                    "change optimizer.lr, λ or the seed"
                 )
         return ""
 

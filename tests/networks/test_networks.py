@@ -92,14 +92,12 @@ def test_bounded_decoders_stay_in_range(kind):
     codes = 1_000 * torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
     free, bounded = (kind((1, 32, 32), latent_dim=32, depth=4, bounded=bound).decoder() for bound in (False, True))
     assert free(codes).abs().max() > 10
-    assert 1 < bounded(codes).abs().max() <= 1.031
     assert bounded.eval()(codes).abs().max() == 1
     assert bounded.state_dict().keys() == free.state_dict().keys()
 
 
 def test_a_black_pixel_can_still_turn_white():
-    x = torch.tensor([-4.0, -2.115, 2.115]).requires_grad_()
-    images = Bounded()(x)
-    torch.testing.assert_close(images[1:], torch.tensor([-1.0, 1.0]), atol=1e-3, rtol=0)
-    (slope,) = torch.autograd.grad(images.sum(), x)
-    assert (slope[1:] > 0.05).all()
+    x = torch.tensor([-4.0, -0.5, 0.5, 30.0]).requires_grad_()
+    (slope,) = torch.autograd.grad(Bounded()(x).sum(), x)
+    assert (slope > 0).all()
+    assert slope[1:3].tolist() == [1, 1]

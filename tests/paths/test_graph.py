@@ -104,3 +104,25 @@ def test_distances_are_measured_where_the_setting_says(distances):
     path = Graph(distances=distances, neighbours=2, smoothing=0.0).fit(space)
     middle = path.points(codes[:1], codes[133:134], 3)[0, 1].norm()
     assert middle < 0.6 if distances in looks else middle > 0.95
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, 1.0])
+def test_nodes_are_moved_towards_the_mean_of_their_neighbours(shift):
+    codes = normal(200, 3)
+    near = torch.cdist(codes, codes).topk(6, largest=False).indices[:, 1:]  # without the code itself
+    expected = (1 - shift) * codes + shift * codes[near].mean(1)
+    found = torch.from_numpy(fitted(codes, neighbours=5, shift=shift)._codes).float()
+    torch.testing.assert_close(found[found[:, 0].argsort()], expected[expected[:, 0].argsort()])
+
+
+def test_paths_do_not_lead_through_rare_codes():
+    """Two groups on a line, and one code beside it, between them."""
+    line = torch.cat([torch.linspace(-1, 0, 50), torch.linspace(1, 2, 50)])
+    rare = torch.tensor([[0.5, 0.3]])
+    codes = torch.cat([torch.stack([line, torch.zeros(100)], dim=1), rare])
+    highest = [
+        fitted(codes, shift=shift, smoothing=0.0).points(codes[:1], codes[99:100], 201)[0, :, 1].max()
+        for shift in (0.0, 1.0)
+    ]
+    assert highest[0] > 0.25
+    assert highest[1] < 0.05

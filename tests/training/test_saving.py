@@ -178,9 +178,11 @@ def turns(player: str, **losses: float) -> list[Turn]:
     return [Turn(player, tuple(losses), torch.tensor([*losses.values(), 1.0], dtype=torch.float64))]
 
 
-def feed(guard: Guard, values: list[float], player: str = "autoencoder", name: str = "reconstruction") -> int | None:
+def feed(
+    guard: Guard, values: list[float], player: str = "autoencoder", name: str = "reconstruction", first: int = 1
+) -> int | None:
     """Give a guard one loss after the other; the number of the batch at which it gives a reason, None for never."""
-    for number, value in enumerate(values, 1):
+    for number, value in enumerate(values, first):
         guard.note(number, turns(player, **{name: value}))
         guard.look()
         if guard.reason:
@@ -227,10 +229,22 @@ def test_any_exponential_growth_is_noticed(level, growth, calm, critic):
     assert rising[found - 1] < 5e4  # long before the numbers overflow
 
 
-def test_a_model_that_has_never_learned_is_not_called_diverged():
+def test_a_model_that_has_never_learned_gets_one_warning_and_is_not_called_diverged(caplog):
     guard = Guard("stop")
     guard.mean_image_error = 0.3
-    assert feed(guard, [1.0, 1.2, 0.9] * 200) is None
+    assert feed(guard, [1.0, 1.2, 0.9] * 333) is None
+    assert not caplog.messages
+    assert feed(guard, [1.0, 1.2, 0.9] * 333, first=1_000) is None
+    (message,) = caplog.messages
+    assert "not learning: after 1,000 batches" in message
+    assert "mean image (0.3)" in message
+
+
+def test_a_model_that_has_learned_gets_no_warning(caplog):
+    guard = Guard("stop")
+    guard.mean_image_error = 0.3
+    assert feed(guard, [1.0] * 500 + [0.2] * 1_000) is None
+    assert not caplog.messages
 
 
 LEARNS = ["optimizer.lr=3e-3", "network.depth=8", "schedule=constant", "data.batch_size=32", "penalty=none",
