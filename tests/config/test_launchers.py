@@ -132,7 +132,7 @@ def test_a_killed_process_of_joblibs_costs_no_finished_job(invoke, kills, tmp_pa
 
 
 def test_jobs_of_joblibs_can_read_from_a_disk(invoke, monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "data")
     status, output = invoke(*SWEEP, "data._target_=test_data.DigitsOnDisk", "hydra/launcher=joblib", "seed=0,1")
     assert status == 0, output
 
