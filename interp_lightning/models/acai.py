@@ -1,6 +1,5 @@
 """model=acai: adversarially constrained interpolation, alone or with a penalty on the codes."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -8,19 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from interp_lightning.functional.codes import mix
-from interp_lightning.models.base import Autoencoder, Pass, check_pairs
+from interp_lightning.models.mixing import MixedPass, MixingAutoencoder
 from interp_lightning.parameters import Share, WayOut, Weight
 
 
-@dataclass(frozen=True)
-class ACAIPass(Pass):
-    """One pass of a batch through ACAI."""
-
-    alpha: Tensor  # (B,) mixing coefficients in [0, ½]
-    x_hat_alpha: Tensor  # (B, C, H, W) decoded mixed codes
-
-
-class ACAI(Autoencoder):
+class ACAI(MixingAutoencoder):
     """ACAI, Berthelot et al. 2018, eq. 1 and 2: https://arxiv.org/abs/1807.07543.
 
     A critic d predicts the mixing coefficient of a decoded mix. The autoencoder is trained to make it predict 0, the
@@ -29,7 +20,7 @@ class ACAI(Autoencoder):
     Args:
         lam: weight λ ≥ 0 of the autoencoder's adversarial term; 0.5 in the paper.
         gamma: share γ in [0, 1] of the image in γ·x + (1 − γ)·x̂, for which the critic's target is 0.
-        network, penalty, …: see `Autoencoder`.
+        cycle, smoothness, network, penalty, …: see `MixingAutoencoder`.
     """
 
     def __init__(
@@ -43,22 +34,24 @@ class ACAI(Autoencoder):
         self.gamma = gamma
         self.critic = kwargs["network"].critic()
 
-    def forward(self, x: Tensor) -> ACAIPass:
+    def forward(self, x: Tensor) -> MixedPass:
         generator = self.generator()
         prior = self.draw_prior(len(x), generator)
         alpha = self.draw_alpha(len(x), generator)
         z = self.encode(x)
-        x_hat, x_hat_alpha = self.decode(torch.cat([z, mix(z, alpha)])).chunk(2)  # together, which a GPU does in one go
-        return ACAIPass(x=x, z=z, x_hat=x_hat, prior=prior, alpha=alpha, x_hat_alpha=x_hat_alpha)
+        z_mix = mix(z, alpha)
+        x_hat, x_hat_mix = self.decode(torch.cat([z, z_mix])).chunk(2)  # together, which a GPU does in one go
+        return MixedPass(x=x, z=z, x_hat=x_hat, prior=prior, alpha=alpha, z_mix=z_mix, x_hat_mix=x_hat_mix)
 
-    def autoencoder_losses(self, p: ACAIPass) -> dict[str, Tensor]:
+    def autoencoder_losses(self, p: MixedPass) -> dict[str, Tensor]:
         return {
             "reconstruction": F.mse_loss(p.x_hat, p.x),
-            "interpolation": self.lam * self.critic(p.x_hat_alpha).square().mean(),
+            "interpolation": self.lam * self.critic(p.x_hat_mix).square().mean(),
+            **self.path_losses(p),
             "penalty": self.penalty.lam * self.divergence(p),
         }
 
-    def critic_losses(self, p: ACAIPass) -> dict[str, Tensor]:
+    def critic_losses(self, p: MixedPass) -> dict[str, Tensor]:
         mixed, unmixed = self._criticise(p).chunk(2)
         return {
             "alpha": F.mse_loss(mixed, p.alpha),
@@ -66,15 +59,11 @@ class ACAI(Autoencoder):
             **self.penalty_critic_losses(p),
         }
 
-    def critic_predictions(self, p: ACAIPass) -> dict[str, tuple[Tensor, Tensor]]:
+    def critic_predictions(self, p: MixedPass) -> dict[str, tuple[Tensor, Tensor]]:
         target = torch.cat([p.alpha, torch.zeros_like(p.alpha)])
         return {"critic": (self._criticise(p), target), **super().critic_predictions(p)}
 
-    def _criticise(self, p: ACAIPass) -> Tensor:
+    def _criticise(self, p: MixedPass) -> Tensor:
         """Return the critic's predictions for mixed images and for those whose target is 0: (2B,)."""
         unmixed = self.gamma * p.x + (1 - self.gamma) * p.x_hat
-        return self.critic(torch.cat([p.x_hat_alpha, unmixed]))
-
-    def check(self, batch_size: int) -> None:
-        super().check(batch_size)
-        check_pairs(batch_size, "acai")
+        return self.critic(torch.cat([p.x_hat_mix, unmixed]))

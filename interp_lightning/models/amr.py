@@ -1,6 +1,5 @@
 """model=amr: adversarial mixup resynthesis, alone or with a penalty on the codes."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -9,20 +8,13 @@ from torch import Tensor
 
 from interp_lightning.functional.codes import mix
 from interp_lightning.functional.critics import squared_slope
-from interp_lightning.models.base import Autoencoder, Pass, check_pairs
+from interp_lightning.models.mixing import MixedPass, MixingAutoencoder
 from interp_lightning.parameters import WayOut, Weight
 
 PAIRS = 8  # one of so many pairs of real images measures the critic's slope: all of them would triple a step's time
 
 
-@dataclass(frozen=True)
-class AMRPass(Pass):
-    """One pass of a batch through AMR."""
-
-    x_hat_mix: Tensor  # (B, C, H, W) decoded mixed codes
-
-
-class AMR(Autoencoder):
+class AMR(MixingAutoencoder):
     """Adversarial mixup resynthesis, Beckham et al. 2019, section 2: https://arxiv.org/abs/1903.02709.
 
     A critic D tells real images from decoded ones, which are reconstructions and decoded mixes of two codes. The
@@ -35,7 +27,7 @@ class AMR(Autoencoder):
         lam: weight λ ≥ 0 of the autoencoder's adversarial term.
         mixing: "lerp" weighs whole codes, α·z₁ + (1 − α)·z₂; "bernoulli" takes each number from one of the two codes.
         r1: weight ≥ 0 of the mean squared slope.
-        network, penalty, …: see `Autoencoder`.
+        cycle, smoothness, network, penalty, …: see `MixingAutoencoder`.
     """
 
     def __init__(
@@ -49,40 +41,38 @@ class AMR(Autoencoder):
         self.lam, self.mixing, self.r1 = lam, mixing, r1
         self.critic = kwargs["network"].critic()
 
-    def forward(self, x: Tensor) -> AMRPass:
+    def forward(self, x: Tensor) -> MixedPass:
         generator = self.generator()
         prior = self.draw_prior(len(x), generator)
         alpha = self.draw_alpha(len(x), generator)
         z = self.encode(x)
         weights = self._draw_mask(alpha, generator) if self.mixing == "bernoulli" else alpha
-        x_hat, x_hat_mix = self.decode(torch.cat([z, mix(z, weights)])).chunk(2)
-        return AMRPass(x=x, z=z, x_hat=x_hat, prior=prior, x_hat_mix=x_hat_mix)
+        z_mix = mix(z, weights)
+        x_hat, x_hat_mix = self.decode(torch.cat([z, z_mix])).chunk(2)
+        return MixedPass(x=x, z=z, x_hat=x_hat, prior=prior, alpha=weights, z_mix=z_mix, x_hat_mix=x_hat_mix)
 
-    def autoencoder_losses(self, p: AMRPass) -> dict[str, Tensor]:
+    def autoencoder_losses(self, p: MixedPass) -> dict[str, Tensor]:
         decoded = self.critic(torch.cat([p.x_hat, p.x_hat_mix]))
         return {
             "reconstruction": F.mse_loss(p.x_hat, p.x),
             "realism": self.lam * F.softplus(-decoded).mean(),
+            **self.path_losses(p),
             "penalty": self.penalty.lam * self.divergence(p),
         }
 
-    def critic_losses(self, p: AMRPass) -> dict[str, Tensor]:
+    def critic_losses(self, p: MixedPass) -> dict[str, Tensor]:
         real, decoded = self._criticise(p)
         losses = {"real": F.softplus(-real).mean(), "decoded": F.softplus(decoded).mean()}
         if self.r1:
             losses["slope"] = self.r1 / 2 * self._slope(p.x)
         return losses | self.penalty_critic_losses(p)
 
-    def critic_predictions(self, p: AMRPass) -> dict[str, tuple[Tensor, Tensor]]:
+    def critic_predictions(self, p: MixedPass) -> dict[str, tuple[Tensor, Tensor]]:
         real, decoded = self._criticise(p)
         target = torch.cat([torch.ones_like(real), torch.zeros_like(decoded)])
         return {"critic": (torch.cat([real, decoded]).sigmoid(), target), **super().critic_predictions(p)}
 
-    def check(self, batch_size: int) -> None:
-        super().check(batch_size)
-        check_pairs(batch_size, "amr")
-
-    def _criticise(self, p: AMRPass) -> tuple[Tensor, Tensor]:
+    def _criticise(self, p: MixedPass) -> tuple[Tensor, Tensor]:
         """Return the critic's logits for real images, (B,), and for reconstructions and mixes, (2B,)."""
         logits = self.critic(torch.cat([p.x, p.x_hat, p.x_hat_mix]))
         return logits[: len(p.x)], logits[len(p.x) :]

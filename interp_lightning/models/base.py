@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from interp_lightning.errors import ConfigError
 from interp_lightning.networks.base import Network
 from interp_lightning.paths.base import Path, equidistant, ready
 from interp_lightning.paths.speed import at_constant_speed, samples
@@ -173,12 +172,3 @@ class Autoencoder(TwoPlayers):
         with torch.no_grad():
             self.penalty(codes, codes)
         self.penalty.train()
-
-
-def check_pairs(batch_size: int, model: str) -> None:
-    """Raise ConfigError unless each image of a batch has another one as its mirror image."""
-    if batch_size % 2:
-        raise ConfigError(
-            f"`data.batch_size` (={batch_size}) must be even for model={model}, which mixes each image with "
-            f"its mirror image in the batch; use {batch_size + 1}"
-        )

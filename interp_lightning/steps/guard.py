@@ -170,9 +170,9 @@ class Guard:
                 )
             if batch == PATIENCE and self.mean_image_error <= level.lowest:
                 log.warning(
-                    f"This model is not learning: after {PATIENCE:,} batches its reconstructions (loss {level.now:.4g}) "
-                    f"are still worse than the mean image ({self.mean_image_error:.4g}); stop it by Ctrl+C, then "
-                    "change optimizer.lr, λ or the seed"
+                    f"This model is not learning: after {PATIENCE:,} batches its reconstructions (loss "
+                    f"{level.now:.4g}) are still worse than the mean image ({self.mean_image_error:.4g}); stop it by "
+                    "Ctrl+C, then change optimizer.lr, λ or the seed"
                 )
         return ""
 

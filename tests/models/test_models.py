@@ -1,5 +1,6 @@
 """Models: the objective against its formula, and who moves in whose step."""
 
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -100,9 +101,9 @@ def test_acai_losses_are_equations_1_and_2(images):
     assert p.alpha.shape == (8,)
     assert 0 <= p.alpha.min() < p.alpha.max() <= 0.5
     mixed = torch.stack([p.alpha[i] * p.z[i] + (1 - p.alpha[i]) * p.z[7 - i] for i in range(8)])
-    torch.testing.assert_close(p.x_hat_alpha, model.decode(mixed))
+    torch.testing.assert_close(p.x_hat_mix, model.decode(mixed))
 
-    guess = model.critic(p.x_hat_alpha)
+    guess = model.critic(p.x_hat_mix)
     assert guess.shape == p.alpha.shape  # (B, 1) here would broadcast to (B, B)
     own = model.autoencoder_losses(p)
     assert set(own) == {"reconstruction", "interpolation", "penalty"}
@@ -152,6 +153,30 @@ def test_amr_mixes_whole_codes_or_each_number(images):
     assert not torch.equal(each(images).x_hat_mix, p.x_hat_mix)
 
 
+@pytest.mark.parametrize("kind", [ACAI, AMR])
+def test_terms_for_paths_are_those_of_oring(kind, images):
+    model = small_model(kind, penalty=NoPenalty(), cycle=0.3, smoothness=0.4).double()
+    p = model(images.double())
+    losses = model.autoencoder_losses(p)
+    distances = [(a - b).square().sum() for a in p.z for b in p.z]
+    errors = (model.encode(model.decode(p.z_mix)) - p.z_mix).square().sum(1)
+    torch.testing.assert_close(losses["cycle"], 0.3 * errors.mean() / (sum(distances) / 64))
+    alpha = p.alpha.detach()
+    slope = torch.func.jvp(lambda a: model.decode(mix(p.z, a)), (alpha,), (torch.ones_like(alpha),))[1]
+    torch.testing.assert_close(losses["smoothness"], 0.4 * slope.square().mean(), rtol=0.02, atol=0)
+    plain = small_model(kind, penalty=NoPenalty())
+    assert not {"cycle", "smoothness"} & plain.autoencoder_losses(plain(images)).keys()
+
+
+def test_codes_cannot_shrink_their_cycle(images):
+    model = small_model(ACAI, penalty=NoPenalty(), cycle=0.3)
+    p = model(images)
+    before = model.path_losses(p)["cycle"]
+    model.encoder.register_forward_hook(lambda module, x, z: z / 10)
+    shrunk = replace(p, z=p.z / 10, z_mix=p.z_mix / 10)
+    torch.testing.assert_close(model.path_losses(shrunk)["cycle"], before)
+
+
 def test_ae_losses_are_the_waes(images):
     model = small_model(AE, penalty=GAN(0.5, width=4, depth=1))
     p = model(images)
@@ -167,7 +192,7 @@ def test_the_critic_sees_no_graph(images):
     detached = p.detach()
     assert type(detached) is type(p)
     assert not any(value.requires_grad for value in vars(detached).values())
-    assert torch.equal(detached.x_hat_alpha, p.x_hat_alpha)
+    assert torch.equal(detached.x_hat_mix, p.x_hat_mix)
 
 
 def test_random_draws_depend_on_seed_and_batch_only(images):

@@ -77,6 +77,9 @@ def test_two_devices_do_what_one_does(configure, tmp_path):
         )
         for model, penalty in CELLS
     }  # fmt: skip
+    configurations["acai with terms for paths"] = configure(
+        "model=acai", "network.depth=2", "latent_dim=4", "model.cycle=0.3", "model.smoothness=0.3"
+    )
     for devices in (1, 2):
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
