@@ -25,7 +25,7 @@ class ACAI(MixingAutoencoder):
 
     def __init__(
         self,
-        lam: Annotated[Weight, WayOut("use model=ae to switch the critic off")] = 0.05,
+        lam: Annotated[Weight, WayOut("use model=ae to switch the critic off")] = 0.1,
         gamma: Share = 0.2,
         **kwargs: Any,
     ) -> None:
