@@ -177,12 +177,16 @@ def spec_of(name: str) -> Spec | None:
 def must_beat(name: str) -> str | None:
     """Return the baseline's number that a number must beat; None if there is none, as for the codes.
 
+    At constant speed, numbers that mean little by themselves have none: fading pixels is as short and even as a path
+    can be.
+
     Example:
         >>> must_beat("fid_midpoints_lerp")
         'fid_midpoints_blend'
     """
     entry, kind = parse(name)
-    if kind not in MUST_BEAT or (kind in FADED and not entry.of_blends):
+    idle = entry.requires and kind.endswith(CONSTANT)
+    if kind not in MUST_BEAT or idle or (kind in FADED and not entry.of_blends):
         return None
     return f"{name.removesuffix(kind)}{MUST_BEAT[kind]}"
 

@@ -561,3 +561,14 @@ def test_unlike_protocols_rank_nothing(tmp_path):
 def test_a_runs_own_report_says_what_is_worthless(tmp_path):
     shown = show_everywhere(made(tmp_path, fid(16)), tmp_path)
     assert "The midpoints (lerp) do not beat fading pixels over (FID 15)." in shown["terminal"]
+
+
+@pytest.mark.parametrize(("realism", "told"), [(0.9, False), (0.3, True)])
+def test_short_and_even_steps_are_no_duel_at_constant_speed(realism, told, tmp_path):
+    numbers = {"realism": realism, "evenness": 1.15, "detour": 2.9}
+    faded = {"realism": 0.4, "evenness": 1.02, "detour": 1.5}
+    more = {f"metrics.{name}_graph_constant": value for name, value in numbers.items()}
+    more |= {f"sanity.{name}_blend_constant": value for name, value in faded.items()}
+    shown = show_everywhere(made(tmp_path, fid(9, **more)), tmp_path)
+    assert ("The paths (graph) do not beat fading pixels over (realism 40.0%)." in shown["terminal"]) is told
+    assert "detour 1.5" not in shown["terminal"]
