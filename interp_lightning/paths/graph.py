@@ -78,8 +78,8 @@ class Graph(Path):
         nodes: Nodes = 30_000,
         neighbours: Count = 12,
         exponent: Exponent = 3.5,
-        smoothing: Width = 0.05,
-        scaling: Share = 0.5,
+        smoothing: Width = 0.1,
+        scaling: Share = 0.6,
         shift: Share = 1.0,
         distances: Literal["codes", "pixels", "features"] = "codes",
     ) -> None:
