@@ -40,7 +40,7 @@ def test_a_session_as_in_a_notebook(trained):
     assert not run.model.training
     saved = torch.load(trained["acai"] / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(value, saved[name]) for name, value in run.model.state_dict().items())
-    assert run.config["penalty"]["lam"] == 0.003
+    assert run.config["penalty"]["lam"] == 0.001
     assert run.datamodule.name == "digits"
 
     assert run.folder == trained["acai"]
