@@ -162,7 +162,7 @@ def test_a_trusted_run_may_use_a_class_of_ones_own(copy, tmp_path, monkeypatch):
     change(copy, hyper_parameters__penalty___target_="mine.Mine")
     with pytest.raises(CheckpointError, match=r"`penalty` would run mine\.Mine"):
         load_run(copy)
-    assert load_run(copy, trust=True).model.penalty.lam == 0.003
+    assert load_run(copy, trust=True).model.penalty.lam == 0.001
 
 
 def test_runs_are_found_at_any_depth_in_the_order_of_their_numbers(tmp_path):
