@@ -48,6 +48,9 @@ class MNIST(ImageData):
     features: ClassVar[str | None] = "digits"
     drawing: ClassVar[Drawing | None] = Drawing(box=20, by_mass=True)
 
+    torchvision: ClassVar[type[TorchvisionMNIST]] = TorchvisionMNIST  # knows the folder's name and the mirrors
+    installed: ClassVar[Path | None] = None  # where a package of the system puts the files
+
     # Name, shape and MD5 of each file's unpacked content.
     files: ClassVar[dict[str, tuple[tuple[int, ...], str]]] = {
         "train-images-idx3-ubyte": ((60_000, 28, 28), "6bbc9ace898e44ae57da46a324031adb"),
@@ -58,7 +61,7 @@ class MNIST(ImageData):
 
     def __init__(self, batch_size: Count, seed: Seed = 0, root: Folder = "data", fallback: Fallback = None) -> None:
         super().__init__(batch_size, seed, fallback)
-        self.folder = Path(root) / "MNIST" / "raw"
+        self.folder = Path(root) / self.torchvision.__name__ / "raw"
 
     def load(self) -> tuple[Source, Source, Source]:
         arrays = {name: self._find(name) for name in self.files}
@@ -70,6 +73,10 @@ class MNIST(ImageData):
             pad(arrays["t10k-images-idx3-ubyte"][:, None], [2, 2, 2, 2]), arrays["t10k-labels-idx1-ubyte"].long()
         )
         return InMemory(images[train], labels[train]), InMemory(images[val], labels[val]), test
+
+    def _folders(self) -> list[Path]:
+        """Return the folders to look into, in order."""
+        return [self.folder.absolute(), *([] if self.installed is None else [self.installed])]
 
     def _find(self, name: str) -> Tensor:
         """Return the verified content of one file, from disk or else from the network."""
@@ -89,9 +96,9 @@ class MNIST(ImageData):
                         "or use data=digits"
                     ) from error
                 raise DataNotFound(
-                    f"MNIST is not in {self.folder.absolute()} and could not be downloaded ({_reason(error)}); put "
-                    f"{', '.join(f'{file}.gz' for file in self.files)} there, name their folder by data.root=…, or use "
-                    f"data=digits, which needs no files"
+                    f"{self.torchvision.__name__} is not in {' or '.join(map(str, self._folders()))} and could not be "
+                    f"downloaded ({_reason(error)}); put {', '.join(f'{file}.gz' for file in self.files)} there, name "
+                    "their folder by data.root=…, or use data=digits, which needs no files"
                 ) from error
         if damaged:
             warnings.warn(f"{damaged}; downloaded again", stacklevel=2)
@@ -100,7 +107,7 @@ class MNIST(ImageData):
     def _on_disk(self, name: str) -> tuple[Tensor | None, str]:
         """Return the verified content of one file, None if it is missing, and a description of damaged files."""
         damaged: list[str] = []
-        for path in (self.folder / name, self.folder / f"{name}.gz"):
+        for path in [folder / file for folder in self._folders() for file in (name, f"{name}.gz")]:
             try:
                 return _verified(_unpack(path), *self.files[name]), ""
             except FileNotFoundError:
@@ -130,7 +137,7 @@ class MNIST(ImageData):
         failure: Exception = OSError("no mirror known")
         if not self.may_fetch:
             raise OSError("the folder is named by the run's configuration only, so nothing is downloaded into it")
-        for mirror in TorchvisionMNIST.mirrors:
+        for mirror in self.torchvision.mirrors:
             try:
                 with urllib.request.urlopen(f"{mirror}{name}.gz", timeout=TIMEOUT) as response:
                     packed = response.read()

@@ -39,7 +39,7 @@ def runs(cwd: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--help"], ["model: acai, ae", "penalty: gan, mmd, none, wasserstein", "data: digits, lines, mnist"]),
+        (["--help"], ["model: acai, ae", "penalty: gan, mmd, none, wasserstein", "data: digits, fashion_mnist, lines, mnist"]),
         (["--cfg", "job", "model=ae", "penalty=mmd"], ["models.ae.AE", "kernel: imq"]),
     ],
 )
@@ -58,7 +58,7 @@ def test_help_and_configuration_do_not_import_torch(arguments, expected, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["data=imagenet"], ["`data` (=imagenet) must be one of: digits, lines, mnist"]),
+        (["data=imagenet"], ["`data` (=imagenet) must be one of: digits, fashion_mnist, lines, mnist"]),
         (["penalty.lam=-1"], ["`penalty.lam` (=-1) must be ≥ 0; use penalty=none"]),
         (["trainer=gpu", "data=digits"], ["`trainer.accelerator` (=gpu) is not available", "use trainer=auto"]),
     ],

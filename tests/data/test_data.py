@@ -30,6 +30,7 @@ from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.lines import Lines
 from interp_lightning.data.loaders import EvaluationLoader, TrainingLoader
+from interp_lightning.data.fashion_mnist import FashionMNIST
 from interp_lightning.data.mnist import MNIST
 from interp_lightning.data.sources import InMemory, OnDisk, Source
 from interp_lightning.errors import ConfigError, DataError, DataNotFound
@@ -373,6 +374,26 @@ def test_a_mirror_that_serves_something_else_is_not_believed(files, tmp_path, mo
 def test_missing_files_are_named_with_their_folder_and_the_way_out(tmp_path):
     with pytest.raises(DataNotFound, match=r"MNIST/raw .*train-images-idx3-ubyte.gz.*data.root=.*data=digits"):
         MNIST(batch_size=64, root=str(tmp_path)).setup()
+
+
+def test_fashion_mnist_is_read_where_a_package_of_the_system_puts_it(files, tmp_path):
+    folder = files
+
+    class Small(FashionMNIST):
+        files: ClassVar = SmallMNIST.files
+        installed: ClassVar = folder
+
+    data = Small(batch_size=64, root=str(tmp_path / "nowhere"))
+    assert torch.equal(data.test.images, read(files).test.images)
+    (files / "t10k-images-idx3-ubyte").unlink()
+    with pytest.raises(DataNotFound, match=rf"FashionMNIST is not in .*nowhere/FashionMNIST/raw or {files} .*data.root="):
+        Small(batch_size=64, root=str(tmp_path / "nowhere")).setup()
+
+
+@pytest.mark.skipif(not FashionMNIST.installed.is_dir(), reason="the package dataset-fashion-mnist is not installed")
+def test_fashion_mnist_is_the_published_one():
+    data = FashionMNIST(batch_size=64)
+    assert [len(split) for split in (data.train, data.val, data.test)] == [55_000, 5_000, 10_000]
 
 
 def test_a_root_that_is_a_file_cannot_be_read(tmp_path):
