@@ -14,6 +14,7 @@ WINNERS = {
     **{how: f"paths ({how}, own speed)" for how in HOW},
     "reconstructions": "reconstructions",
     "prior": "samples of the prior",
+    "prior_mixture": "samples of a Gaussian mixture",
 }
 RIVALS = dict.fromkeys(("midpoints_blend", "blend_constant", "blend"), "fading pixels over") | {"noise": "noise"}
 

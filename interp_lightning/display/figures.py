@@ -18,7 +18,7 @@ from torch import Tensor
 from interp_lightning.data.base import ImageData
 from interp_lightning.evaluation.assessment import Assessment, Profile
 from interp_lightning.functional.images import to_unit_range
-from interp_lightning.metrics.catalogue import HOW, PATHS, SANITY
+from interp_lightning.metrics.catalogue import HOW, IMAGES, PATHS, SANITY
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.paths import base as paths
 from interp_lightning.paths.base import named
@@ -46,7 +46,7 @@ def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Se
             canvas[top : top + height, left : left + width] = images[r, c].float().clamp(-1, 1).movedim(0, 2) / 2 + 0.5
 
     rows, columns = ([literal(name, 40) for name in each] for each in (rows, columns))
-    names = 0.06 * max((len(line) for row in rows for line in row.split("\n")), default=0)  # inches
+    names = 0.065 * max((len(line) for row in rows for line in row.split("\n")), default=0)  # inches
     inches = max(NARROWEST, 0.55 * count_c + 0.6 + names)
     title = heading(title, inches)
     size = (inches, 0.55 * count_r + 0.4 + 0.15 * (title.count("\n") + 1))
@@ -56,6 +56,7 @@ def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Se
     axes.set_yticks([r * (height + gap) + height / 2 for r in range(len(rows))], rows, fontsize=7)
     axes.set_xticks([c * (width + gap) + width / 2 for c in range(len(columns))], columns, fontsize=7)
     axes.tick_params(length=0)
+    axes.set_anchor("E")  # space that is left over belongs to the names
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=9)
     return figure
@@ -118,6 +119,7 @@ def of_assessment(assessment: Assessment, model: Autoencoder, data: ImageData, t
 
     pictures: dict[str, Callable[[], Figure]] = {
         "latent_scatter": partial(latent_scatter, assessment.test.z, assessment.test.labels, title),
+        "samples": lambda: samples(model, examples(data), title, assessment.samples),
         "paths": lambda: paths_compared(model, examples(data).to(model.device), title, kinds, look),
         **{f"interpolation_{how}": partial(along, how) for how in kinds},
     }
@@ -214,6 +216,19 @@ def prior_samples(model: Autoencoder, title: str, rows: int = 6, columns: int = 
     noise = torch.randn(rows * columns, model.latent_dim, generator=torch.Generator().manual_seed(0))
     images = model.decode(model.penalty.prior(noise.to(model.device)))
     return image_grid(images.unflatten(0, (rows, columns)).cpu(), f"Samples from the prior\n{title}")
+
+
+def samples(model: Autoencoder, x: Tensor, title: str, codes: Mapping[str, Tensor]) -> Figure:
+    """Draw images (2n, C, H, W) above decoded samples, two rows for each sampler.
+
+    Args:
+        codes: samples (N, d), by the name of their sampler in `metrics.catalogue.IMAGES`.
+    """
+    number = min(len(x), *map(len, codes.values())) // 2 * 2
+    decoded = [model.decode(z[:number]).cpu() for z in codes.values()]
+    rows = torch.stack([x[:number].cpu(), *decoded]).unflatten(1, (2, -1))
+    names = [name for origin in ("test images", *codes) for name in (IMAGES.get(origin, origin), "")]
+    return image_grid(rows.flatten(0, 1), f"Samples\n{title}", names)
 
 
 def latent_scatter(z: Tensor, labels: Tensor, title: str) -> Figure:

@@ -35,6 +35,7 @@ class Assessment:
     protocol: dict[str, int | str | None]  # settings of the evaluation; only equal protocols compare
     test: Encoded
     profiles: dict[str, Profile]  # by kind of path, at its own speed
+    samples: dict[str, Tensor]  # (n, d) codes, by sampler
     paths: dict[str, Path]  # every kind of path, fitted to the model
     space: Space  # to which they were fitted
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from omegaconf import OmegaConf
@@ -58,7 +59,7 @@ class Measures:
         """Measure what a judge sees along paths, (pairs, steps, C, H, W); also return their profile.
 
         Args:
-            references: its features of real images.
+            references: its features of real images; the ends of these paths are the first of them.
         """
         batches = tqdm(images.flatten(0, 1).split(BATCH), desc=f"Path {kind}", leave=False, disable=None)
         answers = [judge(x) for x in batches]
@@ -74,7 +75,8 @@ class Measures:
             metric.update(features, real=False)
             found |= _named(metric, kind)
         features = features.unflatten(0, images.shape[:2])
-        found |= self._measured("seen", kind, features.device, Seen(features, logits, references))
+        known = replace(references, ends=references.ends[: len(features)])
+        found |= self._measured("seen", kind, features.device, Seen(features, logits, known))
         found |= self._measured("path_features", kind, features.device, features)
         return found, Profile(step_lengths(features).mean(0).cpu(), confidence, doubt)
 

@@ -157,6 +157,7 @@ class Evaluation(Configurable, group="metrics"):
             sample = Sample(model, data, test.z, look, **self._sizes(data))
             space = self._space(train.z, look)
             paths = dict(_fitted(self.kinds, space))
+            samples = sample.drawn(train.z, paths)
             everywhere = {how: path for how, path in paths.items() if _cheap(path)}
             measures = Measures(data, self.restarts)
             metrics = {"reconstruction_mse": test.error, **measures.of_codes(train, test)}
@@ -179,13 +180,13 @@ class Evaluation(Configurable, group="metrics"):
                         profiles[kind] = profile
             if judge is not None and references is not None:
                 log.info("Measuring the images …")
-                for kind, batches in sample.generated(everywhere):
+                for kind, batches in sample.generated(samples, everywhere):
                     metrics |= measures.of_images(judge, references.test, batches, kind)
                 for kind, batches in sample.baselines():
                     sanity |= measures.of_images(judge, references.test, batches, kind)
                 for how, path in everywhere.items():
                     metrics |= measures.of_speed(judge, sample, how, path)
-        return Assessment(metrics, sanity, self.protocol(data), test, profiles, paths, space)
+        return Assessment(metrics, sanity, self.protocol(data), test, profiles, samples, paths, space)
 
     def _space(self, codes: Tensor | Callable[[], Tensor], look: Look) -> Space:
         """Return what paths may know of a model, and keep them in the run's folder."""

@@ -14,6 +14,7 @@ from interp_lightning.data.loaders import EvaluationLoader
 from interp_lightning.data.sources import Source
 from interp_lightning.evaluation.assessment import Encoded
 from interp_lightning.functional.images import to_unit_range
+from interp_lightning.functional.mixture import mixture_samples
 from interp_lightning.functional.transport import affordable, transported
 from interp_lightning.metrics.base import References
 from interp_lightning.metrics.catalogue import CONSTANT
@@ -105,7 +106,6 @@ class Sample:
         self.partner = self.order.roll(1)  # each image begins one path and ends another
         self.z_a, self.z_b = z[self.order], z[self.partner]
         self.noise = torch.randn(z[self.order].shape, generator=generator).to(z)
-        self.z_prior = model.penalty.prior(self.noise)
         self.t = (1 - EPSILON) * torch.rand(images, 1, generator=generator).to(z)
         self.from_training = torch.randperm(len(data.train), generator=generator)[:images]
         self.alpha = torch.rand(images, 1, generator=generator).to(z) / 2
@@ -150,13 +150,24 @@ class Sample:
         """Yield batches of test images."""
         return (self._test(items) for items in self.order.split(BATCH))
 
-    def generated(self, kinds: Mapping[str, Path]) -> Iterator[tuple[str, Iterator[Tensor]]]:
+    def drawn(self, training: Tensor, kinds: Mapping[str, Path]) -> dict[str, Tensor]:
+        """Draw as many codes as there are test images from every sampler.
+
+        Args:
+            training: codes of the training images, (N, d).
+            kinds: of paths, of which some are samplers.
+        """
+        samplers = {f"prior_{how}": path.sample(self.noise) for how, path in kinds.items() if path.samples}
+        prior = self.model.penalty.prior(self.noise)
+        return {"prior": prior, "prior_mixture": mixture_samples(training, len(prior)), **samplers}
+
+    def generated(
+        self, samples: Mapping[str, Tensor], kinds: Mapping[str, Path]
+    ) -> Iterator[tuple[str, Iterator[Tensor]]]:
         """Yield batches of decoded images, by the origin of their codes."""
         yield "reconstructions", self.decode(self.z_a)
-        yield "prior", self.decode(self.z_prior)
-        for how, path in kinds.items():
-            if path.samples:
-                yield f"prior_{how}", self.decode(path.sample(self.noise))
+        for origin, codes in samples.items():
+            yield origin, self.decode(codes)
         middle = torch.tensor([0.5]).to(self.t)
         for how, path in kinds.items():
             yield f"midpoints_{how}", self.decode(path(self.z_a, self.z_b, middle)[:, 0])

@@ -102,6 +102,7 @@ METRICS = {
 IMAGES = {
     "reconstructions": "reconstructions",
     "prior": "samples of the prior",
+    "prior_mixture": "samples of a Gaussian mixture",
     **{f"prior_{how}": f"samples of the prior, {how}" for how in HOW},
     **{f"midpoints_{how}": f"midpoints, {how}" for how in HOW},
     "neighbours": "midpoints of near codes",
@@ -125,7 +126,7 @@ FADED = {
     **{how + CONSTANT: "blend_constant" for how in HOW},
     **dict.fromkeys(HOW, "blend"),
 }
-MUST_BEAT = FADED | {"reconstructions": "noise", "prior": "noise"}
+MUST_BEAT = FADED | dict.fromkeys(("reconstructions", "prior", "prior_mixture"), "noise")
 
 
 def _columns(table: str) -> list[str]:
@@ -145,6 +146,7 @@ COLUMNS = {
     "Codes": (*_columns("codes"), "fid_neighbours"),
     "Reconstruction": ("reconstruction_mse", *(f"{name}_reconstructions" for name in _columns("reconstructions"))),
     "Samples of the prior": tuple(f"{name}_prior" for name in _columns("prior")),
+    "Samples of a Gaussian mixture of the codes": tuple(f"{name}_prior_mixture" for name in _columns("prior")),
 }
 
 

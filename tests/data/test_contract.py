@@ -466,7 +466,8 @@ class Small(Own):
 
 
 QUICK = [how for how in choices("path") if not named(how).slow]
-ALWAYS = {*(f"interpolation_{how}" for how in QUICK), "paths", "reconstructions", "prior_samples", "latent_scatter"}
+ALWAYS = {*(f"interpolation_{how}" for how in QUICK), "paths", "reconstructions", "prior_samples", "samples",
+          "latent_scatter"}  # fmt: skip
 
 
 def small(*sizes: int, **others: Any) -> list[str]:

@@ -56,7 +56,7 @@ def test_the_whole_test_split_is_encoded():
 
 def test_every_metric_of_every_kind_is_there_and_explained(assessment):
     expected = {"reconstruction_mse", "probe_accuracy", "cluster_accuracy", "latent_w2", "latent_mmd", "alpha_r2"}
-    kinds = ("reconstructions", "prior", "neighbours", *(f"midpoints_{how}" for how in KINDS))
+    kinds = ("reconstructions", "prior", "prior_mixture", "neighbours", *(f"midpoints_{how}" for how in KINDS))
     expected |= {f"{name}_{kind}" for name in EVERY_IMAGE for kind in kinds}
     expected |= {
         f"{name}_{how}{speed}" for name in EVERY_PATH for how in (*KINDS, "graph") for speed in ("", "_constant")
@@ -122,6 +122,15 @@ def test_the_size_of_batches_does_not_matter(model, assessment, monkeypatch):
     again = SMALL(model, Digits(batch_size=64))
     assert again.metrics == pytest.approx(assessment.metrics, rel=1e-4, abs=1e-4)
     assert again.sanity == pytest.approx(assessment.sanity, rel=1e-4, abs=1e-4)
+
+
+def test_pairs_too_bright_for_optimal_transport_are_left_out_of_it_alone(model, assessment, monkeypatch):
+    monkeypatch.setattr("interp_lightning.functional.transport.WORK", 2e5)  # enough for two of six pairs
+    fewer = SMALL(model, Digits(batch_size=64))
+    assert fewer.metrics == assessment.metrics
+    changed = {name for name in fewer.sanity if fewer.sanity[name] != assessment.sanity[name]}
+    assert changed
+    assert all("transport" in name for name in changed)
 
 
 @on_a_gpu

@@ -20,7 +20,7 @@ from interp_lightning.paths.base import named
 
 QUICK = [how for how in choices("path") if not named(how).slow]
 FIGURES = [*(f"interpolation_{how}" for how in QUICK), "latent_scatter", "loss_curves", "path_profile",
-           "paths", "prior_samples", "reconstructions"]  # fmt: skip
+           "paths", "prior_samples", "reconstructions", "samples"]  # fmt: skip
 
 
 def checkpoint(folder: Path, name: str = "last") -> dict:
