@@ -153,7 +153,7 @@ class Evaluation(Configurable, group="metrics"):
                     "or train with a smaller optimizer.lr"
                 )
             judge, trust = self._trusted(self._if_enough(judge, data), data, model.device)
-            look = Look(model, judge)
+            look = self.look(model, data)  # also if there are too few images to compare with
             sample = Sample(model, data, test.z, look, **self._sizes(data))
             space = self._space(train.z, look)
             paths = dict(_fitted(self.kinds, space))
@@ -191,7 +191,7 @@ class Evaluation(Configurable, group="metrics"):
     def _space(self, codes: Tensor | Callable[[], Tensor], look: Look) -> Space:
         """Return what paths may know of a model, and keep them in the run's folder."""
         store = None if self.folder is None else Kept(self.folder, look.model, look.judge)
-        return Space(codes, look, Look(look.model, judge=None), store)
+        return Space(codes, look, Look(look.model, judge=None), store, judged=look.judge is not None)
 
     def _features(self, data: ImageData) -> str | None:
         return data.features if self.features == "auto" else self.features

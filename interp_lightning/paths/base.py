@@ -54,9 +54,10 @@ class Space:
 
     Args:
         codes: of training images, (N, d), or a function that encodes them when they are first asked for.
-        look: what codes (n, d) look like to a judge: features (n, f).
+        look: what codes (n, d) look like to a judge, features (n, f); without a judge to anybody, pixels.
         decode: codes (n, d) → pixels of the decoded images (n, p).
         store: where to keep what took long.
+        judged: there is a judge.
     """
 
     def __init__(
@@ -65,8 +66,9 @@ class Space:
         look: Callable[[Tensor], Tensor] = _itself,
         decode: Callable[[Tensor], Tensor] = _itself,
         store: Store | None = None,
+        judged: bool = True,
     ) -> None:
-        self.look, self.decode, self.store = look, decode, store or Store()
+        self.look, self.decode, self.store, self.judged = look, decode, store or Store(), judged
         self._codes = codes
 
     @cached_property

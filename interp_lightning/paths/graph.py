@@ -51,7 +51,8 @@ class Graph(Path):
         smoothing: standard deviation of the Gaussian that averages neighbouring points, as a share of the path.
         scaling: share of the local scale that is divided out; 0 compares lengths as they are.
         shift: share of the way to the mean of its neighbours by which each code is moved; 0 keeps the codes.
-        distances: measure lengths between "codes", decoded "pixels", or a judge's "features" of the decoded images.
+        distances: measure lengths between a judge's "features" of the decoded images, decoded "pixels", or "codes";
+            where there is no judge, "features" are codes.
 
     Raises:
         ConfigError: an argument is not allowed by the signature, or `fit` gets fewer than 2 codes.
@@ -77,11 +78,11 @@ class Graph(Path):
         self,
         nodes: Nodes = 30_000,
         neighbours: Count = 12,
-        exponent: Exponent = 3.5,
+        exponent: Exponent = 4.0,
         smoothing: Width = 0.1,
         scaling: Share = 0.6,
         shift: Share = 1.0,
-        distances: Literal["codes", "pixels", "features"] = "codes",
+        distances: Literal["features", "pixels", "codes"] = "features",
     ) -> None:
         self.nodes, self.neighbours, self.exponent, self.smoothing = nodes, neighbours, exponent, smoothing
         self.scaling, self.shift, self.distances = scaling, shift, distances
@@ -92,7 +93,8 @@ class Graph(Path):
     def _fitted(self, space: Space, state: Mapping[str, Tensor]) -> Path:
         """Return the path with the nodes and edges of a state; make and keep them if it is empty."""
         fitted = copy.copy(self)
-        fitted._look = {"codes": lambda z: z, "pixels": space.decode, "features": space.look}[self.distances]
+        looks = {"pixels": space.decode, **({"features": space.look} if space.judged else {})}
+        fitted._look = looks.get(self.distances, lambda z: z)
         codes = state["codes"] if state else fitted._shifted(self._drawn(space))
         places = fitted._places(codes)
         fitted._codes, fitted._search = codes.double().numpy(), self._searched(places)
@@ -126,6 +128,7 @@ class Graph(Path):
         """Return the search for the neighbours of each place, (n, f)."""
         return NearestNeighbors(n_neighbors=min(self.neighbours, len(places) - 1)).fit(places)
 
+    @torch.no_grad()
     def _places(self, codes: Tensor) -> np.ndarray:
         """Return where codes (n, d) lie when distances are measured, (n, f)."""
         return self._look(codes).double().cpu().numpy()

@@ -39,7 +39,10 @@ def runs(cwd: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--help"], ["model: acai, ae", "penalty: gan, mmd, none, wasserstein", "data: digits, fashion_mnist, lines, mnist"]),
+        (
+            ["--help"],
+            ["model: acai, ae", "penalty: gan, mmd, none, wasserstein", "data: digits, fashion_mnist, lines, mnist"],
+        ),
         (["--cfg", "job", "model=ae", "penalty=mmd"], ["models.ae.AE", "kernel: imq"]),
     ],
 )

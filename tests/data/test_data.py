@@ -28,9 +28,9 @@ from torchvision.datasets import MNIST as TorchvisionMNIST
 
 from interp_lightning.data.base import ImageData
 from interp_lightning.data.digits import Digits
+from interp_lightning.data.fashion_mnist import FashionMNIST
 from interp_lightning.data.lines import Lines
 from interp_lightning.data.loaders import EvaluationLoader, TrainingLoader
-from interp_lightning.data.fashion_mnist import FashionMNIST
 from interp_lightning.data.mnist import MNIST
 from interp_lightning.data.sources import InMemory, OnDisk, Source
 from interp_lightning.errors import ConfigError, DataError, DataNotFound
@@ -386,7 +386,9 @@ def test_fashion_mnist_is_read_where_a_package_of_the_system_puts_it(files, tmp_
     data = Small(batch_size=64, root=str(tmp_path / "nowhere"))
     assert torch.equal(data.test.images, read(files).test.images)
     (files / "t10k-images-idx3-ubyte").unlink()
-    with pytest.raises(DataNotFound, match=rf"FashionMNIST is not in .*nowhere/FashionMNIST/raw or {files} .*data.root="):
+    with pytest.raises(
+        DataNotFound, match=rf"FashionMNIST is not in .*nowhere/FashionMNIST/raw or {files} .*data.root="
+    ):
         Small(batch_size=64, root=str(tmp_path / "nowhere")).setup()
 
 

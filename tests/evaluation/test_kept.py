@@ -75,19 +75,20 @@ def test_a_damaged_file_is_nothing(tmp_path, model, data):
     assert loaded == {} or all(torch.equal(loaded[name], value) for name, value in state().items())
 
 
-def by_features() -> Path:
+def graph_of(distances: str) -> Path:
     path = copy.copy(named("graph"))
-    path.settings = {**path.settings, "distances": "features"}
+    path.settings = {**path.settings, "distances": distances}
     return path
 
 
 def test_a_graph_of_a_judges_features_belongs_to_the_judge(tmp_path, model):
     one, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
-    Kept(tmp_path, model, one).save(by_features(), state())
-    assert Kept(tmp_path, model, one).load(by_features())
-    assert not Kept(tmp_path, model, other).load(by_features())
-    Kept(tmp_path, model, one).save(named("graph"), state())
-    assert Kept(tmp_path, model, other).load(named("graph"))
+    Kept(tmp_path, model, one).save(graph_of("features"), state())
+    assert Kept(tmp_path, model, one).load(graph_of("features"))
+    assert not Kept(tmp_path, model, other).load(graph_of("features"))
+    assert not Kept(tmp_path, model).load(graph_of("features"))
+    Kept(tmp_path, model, one).save(graph_of("codes"), state())
+    assert Kept(tmp_path, model, other).load(graph_of("codes"))
 
 
 GRAPH = {"codes": torch.randn(9, 2), "lengths": torch.ones(9, 3), "nodes": torch.zeros(9, 3, dtype=torch.int32)}
@@ -159,7 +160,7 @@ def test_a_graph_is_made_once(tmp_path, model):
 
 
 def test_interpolate_keeps_the_graph_in_the_run(launch):
-    run = launch()
+    run = launch("metrics.features=auto")
     kept = run / "paths" / "graph.safetensors"
     before = kept.stat().st_mtime_ns
     call(interpolate, f"run={run}", "a=3", "b=8", "how=graph")

@@ -106,6 +106,14 @@ def test_distances_are_measured_where_the_setting_says(distances):
     assert middle < 0.6 if distances in looks else middle > 0.95
 
 
+def test_without_a_judge_features_are_codes():
+    codes = ring(100)
+    path = Graph(smoothing=0.0).fit(Space(codes, look=lambda z: z.flip(1) ** 3, judged=False))
+    assert torch.equal(
+        path.points(codes[:3], codes[40:43], 5), fitted(codes, smoothing=0.0).points(codes[:3], codes[40:43], 5)
+    )
+
+
 @pytest.mark.parametrize("shift", [0.0, 0.3, 1.0])
 def test_nodes_are_moved_towards_the_mean_of_their_neighbours(shift):
     codes = normal(200, 3)
