@@ -78,7 +78,7 @@ class Graph(Path):
         self,
         nodes: Nodes = 30_000,
         neighbours: Count = 12,
-        exponent: Exponent = 4.0,
+        exponent: Exponent = 4.5,
         smoothing: Width = 0.1,
         scaling: Share = 0.6,
         shift: Share = 1.0,
