@@ -56,7 +56,8 @@ def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Se
     axes.set_yticks([r * (height + gap) + height / 2 for r in range(len(rows))], rows, fontsize=7)
     axes.set_xticks([c * (width + gap) + width / 2 for c in range(len(columns))], columns, fontsize=7)
     axes.tick_params(length=0)
-    axes.set_anchor("E")  # space that is left over belongs to the names
+    if rows:
+        axes.set_anchor("E")  # space that is left over belongs to the names
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=9)
     return figure
