@@ -12,7 +12,8 @@ from torch import Tensor
 
 from interp_lightning.comparison.groups import LAMBDAS, Comparison, Group
 from interp_lightning.comparison.labels import labels
-from interp_lightning.display.figures import image_grid, legend_label, path_columns
+from interp_lightning.display.figures import path_columns
+from interp_lightning.display.grid import image_grid, legend_label
 from interp_lightning.metrics.catalogue import parse, title
 from interp_lightning.models.base import Autoencoder
 

@@ -29,7 +29,7 @@ from interp_lightning.comparison.labels import labels
 from interp_lightning.comparison.report import html
 from interp_lightning.comparison.tables import all_numbers, comparison_markdown, tables
 from interp_lightning.comparison.verdicts import shortcomings
-from interp_lightning.display import figures
+from interp_lightning.display import grid as image_grids
 from interp_lightning.display.tables import print_results
 from interp_lightning.errors import ResultsError
 from interp_lightning.runs import sweeps
@@ -343,7 +343,7 @@ def test_figures_show_texts_as_they_are_without_a_warning(texts, room):
     x = torch.zeros(2, 1, 8, 8)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        grid = figures.image_grid(
+        grid = image_grids.image_grid(
             x[None].repeat(len(texts), 1, 1, 1, 1), f"{texts[0]} → b\n{texts[-1]}", texts, texts[:2]
         )
         drawn = comparison_figures.trade_off(comparison) | {"grid": grid}
@@ -352,7 +352,7 @@ def test_figures_show_texts_as_they_are_without_a_warning(texts, room):
             figure.savefig(io.BytesIO(), dpi=40)
     shown = texts_of(grid)
     for text in texts:
-        start = " ".join(printable(text, figures._font_has)[:12].split())
+        start = " ".join(printable(text, image_grids._font_has)[:12].split())
         assert any(found.startswith(start) for found in shown)
     legend = [entry.get_text() for entry in drawn["trade_off"].legends[0].get_texts()]
     assert len({*legend}) == len(legend) == len(comparison_figures.curves(comparison, "penalty.lam", "model.lam"))
@@ -363,7 +363,7 @@ def test_figures_show_texts_as_they_are_without_a_warning(texts, room):
 def test_very_many_and_very_long_names_still_fit_in_a_figure():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = figures.image_grid(torch.zeros(900, 1, 1, 1, 1), "x" * 9000 + "\n" * 99, rows=["y" * 9000])
+        figure = image_grids.image_grid(torch.zeros(900, 1, 1, 1, 1), "x" * 9000 + "\n" * 99, rows=["y" * 9000])
     assert max(figure.get_size_inches()) * figure.dpi < 2**16
 
 
