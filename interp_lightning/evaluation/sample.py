@@ -24,7 +24,7 @@ from interp_lightning.paths.base import Course, Path, equidistant
 from interp_lightning.paths.lerp import Lerp
 from interp_lightning.paths.speed import at_constant_speed, samples
 
-BATCH = 500
+BATCH = 100  # fits a processor's cache: a judge is twice as fast as with 500
 NEAR = 10  # nearest codes, of which iFID takes one
 EPSILON = 1e-2  # step of the perceptual path length: small for the path, large for float32
 
