@@ -97,8 +97,9 @@ class MNIST(ImageData):
                     ) from error
                 raise DataNotFound(
                     f"{self.torchvision.__name__} is not in {' or '.join(map(str, self._folders()))} and could not be "
-                    f"downloaded ({_reason(error)}); put {', '.join(f'{file}.gz' for file in self.files)} there, name "
-                    "their folder by data.root=…, or use data=digits, which needs no files"
+                    f"downloaded ({_reason(error)}); put {', '.join(f'{file}.gz' for file in self.files)} into "
+                    f"{self.folder.absolute()}, name the folder of {self.torchvision.__name__}/raw by data.root=…, or "
+                    "use data=digits, which needs no files"
                 ) from error
         if damaged:
             warnings.warn(f"{damaged}; downloaded again", stacklevel=2)
@@ -109,7 +110,10 @@ class MNIST(ImageData):
         damaged: list[str] = []
         for path in [folder / file for folder in self._folders() for file in (name, f"{name}.gz")]:
             try:
-                return _verified(_unpack(path), *self.files[name]), ""
+                content = _verified(_unpack(path), *self.files[name])
+                if damaged:
+                    log.warning(f"{' and '.join(damaged)}; {path} is read instead")
+                return content, ""
             except FileNotFoundError:
                 continue
             except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:

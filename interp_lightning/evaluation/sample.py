@@ -1,5 +1,6 @@
 """The images of an evaluation: the same test images, pairs and draws for every model."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from interp_lightning.paths.base import Course, Path, equidistant
 from interp_lightning.paths.lerp import Lerp
 from interp_lightning.paths.speed import at_constant_speed, samples
 
+log = logging.getLogger(__name__)
+
 BATCH = 100  # fits a processor's cache: a judge is twice as fast as with 500
 NEAR = 10  # nearest codes, of which iFID takes one
 EPSILON = 1e-2  # step of the perceptual path length: small for the path, large for float32
@@ -36,7 +39,7 @@ def encode_all(model: Autoencoder, source: Source, decode: bool = False) -> Enco
     codes, labels, error = [], [], 0.0 if decode else math.nan
     loader = EvaluationLoader(source, rank=0, world_size=1)
     for images, y in tqdm(loader, desc="Encoding", leave=False, disable=None):
-        x = to_unit_range(images).to(model.device)
+        x = to_unit_range(images).to(model.device, model.dtype)
         z = model.encode(x)
         if decode:
             error += F.mse_loss(model.decode(z), x).item() * len(x)
@@ -71,13 +74,15 @@ class Look:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return features, (n, d) → (n, f)."""
-        return torch.cat([self.of(self.model.decode(part.to(self.model.device))) for part in z.split(BATCH)])
+        return torch.cat(
+            [self.of(self.model.decode(part.to(self.model.device, self.model.dtype))) for part in z.split(BATCH)]
+        )
 
     def of(self, images: Tensor) -> Tensor:
         """Return features of images, (n, C, H, W) → (n, f)."""
         if self.judge is None:
             return images.flatten(1)
-        return torch.cat([self.judge(part)[0] for part in images.split(BATCH)])
+        return torch.cat([self.judge(part.float())[0] for part in images.split(BATCH)])
 
 
 class Sample:
@@ -123,13 +128,20 @@ class Sample:
                 yield kind, torch.cat(list(self.decode(codes.flatten(0, 1)))).unflatten(0, codes.shape[:2]), codes
         x_a, x_b = (self._test(items[: self.pairs]) for items in (self.order, self.partner))
         fading = Lerp().between(x_a.flatten(1), x_b.flatten(1))
+        courses: list[tuple[str, Course]] = [("blend", fading)]
         few = affordable(x_a, x_b)
-        moving = transported(x_a[:few], x_b[:few])
+        if few < len(x_a):
+            log.info(
+                f"Optimal transport of pixels, a baseline, moves {few} of {len(x_a)} pairs: bright images take long"
+            )
+        if few:
+            moving = transported(x_a[:few], x_b[:few])
+            courses.append(("transport", lambda t: moving(t).flatten(2)))
 
         def look(pixels: Tensor) -> Tensor:
             return self.look.of(pixels.unflatten(1, x_a.shape[1:]))
 
-        for how, course in (("blend", fading), ("transport", lambda t: moving(t).flatten(2))):
+        for how, course in courses:
             for kind, pixels in self._at_both_speeds(how, course, look):
                 yield kind, pixels.unflatten(2, x_a.shape[1:]), None
 

@@ -34,7 +34,7 @@ def mixture_samples(codes: Float[Tensor, "N d"], number: int) -> Float[Tensor, "
         True
     """
     order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0))[:FITTED]
-    chosen = codes[order.to(codes.device)].double().cpu().numpy()
+    chosen = codes[order.to(codes.device)].detach().double().cpu().numpy()
     scaler = StandardScaler().fit(chosen)
     components = int(np.clip(len(chosen) // (PER_COMPONENT * codes.shape[1]), 1, COMPONENTS))
     # A tenth of a nat per code from the optimum, samples look the same.

@@ -53,7 +53,7 @@ def transported(
 
 
 def affordable(x_a: Float[Tensor, "B C H W"], x_b: Float[Tensor, "B C H W"]) -> int:
-    """Return how many of the first pairs can be transported in seconds, at least 1.
+    """Return how many of the first pairs can be transported in seconds; 0 if the first one takes longer.
 
     Example:
         >>> affordable(torch.ones(100, 1, 32, 32), torch.ones(100, 1, 32, 32))
@@ -61,7 +61,7 @@ def affordable(x_a: Float[Tensor, "B C H W"], x_b: Float[Tensor, "B C H W"]) -> 
     """
     lit = [((x + 1).flatten(2) > LIT * (x + 1).flatten(2).amax(2, keepdim=True)).sum(2) for x in (x_a, x_b)]
     work = (lit[0] * lit[1]).sum(1).cumsum(0)
-    return max(1, int((work <= WORK).sum()))
+    return int((work <= WORK).sum())
 
 
 def _plan(a: Tensor, b: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -86,7 +86,7 @@ class Autoencoder(TwoPlayers):
             ConfigError: `steps` is below 2, or `how` is unknown or must be fitted first.
         """
         z_a, t = self.encode(x_a), equidistant(steps, x_a)
-        course = (ready(how) if isinstance(how, str) else how).between(z_a, self.encode(x_b))
+        course = ready(how).between(z_a, self.encode(x_b))
         if look is not None:
             course = at_constant_speed(course, look, samples(steps, z_a))
         codes = course(t)

@@ -74,7 +74,7 @@ class Space:
     @cached_property
     def codes(self) -> Float[Tensor, "N d"]:
         """The codes of the training images."""
-        return self._codes() if callable(self._codes) else self._codes
+        return (self._codes() if callable(self._codes) else self._codes).detach()
 
 
 class Path(Configurable, ABC, group="path"):
@@ -139,17 +139,20 @@ def named(how: str) -> Path:
     return _build(check_choice("how", how, choices("path")))
 
 
-def ready(how: str) -> Path:
-    """Return a path that needs not be fitted.
+def ready(how: str | Path) -> Path:
+    """Return a path that can be used: one that was fitted, or one that needs not be.
+
+    Args:
+        how: the path's name, or the path.
 
     Raises:
         ConfigError: there is no such path, or it must be fitted to a model first.
     """
-    path = named(how)
-    if path.fits:
+    path = named(how) if isinstance(how, str) else how
+    if path.fits and path.how and path is named(path.how):
         raise ConfigError(
-            f"`how` (={how}) must know the codes of the training images first; give the path that "
-            f"Evaluation().path('{how}', model, data) returns, or use lerp"
+            f"`how` (={path.how}) must know the codes of the training images first; give the path that "
+            f"Evaluation().path('{path.how}', model, data) returns, or use lerp"
         )
     return path
 

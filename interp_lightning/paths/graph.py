@@ -131,7 +131,7 @@ class Graph(Path):
     @torch.no_grad()
     def _places(self, codes: Tensor) -> np.ndarray:
         """Return where codes (n, d) lie when distances are measured, (n, f)."""
-        return self._look(codes).double().cpu().numpy()
+        return self._look(codes).detach().double().cpu().numpy()
 
     def __call__(self, z_a: Codes, z_b: Codes, t: Positions) -> Points:
         return self.between(z_a, z_b)(t)
@@ -160,7 +160,7 @@ class Graph(Path):
         )
         lengths.data **= self.exponent
         _, before = csgraph.dijkstra(lengths, indices=nodes + np.arange(pairs), return_predecessors=True)
-        codes = np.concatenate([self._codes, *(z.double().cpu().numpy() for z in (z_a, z_b))])
+        codes = np.concatenate([self._codes, *(z.detach().double().cpu().numpy() for z in (z_a, z_b))])
         found = []
         for pair, row in enumerate(before):
             way = [nodes + pairs + pair]

@@ -1,6 +1,7 @@
 """What a trained model is worth: the same whenever, and in whatever batches, it is measured."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -124,11 +125,16 @@ def test_the_size_of_batches_does_not_matter(model, assessment, monkeypatch):
     assert again.sanity == pytest.approx(assessment.sanity, rel=1e-4, abs=1e-4)
 
 
-def test_pairs_too_bright_for_optimal_transport_are_left_out_of_it_alone(model, assessment, monkeypatch):
-    monkeypatch.setattr("interp_lightning.functional.transport.WORK", 2e5)  # enough for two of six pairs
+@pytest.mark.parametrize(("work", "moved"), [(2e5, "[1-5]"), (1, "0")])
+def test_pairs_too_bright_for_optimal_transport_are_left_out_of_it_alone(
+    work, moved, model, assessment, monkeypatch, caplog
+):
+    caplog.set_level("INFO")
+    monkeypatch.setattr("interp_lightning.functional.transport.WORK", work)
     fewer = SMALL(model, Digits(batch_size=64))
+    assert re.search(f"moves {moved} of 6 pairs", caplog.text)
     assert fewer.metrics == assessment.metrics
-    changed = {name for name in fewer.sanity if fewer.sanity[name] != assessment.sanity[name]}
+    changed = {name for name in assessment.sanity if fewer.sanity.get(name) != assessment.sanity[name]}
     assert changed
     assert all("transport" in name for name in changed)
 
@@ -142,6 +148,18 @@ def test_the_device_does_not_matter(trained, assessment):
 def test_weights_of_other_precisions_are_measured_in_single(trained, assessment):
     model = load_run(trained["acai"]).model.double()
     assert SMALL(model, Digits(batch_size=64)).metrics == assessment.metrics
+
+
+def test_paths_of_a_double_model_are_those_of_a_single_one(trained):
+    data = Digits(batch_size=64)
+    x = to_unit_range(data.test.images[:4])
+    frames = []
+    for dtype in (torch.float32, torch.float64):
+        model = load_run(trained["acai"]).model.to(dtype)
+        evaluation = Evaluation()
+        path, look = evaluation.path("graph", model, data), evaluation.look(model, data)
+        frames.append(model.interpolate(*x.to(dtype).chunk(2), 5, path, look).detach())
+    torch.testing.assert_close(frames[1].float(), frames[0], atol=0.05, rtol=0)
 
 
 def test_settings_of_arithmetic_are_left_as_they_were(model):

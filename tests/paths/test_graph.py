@@ -87,7 +87,10 @@ def test_fewer_codes_than_neighbours_are_all_neighbours():
 def test_a_path_that_is_not_fitted_is_refused():
     with pytest.raises(ConfigError, match=r"`how` \(=graph\) must know the codes of the training images first"):
         ready("graph")
+    with pytest.raises(ConfigError, match=r"`how` \(=graph\) must know the codes of the training images first"):
+        ready(named("graph"))
     assert ready("lerp") is named("lerp")
+    assert ready(path := fitted(ring(20))) is path
 
 
 @pytest.mark.parametrize("distances", ["codes", "pixels", "features"])

@@ -49,6 +49,19 @@ def test_paths_go_from_end_to_end(seed, how, steps):
     torch.testing.assert_close(points.flip(1), path(how).points(z_b, z_a, steps))
 
 
+@pytest.mark.parametrize("how", choices("path"))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_codes_may_carry_a_gradient(how, dtype):
+    codes = torch.randn(50, 5, generator=torch.Generator().manual_seed(1), dtype=dtype, requires_grad=True)
+    linear = torch.nn.Linear(5, 5, dtype=dtype)
+    kind = path(how) if how == "flow" else named(how).fit(Space(codes, look=linear, decode=linear))
+    ends = (
+        codes[:2].to(torch.float64 if how == "flow" else dtype),
+        codes[2:4].to(torch.float64 if how == "flow" else dtype),
+    )
+    assert torch.equal(kind.points(*ends, 5), kind.points(*(end.detach() for end in ends), 5))
+
+
 @given(st.integers(0, 1000))
 def test_lerp_steps_are_equal(seed):
     steps = Lerp().points(*pair(seed), 7).diff(dim=1)
