@@ -24,7 +24,7 @@ class Kept(base.Store):
     Args:
         folder: the run's.
         model: whose encoder and decoder the paths belong to.
-        judge: whose features the paths with `distances=features` belong to, too.
+        judge: to whose features paths belong that measure distances there.
     """
 
     def __init__(self, folder: Path, model: Autoencoder, judge: Judge | None = None) -> None:
@@ -64,6 +64,6 @@ class Kept(base.Store):
     def _owner(self, path: base.Path) -> bytes:
         """Return everything that a state belongs to."""
         owner = self._weights + repr(dict(path.settings)).encode()
-        if self.judge is not None and path.settings.get("distances") == "features":
+        if self.judge is not None and path.settings.get("distances") in ("features", "both"):
             owner += digest(self.judge.state_dict())
         return owner

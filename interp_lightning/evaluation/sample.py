@@ -39,7 +39,7 @@ def encode_all(model: Autoencoder, source: Source, decode: bool = False) -> Enco
     codes, labels, error = [], [], 0.0 if decode else math.nan
     loader = EvaluationLoader(source, rank=0, world_size=1)
     for images, y in tqdm(loader, desc="Encoding", leave=False, disable=None):
-        x = to_unit_range(images).to(model.device, model.dtype)
+        x = to_unit_range(images).to(next(model.parameters()))
         z = model.encode(x)
         if decode:
             error += F.mse_loss(model.decode(z), x).item() * len(x)
@@ -75,7 +75,7 @@ class Look:
     def __call__(self, z: Tensor) -> Tensor:
         """Return features, (n, d) → (n, f)."""
         return torch.cat(
-            [self.of(self.model.decode(part.to(self.model.device, self.model.dtype))) for part in z.split(BATCH)]
+            [self.of(self.model.decode(part.to(next(self.model.parameters())))) for part in z.split(BATCH)]
         )
 
     def of(self, images: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from pydantic import Field
 from scipy import sparse
 from scipy.ndimage import gaussian_filter1d
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 PAIRS = 64  # whose shortest paths are searched together: 8 MB per 10,000 nodes
 VERTICES = 128  # of a smoothed path
+FEW = 4_000  # nodes from which the units of distances are taken
 LEAST = 1e-4  # length of an edge, and local scale, over the median length
 Nodes = Annotated[Count, Field(ge=2)]
 Exponent = Annotated[float, Field(ge=1, le=16)]
@@ -51,8 +52,9 @@ class Graph(Path):
         smoothing: standard deviation of the Gaussian that averages neighbouring points, as a share of the path.
         scaling: share of the local scale that is divided out; 0 compares lengths as they are.
         shift: share of the way to the mean of its neighbours by which each code is moved; 0 keeps the codes.
-        distances: measure lengths between a judge's "features" of the decoded images, decoded "pixels", or "codes";
-            where there is no judge, "features" are codes.
+        distances: measure lengths between "codes", decoded "pixels", a judge's "features" of the decoded images, or
+            "both" codes and features, each in units of the median distance between neighbours; where there is no judge,
+            features are left out, and "features" are codes.
 
     Raises:
         ConfigError: an argument is not allowed by the signature, or `fit` gets fewer than 2 codes.
@@ -82,7 +84,7 @@ class Graph(Path):
         smoothing: Width = 0.1,
         scaling: Share = 0.6,
         shift: Share = 1.0,
-        distances: Literal["features", "pixels", "codes"] = "features",
+        distances: Literal["both", "features", "pixels", "codes"] = "both",
     ) -> None:
         self.nodes, self.neighbours, self.exponent, self.smoothing = nodes, neighbours, exponent, smoothing
         self.scaling, self.shift, self.distances = scaling, shift, distances
@@ -93,14 +95,19 @@ class Graph(Path):
     def _fitted(self, space: Space, state: Mapping[str, Tensor]) -> Path:
         """Return the path with the nodes and edges of a state; make and keep them if it is empty."""
         fitted = copy.copy(self)
-        looks = {"pixels": space.decode, **({"features": space.look} if space.judged else {})}
-        fitted._look = looks.get(self.distances, lambda z: z)
-        codes = state["codes"] if state else fitted._shifted(self._drawn(space))
+        looks = self._looks(space)
+        drawn = None if state else self._drawn(space)
+        units = state["units"] if drawn is None else torch.stack([self._unit_of(look(drawn[:FEW])) for look in looks])
+        if len(units) != len(looks) or not (units.isfinite() & (units > 0)).all():
+            raise ValueError("units of distances are not possible")
+        fitted._look = lambda z: torch.cat([look(z) / unit for look, unit in zip(looks, units, strict=True)], dim=1)
+        codes = state["codes"] if drawn is None else fitted._shifted(drawn)
         places = fitted._places(codes)
         fitted._codes, fitted._search = codes.double().numpy(), self._searched(places)
         if not state:
             lengths, nodes = _neighbours(fitted._search)
-            state = {"codes": codes, "lengths": torch.from_numpy(lengths), "nodes": torch.from_numpy(nodes).int()}
+            found = {"lengths": torch.from_numpy(lengths), "nodes": torch.from_numpy(nodes).int()}
+            state = {"codes": codes, "units": units, **found}
             space.store.save(self, state)
         lengths, nodes = state["lengths"].numpy(), state["nodes"].numpy()
         if not lengths.size or not (np.isfinite(lengths) & (lengths >= 0) & (nodes >= 0) & (nodes < len(codes))).all():
@@ -110,6 +117,20 @@ class Graph(Path):
         edges = fitted._scaled(lengths, nodes)
         fitted._edges = _bridged(edges, places / fitted._unit)
         return fitted
+
+    def _looks(self, space: Space) -> list[Callable[[Tensor], Tensor]]:
+        """Return what distances are measured between: one or two functions of codes."""
+        if self.distances == "pixels":
+            return [space.decode]
+        if self.distances == "codes" or not space.judged:
+            return [_itself]
+        return [space.look] if self.distances == "features" else [_itself, space.look]
+
+    @torch.no_grad()
+    def _unit_of(self, places: Tensor) -> Float64[Tensor, ""]:
+        """Return the median distance between neighbours among places (n, f)."""
+        lengths, _ = _neighbours(self._searched(places.double().cpu().numpy()))
+        return torch.tensor(float(np.median(lengths)) or 1.0, dtype=torch.float64)
 
     def _drawn(self, space: Space) -> Tensor:
         """Draw the codes of the nodes, (n, d)."""
@@ -184,6 +205,10 @@ class Graph(Path):
     def _scale(self, lengths: np.ndarray) -> np.ndarray:
         """Return the local scales of points from the lengths of their edges, (m, neighbours) → (m,)."""
         return np.maximum(lengths.mean(1) / self._unit, LEAST) ** self.scaling
+
+
+def _itself(z: Tensor) -> Tensor:
+    return z
 
 
 def _neighbours(search: NearestNeighbors, places: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -81,17 +81,23 @@ def graph_of(distances: str) -> Path:
     return path
 
 
-def test_a_graph_of_a_judges_features_belongs_to_the_judge(tmp_path, model):
+@pytest.mark.parametrize("distances", ["features", "both"])
+def test_a_graph_of_a_judges_features_belongs_to_the_judge(distances, tmp_path, model):
     one, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
-    Kept(tmp_path, model, one).save(graph_of("features"), state())
-    assert Kept(tmp_path, model, one).load(graph_of("features"))
-    assert not Kept(tmp_path, model, other).load(graph_of("features"))
-    assert not Kept(tmp_path, model).load(graph_of("features"))
+    Kept(tmp_path, model, one).save(graph_of(distances), state())
+    assert Kept(tmp_path, model, one).load(graph_of(distances))
+    assert not Kept(tmp_path, model, other).load(graph_of(distances))
+    assert not Kept(tmp_path, model).load(graph_of(distances))
     Kept(tmp_path, model, one).save(graph_of("codes"), state())
     assert Kept(tmp_path, model, other).load(graph_of("codes"))
 
 
-GRAPH = {"codes": torch.randn(9, 2), "lengths": torch.ones(9, 3), "nodes": torch.zeros(9, 3, dtype=torch.int32)}
+GRAPH = {
+    "codes": torch.randn(9, 2),
+    "units": torch.ones(2, dtype=torch.float64),
+    "lengths": torch.ones(9, 3),
+    "nodes": torch.zeros(9, 3, dtype=torch.int32),
+}
 
 
 @pytest.mark.parametrize(
@@ -107,6 +113,8 @@ GRAPH = {"codes": torch.randn(9, 2), "lengths": torch.ones(9, 3), "nodes": torch
         {"lengths": torch.ones(9, 0), "nodes": GRAPH["nodes"][:, :0]},
         {"codes": torch.full((9, 2), torch.nan)},
         {"codes": torch.ones(9)},
+        {"units": torch.ones(1, dtype=torch.float64)},
+        {"units": torch.full((2,), torch.nan, dtype=torch.float64)},
         {"codes": torch.ones(0, 2)},
     ],
 )

@@ -109,9 +109,27 @@ def test_distances_are_measured_where_the_setting_says(distances):
     assert middle < 0.6 if distances in looks else middle > 0.95
 
 
-def test_without_a_judge_features_are_codes():
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_codes_and_features_are_measured_in_their_own_units(scale):
+    """The shorter way round a ring passes what looks far from everything, whatever the features' units are."""
+    codes = ring(400)
+
+    def seen(z: Tensor) -> Tensor:
+        number = torch.cdist(z.float(), codes).argmin(1)
+        strange = (number - 100).abs() < 20
+        return scale * torch.cat([codes[number], 9 * (number % 2 * strange)[:, None]], dim=1)
+
+    for distances, shorter in (("codes", True), ("both", False)):
+        space = Space(codes, look=seen)
+        path = Graph(distances=distances, neighbours=4, smoothing=0.0, shift=0.0, scaling=0.0).fit(space)
+        middle = path.points(codes[:1], codes[190:191], 3)[0, 1]
+        assert (middle[1] > 0) == shorter
+
+
+@pytest.mark.parametrize("distances", ["features", "both"])
+def test_without_a_judge_distances_are_those_of_codes(distances):
     codes = ring(100)
-    path = Graph(smoothing=0.0).fit(Space(codes, look=lambda z: z.flip(1) ** 3, judged=False))
+    path = Graph(smoothing=0.0, distances=distances).fit(Space(codes, look=lambda z: z.flip(1) ** 3, judged=False))
     assert torch.equal(
         path.points(codes[:3], codes[40:43], 5), fitted(codes, smoothing=0.0).points(codes[:3], codes[40:43], 5)
     )
