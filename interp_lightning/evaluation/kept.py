@@ -24,7 +24,7 @@ class Kept(base.Store):
     Args:
         folder: the run's.
         model: whose encoder and decoder the paths belong to.
-        judge: to whose features paths belong that measure distances there.
+        judge: its features decide the graphs that measure distances in them.
     """
 
     def __init__(self, folder: Path, model: Autoencoder, judge: Judge | None = None) -> None:

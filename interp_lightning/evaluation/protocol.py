@@ -167,7 +167,7 @@ class Evaluation(Configurable, group="metrics"):
 
             log.info("Measuring the paths …")
             references = None if judge is None else sample.references()
-            total = 2 * (len(paths) + 1)
+            total = 2 * (len(paths) + 2)  # two kinds need no model
             for kind, images, codes in tqdm(sample.paths(paths), total=total, desc="Paths", leave=False, disable=None):
                 numbers = sanity if kind in SANITY else metrics
                 numbers |= measures.of_paths(images, kind)

@@ -27,7 +27,7 @@ from interp_lightning.paths.speed import at_constant_speed, samples
 
 log = logging.getLogger(__name__)
 
-BATCH = 100  # fits a processor's cache: a judge is twice as fast as with 500
+BATCH = 100  # fits a CPU's cache: a judge is twice as fast as with 500
 NEAR = 10  # nearest codes, of which iFID takes one
 EPSILON = 1e-2  # step of the perceptual path length: small for the path, large for float32
 
@@ -174,11 +174,11 @@ class Sample:
         return {"prior": prior, "prior_mixture": mixture_samples(training, len(prior)), **samplers}
 
     def generated(
-        self, samples: Mapping[str, Tensor], kinds: Mapping[str, Path]
+        self, drawn: Mapping[str, Tensor], kinds: Mapping[str, Path]
     ) -> Iterator[tuple[str, Iterator[Tensor]]]:
         """Yield batches of decoded images, by the origin of their codes."""
         yield "reconstructions", self.decode(self.z_a)
-        for origin, codes in samples.items():
+        for origin, codes in drawn.items():
             yield origin, self.decode(codes)
         middle = torch.tensor([0.5]).to(self.t)
         for how, path in kinds.items():

@@ -45,7 +45,7 @@ class Store:
         """Keep a path's state, finished or not; replace what was kept before."""
 
 
-def _itself(z: Tensor) -> Tensor:
+def itself(z: Tensor) -> Tensor:
     return z
 
 
@@ -54,17 +54,17 @@ class Space:
 
     Args:
         codes: of training images, (N, d), or a function that encodes them when they are first asked for.
-        look: what codes (n, d) look like to a judge, features (n, f); without a judge to anybody, pixels.
+        look: codes (n, d) → a judge's features (n, f) of the decoded images; without a judge, pixels.
         decode: codes (n, d) → pixels of the decoded images (n, p).
         store: where to keep what took long.
-        judged: there is a judge.
+        judged: whether there is a judge.
     """
 
     def __init__(
         self,
         codes: Tensor | Callable[[], Tensor],
-        look: Callable[[Tensor], Tensor] = _itself,
-        decode: Callable[[Tensor], Tensor] = _itself,
+        look: Callable[[Tensor], Tensor] = itself,
+        decode: Callable[[Tensor], Tensor] = itself,
         store: Store | None = None,
         judged: bool = True,
     ) -> None:

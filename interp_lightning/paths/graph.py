@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from interp_lightning.parameters import Count, Share, check_integer
-from interp_lightning.paths.base import Codes, Course, Path, Points, Positions, Space
+from interp_lightning.paths.base import Codes, Course, Path, Points, Positions, Space, itself
 from interp_lightning.paths.speed import interpolated, shares
 
 log = logging.getLogger(__name__)
@@ -52,9 +52,9 @@ class Graph(Path):
         smoothing: standard deviation of the Gaussian that averages neighbouring points, as a share of the path.
         scaling: share of the local scale that is divided out; 0 compares lengths as they are.
         shift: share of the way to the mean of its neighbours by which each code is moved; 0 keeps the codes.
-        distances: measure lengths between "codes", decoded "pixels", a judge's "features" of the decoded images, or
-            "both" codes and features, each in units of the median distance between neighbours; where there is no judge,
-            features are left out, and "features" are codes.
+        distances: where lengths are measured: between "codes", decoded "pixels", a judge's "features" of the decoded
+            images, or "both" codes and features. Each is in units of its median distance between neighbours. Without a
+            judge, "features" and "both" are "codes".
 
     Raises:
         ConfigError: an argument is not allowed by the signature, or `fit` gets fewer than 2 codes.
@@ -100,7 +100,7 @@ class Graph(Path):
         units = state["units"] if drawn is None else torch.stack([self._unit_of(look(drawn[:FEW])) for look in looks])
         if len(units) != len(looks) or not (units.isfinite() & (units > 0)).all():
             raise ValueError("units of distances are not possible")
-        fitted._look = lambda z: torch.cat([look(z) / unit for look, unit in zip(looks, units, strict=True)], dim=1)
+        fitted._look = lambda z: torch.cat([look(z).cpu() / unit for look, unit in zip(looks, units, strict=True)], 1)
         codes = state["codes"] if drawn is None else fitted._shifted(drawn)
         places = fitted._places(codes)
         fitted._codes, fitted._search = codes.double().numpy(), self._searched(places)
@@ -123,8 +123,8 @@ class Graph(Path):
         if self.distances == "pixels":
             return [space.decode]
         if self.distances == "codes" or not space.judged:
-            return [_itself]
-        return [space.look] if self.distances == "features" else [_itself, space.look]
+            return [itself]
+        return [space.look] if self.distances == "features" else [itself, space.look]
 
     @torch.no_grad()
     def _unit_of(self, places: Tensor) -> Float64[Tensor, ""]:
@@ -152,7 +152,7 @@ class Graph(Path):
     @torch.no_grad()
     def _places(self, codes: Tensor) -> np.ndarray:
         """Return where codes (n, d) lie when distances are measured, (n, f)."""
-        return self._look(codes).detach().double().cpu().numpy()
+        return self._look(codes).double().numpy()
 
     def __call__(self, z_a: Codes, z_b: Codes, t: Positions) -> Points:
         return self.between(z_a, z_b)(t)
@@ -205,10 +205,6 @@ class Graph(Path):
     def _scale(self, lengths: np.ndarray) -> np.ndarray:
         """Return the local scales of points from the lengths of their edges, (m, neighbours) → (m,)."""
         return np.maximum(lengths.mean(1) / self._unit, LEAST) ** self.scaling
-
-
-def _itself(z: Tensor) -> Tensor:
-    return z
 
 
 def _neighbours(search: NearestNeighbors, places: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -54,11 +54,9 @@ def test_paths_go_from_end_to_end(seed, how, steps):
 def test_codes_may_carry_a_gradient(how, dtype):
     codes = torch.randn(50, 5, generator=torch.Generator().manual_seed(1), dtype=dtype, requires_grad=True)
     linear = torch.nn.Linear(5, 5, dtype=dtype)
+    wanted = torch.float64 if how == "flow" else dtype
     kind = path(how) if how == "flow" else named(how).fit(Space(codes, look=linear, decode=linear))
-    ends = (
-        codes[:2].to(torch.float64 if how == "flow" else dtype),
-        codes[2:4].to(torch.float64 if how == "flow" else dtype),
-    )
+    ends = codes[:2].to(wanted), codes[2:4].to(wanted)
     assert torch.equal(kind.points(*ends, 5), kind.points(*(end.detach() for end in ends), 5))
 
 
