@@ -80,8 +80,7 @@ class Evaluation(Configurable, group="metrics"):
 
     def look(self, model: Autoencoder, data: ImageData) -> Look:
         """Return what a model's codes look like to the judge; in pixels if there is none."""
-        judge = self.judge(data)
-        return Look(model, None if judge is None else judge.to(model.device).eval())
+        return _look(model, self.judge(data))
 
     @torch.no_grad()
     def path(self, how: str, model: Autoencoder, data: ImageData) -> Path:
@@ -152,8 +151,8 @@ class Evaluation(Configurable, group="metrics"):
                     "codes or images are NaN or infinite, so training has diverged; go back to an earlier checkpoint, "
                     "or train with a smaller optimizer.lr"
                 )
+            look = _look(model, judge)  # also if there are too few images to compare with
             judge, trust = self._trusted(self._if_enough(judge, data), data, model.device)
-            look = self.look(model, data)  # also if there are too few images to compare with
             sample = Sample(model, data, test.z, look, **self._sizes(data))
             space = self._space(train.z, look)
             paths = dict(_fitted(self.kinds, space))
@@ -232,6 +231,10 @@ class Evaluation(Configurable, group="metrics"):
             return judge, trust
         log.warning(f"Skipped {NEED_LOGITS}: {trust.problem}")
         return FeaturesOnly(judge), trust
+
+
+def _look(model: Autoencoder, judge: Judge | None) -> Look:
+    return Look(model, None if judge is None else judge.to(model.device).eval())
 
 
 def _cheap(path: Path) -> bool:

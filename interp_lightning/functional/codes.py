@@ -1,5 +1,6 @@
-"""Mix latent codes."""
+"""Mix latent codes, and draw some of them."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,10 +15,20 @@ def mix(z: Float[Tensor, "B d"], alpha: Float[Tensor, " B"] | Float[Tensor, "B d
     Source: Berthelot et al. 2018, https://arxiv.org/abs/1807.07543, section 2.
 
     Example:
-        >>> import torch
         >>> mix(torch.tensor([[0.0], [1.0]]), torch.tensor([0.25, 0.25]))
         tensor([[0.7500],
                 [0.2500]])
     """
     alpha = alpha.view(len(z), -1)
     return alpha * z + (1 - alpha) * z.flip(0)
+
+
+def some(codes: Float[Tensor, "N d"], number: int) -> Float[Tensor, "n d"]:
+    """Return codes drawn without replacement, the same ones each time; all, in another order, if there are fewer.
+
+    Example:
+        >>> some(torch.arange(4.0)[:, None], 2).shape, some(torch.arange(4.0)[:, None], 9).shape
+        (torch.Size([2, 1]), torch.Size([4, 1]))
+    """
+    order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0))[:number]
+    return codes[order.to(codes.device)]

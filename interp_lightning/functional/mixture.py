@@ -11,6 +11,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from interp_lightning.functional.codes import some
+
 FITTED = 20_000  # codes that the mixture is fitted to
 COMPONENTS = 50
 PER_COMPONENT = 4  # codes for each dimension, at least: a component has a full covariance
@@ -33,8 +35,7 @@ def mixture_samples(codes: Float[Tensor, "N d"], number: int) -> Float[Tensor, "
         >>> bool(((drawn.norm(dim=1) - 1).abs() < 0.2).all())  # on the ring, which no single Gaussian is
         True
     """
-    order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0))[:FITTED]
-    chosen = codes[order.to(codes.device)].detach().double().cpu().numpy()
+    chosen = some(codes, FITTED).detach().double().cpu().numpy()
     scaler = StandardScaler().fit(chosen)
     components = int(np.clip(len(chosen) // (PER_COMPONENT * codes.shape[1]), 1, COMPONENTS))
     # EM stops when a step gains less than 0.1 nats per code: more steps do not change how samples look.

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
+from interp_lightning.functional.codes import some
 from interp_lightning.parameters import Count, Rate, Weight, check_integer
 from interp_lightning.paths.base import Codes, Course, Path, Points, Positions, Space, equidistant, named
 from interp_lightning.paths.graph import along
@@ -72,11 +73,10 @@ class Geodesic(Path):
 
     def fit(self, space: Space) -> Path:
         check_integer("the number of training codes", len(space.codes), least=2, way_out="use how=lerp")
-        order = torch.randperm(len(space.codes), generator=torch.Generator().manual_seed(0))[:NODES]
         fitted = copy.copy(self)
         fitted._start = named(self.start).fit(space)
         fitted._look = space.look if self.distances == "features" else space.decode
-        fitted._codes = space.codes[order.to(space.codes.device)]
+        fitted._codes = some(space.codes, NODES)
         apart = torch.cdist(fitted._codes, fitted._codes).fill_diagonal_(torch.inf).amin(1)
         fitted._scale = apart.median().clamp_min(torch.finfo(apart.dtype).tiny)
         return fitted

@@ -16,6 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from interp_lightning.functional.codes import some
 from interp_lightning.parameters import Count, Share, check_integer
 from interp_lightning.paths.base import Codes, Course, Path, Points, Positions, Space, itself
 from interp_lightning.paths.speed import interpolated, shares
@@ -135,8 +136,7 @@ class Graph(Path):
     def _drawn(self, space: Space) -> Tensor:
         """Draw the codes of the nodes, (n, d)."""
         check_integer("the number of training codes", len(space.codes), least=2, way_out="use how=lerp")
-        order = torch.randperm(len(space.codes), generator=torch.Generator().manual_seed(0))[: self.nodes]
-        return space.codes[order.to(space.codes.device)].cpu()
+        return some(space.codes, self.nodes).cpu()
 
     def _shifted(self, codes: Tensor) -> Tensor:
         """Return codes (n, d), each moved towards the mean of its neighbours."""
