@@ -52,12 +52,27 @@ def _kernel(
     a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], kernel: str, sigma: float, scales: Sequence[float]
 ) -> Float[Tensor, ""]:
     """Sum k over all pairs and scales."""
+    rows = max(1, PAIRS // len(b))
+    if a is not b:
+        return torch.stack([_block(part, b, kernel, sigma, scales) for part in a.split(rows)]).sum()
     total = a.new_zeros(())
-    for rows in a.split(max(1, PAIRS // len(b))):
-        squared = (rows.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * rows @ b.T).clamp_min(0)  # (n, m)
-        for scale in scales:
-            c = 2 * a.shape[1] * sigma**2 * scale
-            total = total + (c / (c + squared) if kernel == "imq" else torch.exp(-squared / c)).sum()
+    for part in a.split(rows):
+        a = a[len(part) :]
+        total = total + _block(part, part, kernel, sigma, scales)
+        if len(a):  # these pairs come twice: the kernel is symmetric
+            total = total + 2 * _block(part, a, kernel, sigma, scales)
+    return total
+
+
+def _block(
+    a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], kernel: str, sigma: float, scales: Sequence[float]
+) -> Float[Tensor, ""]:
+    """Sum k over pairs few enough to be held at a time."""
+    squared = (a.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * a @ b.T).clamp_min(0)  # (n, m)
+    total = a.new_zeros(())
+    for scale in scales:
+        c = 2 * a.shape[1] * sigma**2 * scale
+        total = total + (c / (c + squared) if kernel == "imq" else torch.exp(-squared / c)).sum()
     return total
 
 

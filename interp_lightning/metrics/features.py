@@ -13,6 +13,7 @@ from pickle import UnpicklingError
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchmetrics.image.fid import NoTrainInceptionV3
 
 from interp_lightning.errors import ConfigError, DataError
@@ -77,7 +78,7 @@ class DigitNetwork(Judge):
         layers: list[nn.Module] = []
         for width_in, width, stride in ((1, 16, 1), (16, 32, 2), (32, 64, 2), (64, 64, 2)):
             convolution = nn.Conv2d(width_in, width, 3, stride, padding=1, bias=False)
-            layers += [convolution, nn.BatchNorm2d(width), nn.ReLU()]
+            layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
         self.body = nn.Sequential(*layers, nn.Flatten())  # (N, 1024)
         hidden = nn.Linear(1024, HIDDEN, bias=False)
         self.head = nn.Sequential(hidden, nn.BatchNorm1d(HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, CLASSES))
@@ -122,7 +123,23 @@ def digit_network() -> DigitNetwork:
         raise DataError(f"{WEIGHTS} is {'damaged' if content else 'missing'}; install interp_lightning again")
     network = DigitNetwork()
     network.load_state_dict(load(content))
-    return network.eval().requires_grad_(False)
+    network.body = fused(network.body.eval())
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def fused(layers: nn.Sequential) -> nn.Sequential:
+    """Make each convolution and the normalisation after it one layer: the same function, half as fast again on a CPU.
+
+    Args:
+        layers: in evaluation mode.
+    """
+    one: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d) and one and isinstance(one[-1], nn.Conv2d):
+            one[-1] = fuse_conv_bn_eval(one[-1], layer)
+        else:
+            one.append(layer)
+    return nn.Sequential(*one)
 
 
 class Inception(Judge):

@@ -9,7 +9,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from interp_lightning.errors import ConfigError
 from interp_lightning.metrics.base import ALONE, Collected, scores
-from interp_lightning.metrics.neighbours import NEIGHBOURS, neighbour_distances, within
+from interp_lightning.metrics.neighbours import NEIGHBOURS, neighbour_distances, remembered, within
 
 SUBSETS, SUBSET_SIZE = 100, 1_000
 ROWS = 500  # of a kernel at a time
@@ -65,7 +65,7 @@ def kernel_distance(real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"],
     )
     within_real = _cubes(real, real, in_real, in_real) - in_real @ _cube(real.square().sum(1), real)
     within_generated = _cubes(generated, generated, in_generated, in_generated)
-    within_generated -= in_generated @ _cube(generated.square().sum(1), generated)
+    within_generated = within_generated - in_generated @ _cube(generated.square().sum(1), generated)
     across = _cubes(real, generated, in_real, in_generated)
     return ((within_real + within_generated) / (size * (size - 1)) - 2 * across / size**2).mean().item()
 
@@ -76,6 +76,7 @@ def _cube(products: Tensor, like: Tensor) -> Tensor:
     return base.square() * base
 
 
+@remembered  # the sum over pairs of real images is the same for all generated ones
 def _cubes(
     a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], in_a: Float[Tensor, "subsets n"], in_b: Float[Tensor, "subsets m"]
 ) -> Float[Tensor, " subsets"]:

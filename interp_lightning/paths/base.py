@@ -83,6 +83,7 @@ class Path(Configurable, ABC, group="path"):
     fits: ClassVar[bool] = False  # it must know a model's codes first, by `fit`
     slow: ClassVar[bool] = False  # it takes minutes, so that an evaluation measures it only if asked
     samples: ClassVar[bool] = False  # it also draws codes, by `sample`
+    fitted: bool = False  # `fit` sets it, on the path that it returns
     how: str = ""  # its name and settings in conf/path; a path built in Python has none, and is not kept
     settings: Mapping[str, Any] = MappingProxyType({})
 
@@ -149,10 +150,11 @@ def ready(how: str | Path) -> Path:
         ConfigError: there is no such path, or it must be fitted to a model first.
     """
     path = named(how) if isinstance(how, str) else how
-    if path.fits and path.how and path is named(path.how):
+    if path.fits and not path.fitted:
+        name = path.how or type(path).__name__
         raise ConfigError(
-            f"`how` (={path.how}) must know the codes of the training images first; give the path that "
-            f"Evaluation().path('{path.how}', model, data) returns, or use lerp"
+            f"`how` (={name}) must know the codes of the training images first; give the path that its fit(space) or "
+            f"Evaluation().path('{path.how or 'graph'}', model, data) returns, or use lerp"
         )
     return path
 

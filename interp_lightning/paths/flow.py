@@ -66,6 +66,7 @@ class Flow(Path):
 
     def fit(self, space: Space) -> Path:
         fitted = copy.copy(self)
+        fitted.fitted = True
         fitted._network = space.store.use(self, lambda state: self._finished(state) or self._learned(space, state))
         return fitted
 

@@ -74,6 +74,7 @@ class Geodesic(Path):
     def fit(self, space: Space) -> Path:
         check_integer("the number of training codes", len(space.codes), least=2, way_out="use how=lerp")
         fitted = copy.copy(self)
+        fitted.fitted = True
         fitted._start = named(self.start).fit(space)
         fitted._look = space.look if self.distances == "features" else space.decode
         fitted._codes = some(space.codes, NODES)

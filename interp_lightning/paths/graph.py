@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -91,33 +91,40 @@ class Graph(Path):
         self.scaling, self.shift, self.distances = scaling, shift, distances
 
     def fit(self, space: Space) -> Path:
-        return space.store.use(self, lambda state: self._fitted(space, state))
+        return space.store.use(self, lambda state: self._fitted(space, state or self._made(space)))
 
     def _fitted(self, space: Space, state: Mapping[str, Tensor]) -> Path:
-        """Return the path with the nodes and edges of a state; make and keep them if it is empty."""
-        fitted = copy.copy(self)
-        looks = self._looks(space)
-        drawn = None if state else self._drawn(space)
-        units = state["units"] if drawn is None else torch.stack([self._unit_of(look(drawn[:FEW])) for look in looks])
-        if len(units) != len(looks) or not (units.isfinite() & (units > 0)).all():
-            raise ValueError("units of distances are not possible")
-        fitted._look = lambda z: torch.cat([look(z).cpu() / unit for look, unit in zip(looks, units, strict=True)], 1)
-        codes = state["codes"] if drawn is None else fitted._shifted(drawn)
-        places = fitted._places(codes)
-        fitted._codes, fitted._search = codes.double().numpy(), self._searched(places)
-        if not state:
-            lengths, nodes = _neighbours(fitted._search)
-            found = {"lengths": torch.from_numpy(lengths), "nodes": torch.from_numpy(nodes).int()}
-            state = {"codes": codes, "units": units, **found}
-            space.store.save(self, state)
+        """Return the path over the nodes and edges of a state."""
+        codes, places = (state[name].double().numpy() for name in ("codes", "places"))
         lengths, nodes = state["lengths"].numpy(), state["nodes"].numpy()
         if not lengths.size or not (np.isfinite(lengths) & (lengths >= 0) & (nodes >= 0) & (nodes < len(codes))).all():
             raise ValueError("lengths or nodes of edges are not possible")
+        fitted = copy.copy(self)
+        fitted._look = _in_units(self._looks(space), state["units"])
+        fitted._codes, fitted._search = codes, self._searched(places)
         fitted._unit = float(np.median(lengths)) or 1.0
         fitted._scales = fitted._scale(lengths)
-        edges = fitted._scaled(lengths, nodes)
-        fitted._edges = _bridged(edges, places / fitted._unit)
+        fitted._edges = _bridged(fitted._scaled(lengths, nodes), places / fitted._unit)
+        fitted.fitted = True
         return fitted
+
+    @torch.no_grad()
+    def _made(self, space: Space) -> dict[str, Tensor]:
+        """Draw the nodes, move them and find their neighbours; keep all that."""
+        check_integer("the number of training codes", len(space.codes), least=2, way_out="use how=lerp")
+        codes, looks = some(space.codes, self.nodes).cpu(), self._looks(space)
+        seen = [look(codes).cpu() for look in looks]
+        units = torch.stack([self._unit_of(part[:FEW]) for part in seen])
+        places = _together(seen, units)
+        if self.shift:
+            _, nodes = self._neighbours(places)
+            codes = codes.lerp(torch.stack([codes[neighbour] for neighbour in nodes.T]).mean(0), self.shift)
+            places = _in_units(looks, units)(codes)
+        lengths, nodes = self._neighbours(places)
+        found = {"lengths": torch.from_numpy(lengths), "nodes": torch.from_numpy(nodes).int()}
+        state = {"codes": codes, "places": places, "units": units, **found}
+        space.store.save(self, state)
+        return state
 
     def _looks(self, space: Space) -> list[Callable[[Tensor], Tensor]]:
         """Return what distances are measured between: one or two functions of codes."""
@@ -127,23 +134,14 @@ class Graph(Path):
             return [itself]
         return [space.look] if self.distances == "features" else [itself, space.look]
 
-    @torch.no_grad()
     def _unit_of(self, places: Tensor) -> Float64[Tensor, ""]:
         """Return the median distance between neighbours among places (n, f)."""
-        lengths, _ = _neighbours(self._searched(places.double().cpu().numpy()))
+        lengths, _ = self._neighbours(places)
         return torch.tensor(float(np.median(lengths)) or 1.0, dtype=torch.float64)
 
-    def _drawn(self, space: Space) -> Tensor:
-        """Draw the codes of the nodes, (n, d)."""
-        check_integer("the number of training codes", len(space.codes), least=2, way_out="use how=lerp")
-        return some(space.codes, self.nodes).cpu()
-
-    def _shifted(self, codes: Tensor) -> Tensor:
-        """Return codes (n, d), each moved towards the mean of its neighbours."""
-        if not self.shift:
-            return codes
-        _, nodes = _neighbours(self._searched(self._places(codes)))
-        return codes.lerp(torch.stack([codes[neighbour] for neighbour in nodes.T]).mean(0), self.shift)
+    def _neighbours(self, places: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Return lengths to, and numbers of, the neighbours of each place (n, f) among the others."""
+        return _neighbours(self._searched(places.double().numpy()))
 
     def _searched(self, places: np.ndarray) -> NearestNeighbors:
         """Return the search for the neighbours of each place, (n, f)."""
@@ -211,6 +209,17 @@ def _neighbours(search: NearestNeighbors, places: np.ndarray | None = None) -> t
     """Return lengths to, and numbers of, the neighbours of places, (m, neighbours); None is the searched ones."""
     with threadpool_limits(torch.get_num_threads()):
         return search.kneighbors(places)
+
+
+def _in_units(looks: Sequence[Callable[[Tensor], Tensor]], units: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return one function of codes that puts what several give side by side, each in its unit."""
+    if len(units) != len(looks) or not (units.isfinite() & (units > 0)).all():
+        raise ValueError("units of distances are not possible")
+    return lambda z: _together([look(z).cpu() for look in looks], units)
+
+
+def _together(seen: Sequence[Tensor], units: Tensor) -> Float[Tensor, "n f"]:
+    return torch.cat([part / unit for part, unit in zip(seen, units, strict=True)], 1)
 
 
 def along(vertices: Float[Tensor, "B V d"]) -> Course:

@@ -89,6 +89,8 @@ def test_a_path_that_is_not_fitted_is_refused():
         ready("graph")
     with pytest.raises(ConfigError, match=r"`how` \(=graph\) must know the codes of the training images first"):
         ready(named("graph"))
+    with pytest.raises(ConfigError, match=r"`how` \(=Graph\) must know the codes of the training images first"):
+        ready(Graph())
     assert ready("lerp") is named("lerp")
     assert ready(path := fitted(ring(20))) is path
 
