@@ -72,7 +72,10 @@ def within(
     """
     real, features = real.double(), features.double()
     radius = neighbour_distances(real, neighbours)[:, -1]
-    return torch.cat([(torch.cdist(rows, real) <= radius).any(1) for rows in features.split(ROWS)])
+    centre = real.mean(0)
+    x = features - centre
+    beyond = torch.cat([lengths.amin(1) for lengths in _lengths(x, real - centre, radius)])
+    return beyond <= -x.square().sum(1)
 
 
 @remembered
@@ -99,10 +102,10 @@ def nearest_distance(features: Float[Tensor, "m d"], others: Float[Tensor, "n d"
     return (features - others[nearest]).norm(dim=1)
 
 
-def _lengths(x: Tensor, others: Tensor) -> Iterator[Tensor]:
-    """Yield ‖x − y‖² − ‖x‖² of some rows x and all others y at a time."""
+def _lengths(x: Tensor, others: Tensor, radius: Tensor | float = 0.0) -> Iterator[Tensor]:
+    """Yield ‖x − y‖² − ‖x‖² − r² of some rows x and all others y, of radius r, at a time."""
     table = others.T.contiguous()
-    norms = table.square().sum(0)
+    norms = table.square().sum(0) - radius**2
     return (torch.addmm(norms, rows, table, alpha=-2) for rows in x.split(ROWS))
 
 
