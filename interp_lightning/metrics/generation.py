@@ -12,7 +12,7 @@ from interp_lightning.metrics.base import ALONE, Collected, scores
 from interp_lightning.metrics.neighbours import NEIGHBOURS, neighbour_distances, remembered, within
 
 SUBSETS, SUBSET_SIZE = 100, 1_000
-ROWS = 500  # of a kernel at a time
+ROWS = 100  # of a kernel at a time: fits into a cache
 DENSITY_NEIGHBOURS = 5
 
 
