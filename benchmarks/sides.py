@@ -78,7 +78,7 @@ class Clock(L.Callback):
 class NoPictures(Recorder):
     """Record losses and speed, but draw nothing: the other sides do not draw either."""
 
-    def draw_images(self, trainer: L.Trainer) -> None:
+    def draw_images(self) -> None:
         pass
 
 
@@ -126,7 +126,7 @@ def assemble(given: dict[str, Any], folder: Path) -> tuple[L.Trainer, Autoencode
         compile_networks(model)
     model.cuda_graphs = given["side"] == "recorded"
     model.save_hyperparameters({"choices": given | {"data": "noise"}, "data_used": "noise", "data": {}}, logger=False)
-    return build_trainer(cfg, data, folder, NoPictures(folder), None), model, data
+    return build_trainer(cfg, data, folder, [NoPictures(folder)], None), model, data
 
 
 def plain(given: dict[str, Any], turns: Turns) -> None:

@@ -135,7 +135,7 @@ def run_ahead(patch: pytest.MonkeyPatch, ahead: bool = True) -> None:
 
 def draw(trainer: L.Trainer) -> None:
     """Draw the pictures of a running training now; they would come after twenty seconds."""
-    next(each for each in trainer.callbacks if isinstance(each, Recorder)).draw_images(trainer)
+    next(each for each in trainer.callbacks if isinstance(each, Recorder)).draw_images()
 
 
 def damage(file: Path, data: st.DataObject) -> None:

@@ -14,7 +14,7 @@ from matplotlib.ticker import SymmetricalLogLocator
 from torch import Tensor
 
 from interp_lightning.data.base import ImageData
-from interp_lightning.display.grid import heading, image_grid, legend_label
+from interp_lightning.display.grid import heading, image_grid, legend_label, literal
 from interp_lightning.evaluation.assessment import Assessment, Profile
 from interp_lightning.functional.images import to_unit_range
 from interp_lightning.metrics.catalogue import HOW, IMAGES, PATHS, SANITY
@@ -171,6 +171,20 @@ def samples(model: Autoencoder, x: Tensor, title: str, codes: Mapping[str, Tenso
     rows = torch.stack([x[:number].cpu(), *decoded]).unflatten(1, (2, -1))
     names = [name for origin in ("test images", *codes) for name in (IMAGES.get(origin, origin), "")]
     return image_grid(rows.flatten(0, 1), f"Samples\n{title}", names)
+
+
+def predictions(predicted: Tensor, target: Tensor, critic: str) -> Figure:
+    """Draw a critic's predictions (M,) against the right answers (M,)."""
+    figure = Figure(figsize=(3.6, 3.6), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    right, said = target.float().cpu().numpy(), predicted.float().cpu().numpy()
+    axes.axline((right.min(), right.min()), slope=1, color="0.6", lw=1)
+    axes.scatter(right, said, s=4, alpha=0.5)
+    axes.set_xlabel("right answer")
+    axes.set_ylabel("prediction")
+    axes.set_title(literal(f"critic {critic}", 40), fontsize=9)
+    axes.grid(alpha=0.3)
+    return figure
 
 
 def latent_scatter(z: Tensor, labels: Tensor, title: str) -> Figure:

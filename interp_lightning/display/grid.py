@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from functools import cache
 
 import matplotlib
+import numpy as np
 import torch
+from jaxtyping import UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from torch import Tensor
@@ -17,16 +20,26 @@ MOST_PIXELS = 2**16 - 1  # to a side, of a figure
 LINES = 3  # at most, of a text within a figure
 
 
-def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Sequence[str] = ()) -> Figure:
-    """Draw images (R, C, channels, H, W) in [−1, 1] as R rows of C, with optional names for rows and columns."""
+def mosaic(images: Tensor) -> Tensor:
+    """Put images (R, C, channels, H, W) in [−1, 1] side by side on white: (height, width, channels) in [0, 1]."""
     count_r, count_c, channels, height, width = images.shape
-    gap = max(1, height // 16)
+    gap = _gap(height)
     canvas = torch.ones(count_r * (height + gap) - gap, count_c * (width + gap) - gap, channels)
     for r in range(count_r):
         for c in range(count_c):
             top, left = r * (height + gap), c * (width + gap)
             canvas[top : top + height, left : left + width] = images[r, c].float().clamp(-1, 1).movedim(0, 2) / 2 + 0.5
+    return canvas
 
+
+def _gap(height: int) -> int:
+    return max(1, height // 16)
+
+
+def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Sequence[str] = ()) -> Figure:
+    """Draw images (R, C, channels, H, W) in [−1, 1] as R rows of C, with optional names for rows and columns."""
+    count_r, count_c, _, height, width = images.shape
+    gap = _gap(height)
     rows, columns = ([literal(name, 40) for name in each] for each in (rows, columns))
     names = 0.065 * max((len(line) for row in rows for line in row.split("\n")), default=0)  # inches
     inches = max(NARROWEST, 0.55 * count_c + 0.6 + names)
@@ -34,7 +47,7 @@ def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Se
     size = (inches, 0.55 * count_r + 0.4 + 0.15 * (title.count("\n") + 1))
     figure = Figure(figsize=size, dpi=min(150, MOST_PIXELS / max(size)), layout="constrained")
     axes = figure.add_subplot()
-    axes.imshow(canvas.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(mosaic(images).squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_yticks([r * (height + gap) + height / 2 for r in range(len(rows))], rows, fontsize=7)
     axes.set_xticks([c * (width + gap) + width / 2 for c in range(len(columns))], columns, fontsize=7)
     axes.tick_params(length=0)
@@ -43,6 +56,13 @@ def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Se
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=9)
     return figure
+
+
+def pixels_of(figure: Figure) -> UInt8[np.ndarray, "H W 3"]:
+    """Render a figure."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
 def literal(text: str, width: int) -> str:

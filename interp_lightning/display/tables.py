@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from interp_lightning.metrics.catalogue import IMAGES, METRICS, PATHS, SANITY, Entry, parse
+from interp_lightning.metrics.catalogue import IMAGES, METRICS, PATHS, SANITY, Entry, must_beat, parse, title
 from interp_lightning.runs.record import run_title
-from interp_lightning.system.table import Column, Row, Table, console, print_table
+from interp_lightning.system.table import Column, Row, Table, as_markdown, console, print_table
 from interp_lightning.system.text import terminal
 
 
@@ -28,6 +28,17 @@ def print_results(results: dict[str, Any], folder: Path, remarks: Sequence[str] 
     if (folder / "tensorboard").is_dir():
         command = f"tensorboard --logdir {shlex.quote(str(folder.parent))}"
         out.print(terminal(f"{'Curves:':10}{command}"), soft_wrap=True)
+
+
+def results_markdown(results: dict[str, Any]) -> str:
+    """Return a run's numbers in Markdown, each with its baseline and its meaning."""
+    columns = [Column("number", "text"), Column("value"), Column("baseline"), Column("meaning", "text")]
+    rows = []
+    for name, value in results["metrics"].items():
+        entry, _ = parse(name)
+        baseline = entry.format(results["sanity"].get(must_beat(name) or ""))
+        rows.append(Row([title(name), entry.format(value), baseline, entry.meaning]))
+    return as_markdown(Table(run_title(results["config"]), columns, rows))
 
 
 def amount(number: float | None) -> str:

@@ -144,6 +144,7 @@ class Autoencoder(TwoPlayers):
             losses[f"val/critic/{name}_explained"] = 1 - error / target.var(correction=0)
             losses[f"val/critic/{name}_spread"] = predicted.std() / target.std()
         self.log_dict(losses, on_epoch=True, batch_size=len(p.x), sync_dist=True)
+        self.log_step()
 
     @torch.no_grad()
     def reconstruction_error(self, x: Tensor) -> float:

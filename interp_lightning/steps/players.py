@@ -23,6 +23,7 @@ from interp_lightning.steps.schedules import Constant, Schedule
 
 TRAINING, EVALUATION = 0, 1  # streams of random numbers
 Limit = Annotated[Positive | None, WayOut("use null for no limit")]
+PLAYERS = ("autoencoder", "critic")
 COUNTS = ("batches_seen", "images_seen", "epochs_seen")  # in every checkpoint
 
 
@@ -61,6 +62,7 @@ class TwoPlayers(Configurable, L.LightningModule, ABC, group="model", top_level=
         self.batches_seen = self.images_seen = self.epochs_seen = 0  # in training; only whole epochs count
         self.logs_now = False  # log the losses of this batch; logging every batch would cost time
         self._recorded: Recorded | None = None
+        self._norms: dict[str, Tensor] = {}  # of the last gradients before they were scaled down, by player
 
     @abstractmethod
     def autoencoder_losses(self, p: Any) -> dict[str, Tensor]:
@@ -92,7 +94,7 @@ class TwoPlayers(Configurable, L.LightningModule, ABC, group="model", top_level=
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         self.logs_now = (self.batches_seen + 1) % every == 0 or self.trainer.is_last_batch
-        # The step that loggers get; Lightning itself counts it wrongly after some ways to resume.
+        # Lightning counts batches wrongly after some ways to resume, and logs by its count.
         self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.batches_seen
         factor = self.schedule(self.batches_seen / self.trainer.num_training_batches, self.trainer.max_epochs or 1)
         _set_learning_rates(self.trainer.optimizers, factor * self.guard.learning_rate_factor)
@@ -106,8 +108,17 @@ class TwoPlayers(Configurable, L.LightningModule, ABC, group="model", top_level=
         elif not devices.runs_ahead(self.device):
             self.guard.look()
         if self.logs_now:
+            self.log_step()
             for turn in turns:
                 self.log_dict({f"train/{turn.player}/{name}": turn.numbers[i] for i, name in enumerate(turn.losses)})
+            self.log_dict({f"train/gradient_norm/{player}": norm for player, norm in self._norms.items()})
+            rates = dict(zip(PLAYERS, self.trainer.optimizers, strict=False))
+            self.log_dict({f"train/learning_rate/{name}": each.param_groups[0]["lr"] for name, each in rates.items()})
+
+    def log_step(self) -> None:
+        """Let loggers count images: two players take more steps than one, but see as many."""
+        images = torch.tensor(self.images_seen, dtype=torch.float64)  # float32 is exact up to 16.8 million only
+        self.log("step", images, reduce_fx="max", sync_dist=not self.training)
 
     def watch(self) -> None:
         """Respond to divergence on any device: raise Diverged, or set `guard.due` to request a rollback."""
@@ -136,9 +147,10 @@ class TwoPlayers(Configurable, L.LightningModule, ABC, group="model", top_level=
         self._recorded = Recorded(self._take_turns, self._seeded, self._count_steps) if self.cuda_graphs else None
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        player = "autoencoder" if optimizer is self.trainer.optimizers[0] else "critic"
+        player = PLAYERS[optimizer is not self.trainer.optimizers[0]]
         if (limit := self.clip.get(player)) is not None:
-            clip_grad_norm_((p for group in optimizer.param_groups for p in group["params"]), limit)
+            parameters = (p for group in optimizer.param_groups for p in group["params"])
+            self._norms[player] = clip_grad_norm_(parameters, limit).detach()
 
     def on_train_end(self) -> None:
         self._recorded = None

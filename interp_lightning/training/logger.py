@@ -1,48 +1,185 @@
-"""Loggers: TensorBoard curves that a full disk ends without ending the run, and CSV curves that a resumed run extends.
+"""Loggers: what each of them gets. A logger that fails ends with a sentence, and never a run.
 
-Any other logger of Lightning is one yaml in conf/logger; it is built with `save_dir`, the run's folder.
+Any logger of Lightning is one yaml in conf/logger; it is built with `save_dir`, the run's folder.
 """
 
 import csv
-import inspect
 import logging
-import os
-import threading
-from collections.abc import Callable, Mapping
-from functools import singledispatch
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial, singledispatch, wraps
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+import numpy as np
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from jaxtyping import UInt8
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.writer import FileWriter
+
+from interp_lightning.errors import ConfigError
+from interp_lightning.system.text import shortened
 
 log = logging.getLogger(__name__)
 
+RESULTS = "test/"  # before the names of the evaluation's numbers
+CALLED = ("log_metrics", "log_hyperparams", "log_image", "save", "finalize", "after_save_checkpoint")
+LOCAL = (TensorBoardLogger, CSVLogger)  # they open files, and that late
 
-@singledispatch
-def rewind(logger: Logger, batch: int) -> None:
-    """Remove the points from a batch on, because a resumed run logs them again.
-
-    A logger without such a function keeps them.
-    """
+Pixels = UInt8[np.ndarray, "H W channels"]
 
 
-@singledispatch
-def log_results(logger: Logger, settings: Mapping[str, Any], metrics: Mapping[str, float], batch: int) -> None:
-    """Log a run's settings and the metrics of its evaluation.
+@dataclass(frozen=True)
+class Header:
+    """What a run is.
 
     Args:
-        logger: where to.
+        title: its cell and data.
         settings: by dotted name.
-        metrics: by name.
-        batch: number of batches that the model has been trained on.
+        swept: dotted names of the settings in which the jobs of its sweep differ.
+        yaml: its whole configuration.
     """
-    logger.log_hyperparams(dict(settings))
-    logger.log_metrics(dict(metrics), batch)
+
+    title: str
+    settings: Mapping[str, Any]
+    swept: Sequence[str]
+    yaml: str
+
+    @property
+    def name(self) -> str:
+        """What distinguishes a job of a sweep, as `lam=0.01,seed=1`; the title of a run by itself."""
+        return swept_name({key: self.settings.get(key) for key in self.swept}) or self.title
+
+
+def swept_name(settings: Mapping[str, Any]) -> str:
+    """Name a run by settings, each by the last part of its name if that is clear.
+
+    Example:
+        >>> swept_name({"penalty.lam": 0.01, "seed": 1}), swept_name({"penalty.lam": 0.01, "model.lam": 0.1})
+        ('lam=0.01,seed=1', 'penalty.lam=0.01,model.lam=0.1')
+    """
+    last = Counter(key.rpartition(".")[2] for key in settings)
+    names = {key: short if last[short := key.rpartition(".")[2]] == 1 else key for key in settings}
+    return ",".join(f"{names[key]}={value}" for key, value in settings.items())
+
+
+def build_loggers(settings: Mapping[str, Any], folder: Path) -> list[Logger]:
+    """Build the logger of a configuration, or its `members`.
+
+    Raises:
+        ConfigError: a package is missing, or a logger cannot be opened.
+    """
+    parts = settings.get("members", {"logger": settings})
+    return [_built(part, folder) for part in parts.values()]
+
+
+def _built(settings: Mapping[str, Any], folder: Path) -> Logger:
+    """Build a logger whose methods never raise."""
+    kind = settings["_target_"].rpartition(".")[2]
+    try:
+        logger: Logger = instantiate(settings, save_dir=folder)
+    except InstantiationException as error:
+        if isinstance(missing := error.__cause__, ModuleNotFoundError):
+            package = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}.get(kind, missing.name or "")
+            install = f"pip install {package}" if package else shortened(" ".join(str(missing).split()), 200)
+            raise ConfigError(
+                f"`logger` ({kind}) requires a package that is not installed: {install}, or use logger=tensorboard"
+            ) from error
+        raise
+    if not isinstance(logger, LOCAL):
+        try:
+            getattr(logger, "experiment", None)  # a server is asked now, before any long work
+        except Exception as error:
+            reason = shortened(" ".join(str(error).split()), 200)
+            raise ConfigError(
+                f"`logger` ({kind}) cannot be opened ({reason}); mend that, or use logger=tensorboard, or offline=true "
+                "for a WandbLogger"
+            ) from error
+    for name in CALLED:
+        if hasattr(logger, name):
+            setattr(logger, name, _tolerant(logger, getattr(logger, name)))
+    return logger
+
+
+@contextmanager
+def logging_to(loggers: Sequence[Logger], header: Header) -> Iterator[None]:
+    """Begin a run in its loggers, and close them at the end, also of a run that fails."""
+    for logger in loggers:
+        attempt(logger, begin, logger, header)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            attempt(logger, close, logger)
+
+
+def attempt(logger: Logger, action: Callable[..., Any], *arguments: Any, **others: Any) -> Any:
+    """Do something with a logger, unless something has failed before; warn of the first failure."""
+    if getattr(logger, "lost", False):
+        return None
+    try:
+        return action(*arguments, **others)
+    except Exception as error:  # of any library: a server that is gone, a full disk
+        logger.lost = True  # type: ignore[attr-defined]
+        reason = getattr(error, "strerror", None) or shortened(" ".join(str(error).split()), 200)
+        log.warning(f"{type(logger).__name__} has failed ({reason}); the run continues without it")
+        return None
+
+
+def _tolerant(logger: Logger, method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def tolerant(*arguments: Any, **others: Any) -> Any:
+        return attempt(logger, method, *arguments, **others)
+
+    return tolerant
+
+
+@singledispatch
+def rewind(logger: Logger, images: int) -> None:
+    """Remove the points after a number of images, because a resumed run logs them again.
+
+    A logger without such a function keeps them; what a resumed run logs is another run to it.
+    """
+
+
+@singledispatch
+def begin(logger: Logger, header: Header) -> None:
+    """Log what a run is."""
+    logger.log_hyperparams(dict(header.settings))
+
+
+@singledispatch
+def show(logger: Logger, name: str, pixels: Pixels, images: int) -> None:
+    """Show a picture, if a logger can.
+
+    Args:
+        logger: where.
+        name: of the picture, with its group before a slash.
+        pixels: (H, W, 3), or (H, W, 1) in grey.
+        images: number that the model has been trained on.
+    """
+
+
+@singledispatch
+def log_results(logger: Logger, metrics: Mapping[str, float], table: str, images: int) -> None:
+    """Log the metrics of a run's evaluation.
+
+    Args:
+        logger: where.
+        metrics: by name.
+        table: the same in Markdown, with their meaning.
+        images: number that the model has been trained on.
+    """
+    logger.log_metrics({f"{RESULTS}{name}": value for name, value in metrics.items()}, images)
+
+
+@singledispatch
+def close(logger: Logger) -> None:
+    """Close what a logger keeps open, so that the next run of this process has its own."""
 
 
 class NoLogger(Logger):
@@ -60,48 +197,9 @@ class NoLogger(Logger):
         pass
 
 
-class TensorBoard(TensorBoardLogger):
-    """Lightning's logger, except that a full disk ends the curves and not the run."""
-
-    purge_step: int | None = None  # TensorBoard hides points of earlier files from this step on
-
-    def __init__(self, save_dir: str | Path, **kwargs: Any) -> None:
-        super().__init__(save_dir, **kwargs)
-        # SummaryWriter itself would raise during training.
-        inspect.signature(SummaryWriter).bind(purge_step=None, **self._kwargs)
-
-    @property
-    def log_dir(self) -> str:
-        """The folder of the curves. Lightning's expands `~` and `$NAME` in it, which a run's name may contain."""
-        version = self.version if isinstance(self.version, str) else f"version_{self.version}"
-        return os.path.join(self.root_dir, version, self.sub_dir or "")
-
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> SummaryWriter:
-        if self._experiment is None:
-            self._experiment = _Writer(log_dir=self.log_dir, purge_step=self.purge_step, **self._kwargs)
-        return self._experiment
-
-    def save(self) -> None:
-        try:
-            super().save()
-        except OSError as error:
-            log.warning(f"{self.log_dir}/hparams.yaml could not be written ({error.strerror}); the run continues")
-
-
 @rewind.register
-def _(logger: TensorBoard, batch: int) -> None:
-    logger.purge_step = batch
-
-
-@rewind.register
-def _(logger: CSVLogger, batch: int) -> None:
-    _rewind_csv(logger, batch)
-
-
 @rank_zero_only
-def _rewind_csv(logger: CSVLogger, batch: int) -> None:
+def _(logger: CSVLogger, images: int) -> None:
     """Log the earlier rows of a CSV file again: Lightning deletes the file when it opens it."""
     path = Path(logger.log_dir, ExperimentWriter.NAME_METRICS_FILE)
     if not path.exists():  # a run in a new folder
@@ -111,75 +209,36 @@ def _rewind_csv(logger: CSVLogger, batch: int) -> None:
         rows = [row for row in reader if None not in (*row, *row.values())]  # a kill may have cut the last one
     for row in rows:
         step = row.pop("step", "")
-        points: Any = {name: value for name, value in row.items() if value}  # text, written as it is
-        if step.isdecimal() and int(step) < batch:
+        points: Any = {  # text, written as it is
+            name: value for name, value in row.items() if value and not name.startswith(RESULTS)
+        }
+        if points and step.isdecimal() and int(step) <= images:
             logger.log_metrics(points, int(step))
     logger.save()
 
 
-@log_results.register
-def _(logger: TensorBoardLogger, settings: Mapping[str, Any], metrics: Mapping[str, float], batch: int) -> None:
-    logger.log_hyperparams(dict(settings), dict(metrics))  # its HPARAMS tab requires both in one call
+@show.register
+def _(logger: WandbLogger, name: str, pixels: Pixels, images: int) -> None:
+    logger.log_image(name, [pixels.squeeze(2) if pixels.shape[2] == 1 else pixels], images)
 
 
-class _Writer(SummaryWriter):
-    """Write until the first error. SummaryWriter would raise an error of its thread at an unrelated call."""
-
-    lost = False
-
-    def _get_file_writer(self) -> FileWriter:
-        _silence_thread()
-        writer: list[FileWriter] = []
-        self.attempt(lambda: writer.append(super(_Writer, self)._get_file_writer()))
-        if self.lost:
-            writer = [FileWriter.__new__(FileWriter)]
-            writer[0].event_writer = _Events(None, self)
-        elif not isinstance(writer[0].event_writer, _Events):
-            writer[0].event_writer = _Events(writer[0].event_writer, self)
-        return writer[0]
-
-    def attempt(self, action: Callable[[], None]) -> None:
-        """Do something with the files, unless that has failed before."""
-        if self.lost:
-            return
-        try:
-            action()
-        except Exception as error:  # with TensorFlow installed it is no OSError
-            self.lost = True
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-            log.warning(
-                f"TensorBoard's files in {self.log_dir} could not be written ({reason}); the run continues without "
-                "further curves"
-            )
+@show.register
+def _(logger: MLFlowLogger, name: str, pixels: Pixels, images: int) -> None:
+    attempt(logger, partial(logger.experiment.log_image, logger.run_id, pixels, key=name, step=images))
 
 
-class _Events:
-    """An event file whose methods never raise."""
-
-    def __init__(self, file: Any, writer: _Writer) -> None:
-        self._file, self._writer = file, writer
-
-    def add_event(self, event: Any) -> None:
-        self._writer.attempt(lambda: self._file.add_event(event))
-
-    def flush(self) -> None:
-        self._writer.attempt(lambda: self._file.flush())
-
-    def close(self) -> None:
-        self._writer.attempt(lambda: self._file.close())
-
-    def get_logdir(self) -> str:
-        return self._writer.log_dir
+@begin.register
+def _(logger: WandbLogger, header: Header) -> None:
+    logger.log_hyperparams(dict(header.settings))
+    attempt(logger, setattr, logger.experiment, "name", header.name)
 
 
-def _silence_thread() -> None:
-    """Let TensorBoard's thread end without a traceback; `attempt` meets its error again."""
-    show = threading.excepthook
+@begin.register
+def _(logger: MLFlowLogger, header: Header) -> None:
+    logger.log_hyperparams(dict(header.settings))
+    attempt(logger, logger.experiment.set_tag, logger.run_id, "mlflow.runName", header.name)
 
-    def hook(arguments: threading.ExceptHookArgs) -> None:
-        if type(arguments.thread).__name__ != "_AsyncWriterThread":
-            show(arguments)
 
-    hook.silenced = True  # type: ignore[attr-defined]
-    if not hasattr(show, "silenced"):
-        threading.excepthook = hook
+@close.register
+def _(logger: WandbLogger) -> None:
+    attempt(logger, logger.experiment.finish)

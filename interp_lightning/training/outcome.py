@@ -9,11 +9,10 @@ import lightning as L
 
 from interp_lightning.comparison.verdicts import shortcomings
 from interp_lightning.data.base import ImageData
-from interp_lightning.display.tables import print_results
+from interp_lightning.display.tables import print_results, results_markdown
 from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs.record import budget, new_results, run_title
-from interp_lightning.runs.relevance import flat
 from interp_lightning.runs.results import write_results
 from interp_lightning.system.text import counted
 from interp_lightning.training.callbacks.history import Recorder
@@ -59,7 +58,7 @@ def write_outcome(
     model.to(trainer.strategy.root_device)
     evaluation.folder = folder
     assessment = evaluation(model, data)
-    history.draw_images(trainer)
+    history.draw_images()
     history.draw_summary(assessment, trainer)
     _warn(model, assessment.metrics["reconstruction_mse"])
     state: dict[str, Any] = {}
@@ -67,8 +66,7 @@ def write_outcome(
     results = new_results(config, budget(state, history.seconds)) | assessment.results()
     write_results(folder, results)
     for logger in trainer.loggers:
-        metrics = {f"test/{name}": value for name, value in results["metrics"].items()}
-        log_results(logger, flat(config), metrics, model.batches_seen)
+        log_results(logger, results["metrics"], results_markdown(results), model.images_seen)
         logger.finalize("success")
     print_results(results, folder, shortcomings(folder, results))
 

@@ -19,11 +19,15 @@ from interp_lightning.errors import DataNotFound
 from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.networks.folding import compile_networks
 from interp_lightning.runs.build import build, build_model
+from interp_lightning.runs.record import run_title
+from interp_lightning.runs.relevance import flat
 from interp_lightning.system.machine import prepare_cpu, process_restored
 from interp_lightning.system.processes import idle_cores
 from interp_lightning.training.budget import set_budget
 from interp_lightning.training.callbacks.history import Recorder
+from interp_lightning.training.callbacks.milestones import Milestones
 from interp_lightning.training.devices import check_recording
+from interp_lightning.training.logger import Header, logging_to
 from interp_lightning.training.outcome import announce, write_outcome
 from interp_lightning.training.rehearsal import check_size, rehearse, try_optimizer
 from interp_lightning.training.resume import find_checkpoint, settle
@@ -68,7 +72,7 @@ def train(cfg: DictConfig, folder: Path, choices: Mapping[str, str], job: Job | 
         evaluation: Evaluation = instantiate(cfg.metrics)
         checkpoint = find_checkpoint(cfg.ckpt_path, folder, config, partial(build_model, cfg, data))
         history = Recorder(folder / "figures")
-        trainer = build_trainer(cfg, data, folder, history, checkpoint, job)
+        trainer = build_trainer(cfg, data, folder, [history, Milestones(evaluation)], checkpoint, job)
         if cfg.cuda_graphs:
             check_recording(trainer, optimizer)
             model.cuda_graphs = True
@@ -84,10 +88,13 @@ def train(cfg: DictConfig, folder: Path, choices: Mapping[str, str], job: Job | 
         changed = settle(checkpoint, config) if checkpoint else []
         model.save_hyperparameters(config, logger=False)
         announce(trainer, model, data, folder, checkpoint, changed)
-
-        fit(trainer, model, data, checkpoint)
-        if trainer.is_global_zero:
-            write_outcome(trainer, model, data, evaluation, history, config, folder)
+        header = Header(
+            run_title(config), flat(config) | config["choices"], job.swept if job else (), OmegaConf.to_yaml(config)
+        )
+        with logging_to(trainer.loggers, header):
+            fit(trainer, model, data, checkpoint)
+            if trainer.is_global_zero:
+                write_outcome(trainer, model, data, evaluation, history, config, folder)
 
 
 @contextmanager

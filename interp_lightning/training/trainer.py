@@ -1,5 +1,6 @@
 """Build Lightning's Trainer for a run, and fit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,11 @@ from interp_lightning.errors import ConfigError
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.system.disk import replace
 from interp_lightning.training.callbacks.critics import Critics
-from interp_lightning.training.callbacks.history import Recorder
 from interp_lightning.training.callbacks.progress import Progress
 from interp_lightning.training.callbacks.saver import Saver
 from interp_lightning.training.checkpoints import AtomicCheckpointIO, Best
 from interp_lightning.training.devices import check_devices, check_processes, cluster_environment, ignore_leftovers
-from interp_lightning.training.logger import rewind
+from interp_lightning.training.logger import build_loggers, rewind
 from interp_lightning.training.resume import Checkpoint
 from interp_lightning.training.signals import ending_together
 
@@ -31,39 +31,44 @@ class Job:
     number: int
     alone: bool  # no other job runs at the same time
     objective: str | None = None  # the metric that a search optimises
+    swept: tuple[str, ...] = ()  # names of the settings in which the jobs of its sweep differ
 
 
 def build_trainer(
     cfg: DictConfig,
     data: ImageData,
     folder: Path,
-    history: Recorder,
+    callbacks: Sequence[Callback],
     checkpoint: Checkpoint | None,
     job: Job | None = None,
 ) -> L.Trainer:
     """Build Lightning's Trainer, with all files in the run's folder.
 
+    Args:
+        cfg, data, folder, job: see `training.run.train`.
+        callbacks: those of this run; others are added.
+        checkpoint: to resume from.
+
     Raises:
         ConfigError: its settings do not fit this machine, one another, or a sweep.
     """
     checkpoints = folder / "checkpoints"
-    callbacks: list[Callback] = [
-        history,
+    every: list[Callback] = [
+        *callbacks,
         Critics(),
         Best(checkpoints, "best", "val/autoencoder/reconstruction"),
         Saver(checkpoints / "last.ckpt", cfg.checkpoint.every_minutes, cfg.trainer.max_time),
     ]
     if cfg.trainer.enable_progress_bar:
-        callbacks.append(Progress() if job is None or job.alone else Progress(f"Job {job.number}", moving=False))
-    logger = instantiate(cfg.logger, save_dir=folder)
+        every.append(Progress() if job is None or job.alone else Progress(f"Job {job.number}", moving=False))
     check_devices(cfg.trainer)
     ignore_leftovers(cfg.trainer.num_nodes)
     trainer: L.Trainer = instantiate(
         cfg.trainer,
         max_time=None,  # Saver's task: Lightning's timer validates in the middle of an epoch, and saves nothing
         default_root_dir=folder,
-        logger=logger,
-        callbacks=callbacks,
+        logger=build_loggers(cfg.logger, folder),
+        callbacks=every,
         plugins=[AtomicCheckpointIO(checkpoint.state if checkpoint else None), *cluster_environment()],
     )
     # Lightning's handler of SIGTERM waits for the other devices, which may never come; Saver has its own.
@@ -108,7 +113,7 @@ def fit(trainer: L.Trainer, model: Autoencoder, data: ImageData, checkpoint: Che
 def _adopt(trainer: L.Trainer, checkpoint: Checkpoint) -> None:
     """Prepare a run's folder for a checkpoint: remove later points of its curves, and copy a file from elsewhere."""
     for logger in trainer.loggers:
-        rewind(logger, checkpoint.batches_seen)
+        rewind(logger, checkpoint.state["images_seen"])
     own = Path(trainer.default_root_dir) / "checkpoints"
     if trainer.is_global_zero and checkpoint.path.absolute().parent != own.absolute():
         own.mkdir(exist_ok=True)  # the run needs a checkpoint from its start, whatever happens next

@@ -37,7 +37,7 @@ from interp_lightning.runs.find import find_runs
 from interp_lightning.runs.results import read_results, write_results
 from interp_lightning.system.table import as_csv, print_table
 from interp_lightning.system.text import csv_cell, markdown, printable, terminal
-from interp_lightning.training.logger import TensorBoard
+from interp_lightning.training.tensorboard import TensorBoard
 
 METRICS = {"reconstruction_mse": 0.03, "probe_accuracy": 0.96, "latent_w2": 0.2, "fid_midpoints_lerp": 10.0,
            "realism_midpoints_lerp": 0.3, "realism_lerp": 0.5, "evenness_lerp": 1.5, "detour_lerp": 1.1,

@@ -290,7 +290,7 @@ def test_no_setting_takes_everything(choice, name, configure):
         cfg = configure(*([choice] if choice else []), f"{name}={{nonsense: [1]}}")
         data = build("data", cfg.data, seed=cfg.seed)
         build_model(cfg, data)
-        build_trainer(cfg, data, Path("nowhere"), Recorder(Path("nowhere")), None)
+        build_trainer(cfg, data, Path("nowhere"), [Recorder(Path("nowhere"))], None)
 
     with pytest.raises(Exception, match=name.split(".")[0]):
         set_up()
@@ -339,7 +339,7 @@ def error_of(config: dict[str, Any]) -> Exception | None:
         model = build_model(cfg, data)
         model.check(data.batch_size)
         try_optimizer(model)
-        build_trainer(cfg, data, Path("nowhere"), Recorder(Path("nowhere")), None)
+        build_trainer(cfg, data, Path("nowhere"), [Recorder(Path("nowhere"))], None)
     except Exception as error:
         return error
     return None

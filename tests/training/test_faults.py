@@ -20,7 +20,7 @@ from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.runs.folders import locked
 from interp_lightning.system.disk import write_whole
-from interp_lightning.training.logger import TensorBoard
+from interp_lightning.training.tensorboard import TensorBoard
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -7,15 +7,22 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 
 from interp_lightning.data.base import ImageData
 from interp_lightning.display import figures
+from interp_lightning.display.grid import pixels_of
 from interp_lightning.evaluation.assessment import Assessment
+from interp_lightning.functional.images import to_unit_range
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs.record import run_title
+from interp_lightning.steps.players import PLAYERS
+from interp_lightning.training.logger import show
+from interp_lightning.training.tensorboard import TensorBoard
 
+SHOWN = (*PLAYERS, "penalty")  # groups of the curves that are kept
+PROJECTED = 2_000  # codes in the projector
+SPRITES = 8_192  # pixels to a side of all their images together, at most
 FIRST_PICTURES = 20.0  # seconds of training; each further interval is twice as long
 
 
@@ -52,6 +59,7 @@ class Recorder(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._drawn = time.monotonic()
+        self._last = self.images, self.seconds  # when the speed was last logged
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -64,9 +72,13 @@ class Recorder(L.Callback):
         if self.model.logs_now:
             self._remember(trainer, "train/")  # this waits for a GPU, so that its time counts
         self.seconds += time.monotonic() - self._started
+        if self.model.logs_now:
+            images, seconds = self._last
+            self._last = self.images, self.seconds
+            pl_module.log("speed/images_per_second", (self.images - images) / max(self.seconds - seconds, 1e-9))
         if trainer.is_global_zero and time.monotonic() - self._drawn > self._wait:
             self._wait *= 2
-            self.draw_images(trainer)
+            self.draw_images()
             self._drawn = time.monotonic()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -80,13 +92,13 @@ class Recorder(L.Callback):
         self.history, self.seconds = state["history"], state["seconds"]
 
     @torch.inference_mode()
-    def draw_images(self, trainer: L.Trainer) -> None:
+    def draw_images(self) -> None:
         """Draw interpolations, reconstructions and samples of the same test images each time."""
         training = self.model.training
         self.model.eval()
         with figures.skipping("the figures of the test images"):
             x = figures.examples(self.data).to(self.model.device)
-            self._save(figures.of_model(self.model, x, self.title), trainer)
+            self._save(figures.of_model(self.model, x, self.title))
         self.model.train(training)
 
     @torch.inference_mode()
@@ -95,19 +107,25 @@ class Recorder(L.Callback):
         drawn = figures.of_assessment(assessment, self.model, self.data, self.title)
         if self.history:
             drawn |= figures.draw({"loss_curves": partial(figures.loss_curves, self.history, self.title)})
-        self._save(drawn, trainer)
+        self._save(drawn)
+        for name, figure in drawn.items():
+            with figures.skipping(f"{name} in a logger"):
+                for logger in trainer.loggers:
+                    show(logger, f"figures/{name}", pixels_of(figure), self.images)
+        with figures.skipping("the projector"):
+            size = max(self.data.image_shape)
+            number = min(PROJECTED, len(self.data.test), (SPRITES // size) ** 2)
+            x = to_unit_range(self.data.test.batch(self.data.test.all()[:number])[0])
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoard):
+                    logger.project(assessment.test.z[:number], assessment.test.labels[:number], x, self.images)
 
-    def _save(self, drawn: dict[str, Figure], trainer: L.Trainer) -> None:
+    def _save(self, drawn: dict[str, Figure]) -> None:
         for name, figure in drawn.items():
             with figures.skipping(name):
                 figures.save({name: figure}, self.folder)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                for name, figure in drawn.items():
-                    with figures.skipping(f"{name} in TensorBoard"):
-                        logger.experiment.add_figure(name, figure, global_step=self.model.batches_seen)
 
     def _remember(self, trainer: L.Trainer, prefix: str) -> None:
         for name, value in trainer.callback_metrics.items():
-            if name.startswith(prefix):
+            if name.startswith(prefix) and name.split("/")[1] in SHOWN:
                 self.history.setdefault(name, []).append((self.images, float(value)))

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from tqdm.std import Bar
 
 from interp_lightning.models.base import Autoencoder
+from interp_lightning.steps.players import PLAYERS
 
 FIRST = "reconstruction"  # the loss shown first: every model has it
 COLUMNS = 80  # of a terminal without a known width
@@ -61,7 +62,10 @@ class Progress(ProgressBar):
         if pl_module.logs_now:
             self._bar.epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
             self._bar.losses = {
-                name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")
+                name: float(value)
+                for player in PLAYERS
+                for name, value in trainer.callback_metrics.items()
+                if name.startswith(f"train/{player}/")
             }
         self._bar.update(self._images)
 

@@ -1,0 +1,97 @@
+"""A small evaluation, cheap enough to be made ten times while a model trains."""
+
+import copy
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from interp_lightning.data.base import ImageData
+from interp_lightning.data.sources import Source
+from interp_lightning.evaluation import judges
+from interp_lightning.evaluation.sample import BATCH, Look
+from interp_lightning.functional.images import to_unit_range
+from interp_lightning.metrics.catalogue import HOW
+from interp_lightning.metrics.features import FeaturesOnly, Judge
+from interp_lightning.metrics.generation import frechet_distance, membership
+from interp_lightning.metrics.neighbours import NEIGHBOURS
+from interp_lightning.metrics.paths import confident
+from interp_lightning.models.base import Autoencoder
+from interp_lightning.paths.base import Path, Space, named
+from interp_lightning.paths.graph import Graph
+
+IMAGES = 1_000  # at most, of validation
+PIXELS = 2**20  # of all these images together, at most: larger images are fewer
+LEAST = 64  # images
+NODES, PAIRS = 1_000, 200  # of the graph, which is small and made anew each time
+MIDDLE = torch.tensor([0.5])
+
+
+class Preview:
+    """Measure midpoints of paths between validation images.
+
+    Args:
+        data: whose validation images.
+        judge: sees; without one, or with too few images, nothing is measured.
+    """
+
+    def __init__(self, data: ImageData, judge: Judge | None) -> None:
+        number = min(IMAGES, max(LEAST, PIXELS // math.prod(data.image_shape)))
+        self.x_train = _some(data.train, min(NODES, number))
+        self.judge = judge if len(data.val) > NEIGHBOURS + 1 else None
+        if self.judge is None:
+            return
+        if judges.trust(self.judge, data).problem:
+            self.judge = FeaturesOnly(self.judge)
+        self.x = _some(data.val, number)
+
+    @torch.no_grad()
+    def paths(self, model: Autoencoder) -> dict[str, Path]:
+        """Return the kinds of paths that take a moment, and a small graph in place of the large one."""
+        found = {how: path for how in HOW if not (path := named(how)).fits}
+        graph = copy.copy(named("graph"))
+        if isinstance(graph, Graph) and len(self.x_train) > 1:
+            graph.nodes = NODES
+            look = Look(model, None if self.judge is None else self.judge.to(model.device).eval())
+            codes = model.encode(self.x_train.to(model.device))
+            found["graph"] = graph.fit(Space(codes, look, Look(model, judge=None), judged=self.judge is not None))
+        return found
+
+    @torch.no_grad()
+    def __call__(self, model: Autoencoder, paths: Mapping[str, Path]) -> dict[str, float]:
+        """Measure midpoints: return numbers by their names in results.json.
+
+        Args:
+            model: in evaluation mode.
+            paths: by kind.
+        """
+        if self.judge is None:
+            return {}
+        x = self.x.to(model.device)
+        z, real = model.encode(x), Look(model, self.judge.to(model.device).eval()).of(x)
+        found = self._measured((x + x.roll(1, 0)) / 2, real, "midpoints_blend")
+        for how, path in paths.items():
+            pairs = PAIRS if path.fits else len(z)
+            middle = path(z[:pairs], z.roll(1, 0)[:pairs], MIDDLE.to(z))[:, 0]
+            found |= self._measured(model.decode(middle), real, f"midpoints_{how}")
+        return found
+
+    def _measured(self, images: Tensor, real: Tensor, kind: str) -> dict[str, float]:
+        """Measure images (n, C, H, W) against features of real ones (m, f)."""
+        assert self.judge is not None
+        answers = [self.judge(part) for part in images.split(BATCH)]
+        features = torch.cat([features for features, _ in answers])
+        numbers = {f"membership_{kind}": membership(real, features)}
+        if len(features) == len(real) > real.shape[1]:  # the FID of fewer images is larger
+            numbers[f"fid_{kind}"] = frechet_distance(real, features)
+        if answers[0][1] is not None:
+            sure = torch.cat([confident(logits) for _, logits in answers])
+            numbers[f"realism_{kind}"] = sure.double().mean().item()
+        return numbers
+
+
+def _some(source: Source, number: int) -> Tensor:
+    """Return some images of a split, always the same, (n, C, H, W) in [−1, 1]."""
+    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:number]
+    return to_unit_range(source.batch(source.all()[order])[0])

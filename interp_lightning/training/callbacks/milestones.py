@@ -1,0 +1,106 @@
+"""Show in every logger, ten times in a run, how its interpolations get on."""
+
+from collections.abc import Iterator, Mapping
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from interp_lightning.data.base import ImageData
+from interp_lightning.display import figures
+from interp_lightning.display.grid import mosaic, pixels_of
+from interp_lightning.evaluation.preview import Preview
+from interp_lightning.evaluation.protocol import Evaluation
+from interp_lightning.functional.images import to_unit_range
+from interp_lightning.models.base import Autoencoder
+from interp_lightning.paths.base import Path
+from interp_lightning.training.logger import Pixels, show
+from interp_lightning.training.tensorboard import TensorBoard
+
+MILESTONES = 10  # in a run, and one before it
+STEPS = 11  # frames of a path
+ROWS, COLUMNS = 6, 10  # of samples
+CODES = 500  # in histograms, at most
+LEAST = 64  # pixels to a side of a picture's images: smaller ones are enlarged
+
+
+class Milestones(L.Callback):
+    """Measure midpoints and show pictures at every tenth of a run: the same pairs, images and noise each time.
+
+    Args:
+        evaluation: knows the judge.
+    """
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self.evaluation = evaluation
+        self._reached = -1  # the number of the last milestone
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Autoencoder)
+        self._reached = self._number(trainer, pl_module)
+        if trainer.is_global_zero:
+            data: ImageData = trainer.datamodule  # type: ignore[attr-defined]
+            self._preview = Preview(data, self.evaluation.judge(data))
+            self._x = figures.examples(data)
+            self._more = to_unit_range(data.test.batch(data.test.all()[:CODES])[0])
+            if not pl_module.batches_seen:
+                self._show(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, Autoencoder)
+        if (number := self._number(trainer, pl_module)) > self._reached:
+            self._reached = number
+            if trainer.is_global_zero:
+                self._show(trainer, pl_module)
+
+    @staticmethod
+    def _number(trainer: L.Trainer, model: Autoencoder) -> int:
+        """Return how many milestones a run has passed; without a last epoch, there is one at the end of each."""
+        epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else MILESTONES
+        return model.batches_seen * MILESTONES // max(1, int(trainer.num_training_batches) * epochs)
+
+    @torch.no_grad()
+    def _show(self, trainer: L.Trainer, model: Autoencoder) -> None:
+        training, images = model.training, model.images_seen
+        model.eval()
+        with figures.skipping("a milestone"):
+            paths = self._preview.paths(model)
+            numbers = self._preview(model, paths)
+            for logger in trainer.loggers if numbers else ():
+                logger.log_metrics({f"interpolation/{name}": value for name, value in numbers.items()}, images)
+            for name, pixels in self._pictures(model, paths):
+                for logger in trainer.loggers:
+                    show(logger, name, pixels, images)
+            codes = {"images": model.encode(self._more.to(model.device)), "prior": _prior(model, CODES)}
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoard):
+                    logger.show_codes(codes, images)
+        model.train(training)
+
+    def _pictures(self, model: Autoencoder, paths: Mapping[str, Path]) -> Iterator[tuple[str, Pixels]]:
+        x = self._x.to(model.device)
+        x_a, x_b = x.chunk(2)
+        for how, path in paths.items():
+            between = model.interpolate(x_a, x_b, STEPS, path)
+            yield f"interpolation/{how}", _pixels(torch.cat([x_a[:, None], between, x_b[:, None]], 1))
+        rows = torch.stack([x, model.decode(model.encode(x))]).unflatten(1, (2, -1)).transpose(0, 1)
+        yield "reconstructions/image above reconstruction", _pixels(rows.flatten(0, 1))
+        drawn = model.decode(_prior(model, ROWS * COLUMNS))
+        yield "samples/prior", _pixels(drawn.unflatten(0, (ROWS, COLUMNS)))
+        for name, (predicted, target) in model.critic_predictions(model(self._more.to(model.device))).items():
+            yield f"critics/{name}", pixels_of(figures.predictions(predicted, target, name))
+
+
+def _prior(model: Autoencoder, number: int) -> Tensor:
+    """Draw codes from the prior, always with the same noise."""
+    noise = torch.randn(number, model.latent_dim, generator=torch.Generator().manual_seed(0))
+    return model.penalty.prior(noise.to(model.device))
+
+
+def _pixels(images: Tensor) -> Pixels:
+    """Put images (R, C, channels, H, W) side by side, and enlarge small ones."""
+    pixels = (255 * mosaic(images.cpu())).round().byte()
+    times = -(-LEAST // images.shape[-1])
+    return pixels.repeat_interleave(times, 0).repeat_interleave(times, 1).numpy()
