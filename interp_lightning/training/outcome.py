@@ -53,8 +53,9 @@ def write_outcome(
     history: Recorder,
     config: dict[str, Any],
     folder: Path,
+    quiet: bool,
 ) -> None:
-    """Evaluate a trained model; draw all figures, write results.json, and print the numbers."""
+    """Evaluate a trained model; draw all figures, write results.json, and print the numbers unless `quiet`."""
     log.info("Evaluating on the test images …")
     model.to(trainer.strategy.root_device)
     evaluation.folder = folder
@@ -70,7 +71,8 @@ def write_outcome(
         metrics = {f"test/{name}": value for name, value in results["metrics"].items()}
         log_results(logger, flat(config), metrics, model.batches_seen)
         logger.finalize("success")
-    print_results(results, folder, shortcomings(folder, results))
+    if not quiet:
+        print_results(results, folder, shortcomings(folder, results))
 
 
 def _warn(model: Autoencoder, error: float) -> None:

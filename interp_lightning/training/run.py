@@ -87,7 +87,7 @@ def train(cfg: DictConfig, folder: Path, choices: Mapping[str, str], job: Job | 
 
         fit(trainer, model, data, checkpoint)
         if trainer.is_global_zero:
-            write_outcome(trainer, model, data, evaluation, history, config, folder)
+            write_outcome(trainer, model, data, evaluation, history, config, folder, quiet=job is not None)
 
 
 @contextmanager
