@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
-    from interp_lightning.comparison.groups import Comparison
+    from interp_lightning.comparison.groups import Comparison, Group
     from interp_lightning.runs.load import Run
+
+    Models = list[tuple[Group, Run]]  # a run of each group
 
 log = logging.getLogger(__name__)
 
+FOLDER, REPORT = "comparison", "report.html"
 PAIRS = 4
 
 
@@ -54,16 +57,13 @@ def work(settings: Settings) -> None:
     """Compare the runs that the settings name."""
     runs = _named(settings.run)
 
-    from interp_lightning.comparison import figures as comparison_figures
     from interp_lightning.comparison.collect import collect
-    from interp_lightning.comparison.report import html
-    from interp_lightning.comparison.tables import all_numbers, comparison_markdown, tables
-    from interp_lightning.display import figures
-    from interp_lightning.system.table import as_csv, print_table
+    from interp_lightning.comparison.tables import tables
+    from interp_lightning.system.table import print_table
 
     device = prepare(settings.device, settings.threads)
     base = Path(settings.out) if settings.out else _common(runs)
-    folder = base if settings.out else base / "comparison"
+    folder = base if settings.out else base / FOLDER
     if not settings.trust:
         within(base, folder)
     skipped: dict[Path, str] = {}  # the reason, by run
@@ -75,18 +75,14 @@ def work(settings: Settings) -> None:
 
     for table in tables(comparison):
         print_table(table)
-    drawn = comparison_figures.trade_off(comparison) | comparison_figures.against_lambda(comparison)
+    drawn = curves(comparison)
     if settings.pictures:
-        drawn |= _pairs(comparison, settings, device, skipped)
+        drawn |= pairs(load_models(comparison, device, skipped, settings.data_root, settings.trust))
     notes = [*comparison.notes, *skipped.values()]
-    comparison = dataclasses.replace(comparison, notes=notes)
-    replace(folder / "comparison.csv", as_csv(all_numbers(comparison)))
-    replace(folder / "comparison.md", comparison_markdown(comparison) + "\n")
-    figures.save(drawn, folder)
-    replace(folder / "report.html", html(comparison, drawn))
+    write(dataclasses.replace(comparison, notes=notes), drawn, folder)
     for note in notes:
         log.warning(note)
-    log.info(f"Report:  {folder / 'report.html'}\nTables:  {folder / 'comparison.md'}, {folder / 'comparison.csv'}")
+    log.info(f"Report:  {folder / REPORT}\nTables:  {folder / 'comparison.md'}, {folder / 'comparison.csv'}")
     if skipped:
         some = f"{len(skipped)} of {counted(len(runs), 'run')}"
         raise ConfigError(f"{some} could not be used or drawn, for the reasons above")
@@ -153,28 +149,43 @@ def _readable(runs: list[Path], skipped: dict[Path, str]) -> list[Path]:
     return readable
 
 
-def _pairs(
-    comparison: "Comparison", settings: Settings, device: "torch.device", skipped: dict[Path, str]
-) -> dict[str, "Figure"]:
-    """Draw the same pairs of test images by the first run of every group whose model can be loaded."""
+def curves(comparison: "Comparison") -> dict[str, "Figure"]:
+    """Draw the figures of a comparison that require no model."""
+    from interp_lightning.comparison.figures import against_lambda, trade_off
+
+    return trade_off(comparison) | against_lambda(comparison)
+
+
+def load_models(
+    comparison: "Comparison", device: "torch.device", skipped: dict[Path, str], root: str = "", trust: bool = False
+) -> "Models":
+    """Load the first run of every group whose model can be loaded.
+
+    Args:
+        comparison: the groups; those on other data than the first one are left out.
+        device: where to put the models.
+        skipped: gets a sentence for each run that cannot be used, by run.
+        root: the folder of the data files, if they have moved.
+        trust: see `load_run`.
+    """
     import torch
 
-    from interp_lightning.comparison.figures import side_by_side
     from interp_lightning.display import figures
     from interp_lightning.runs.load import load_run
 
-    models, images = [], None
+    models: Models = []
+    images: torch.Tensor | None = None
     for group in comparison.groups:
         source = group.counted[0]
         if source.content["data"] != comparison.results[0].content["data"]:
             continue  # its test images are others
         try:
-            run = load_run(source.run, root=settings.data_root or None, trust=settings.trust)
-            images = figures.examples(run.datamodule) if images is None else images
+            run = load_run(source.run, root=root or None, trust=trust)
+            images = figures.examples(run.datamodule)[:1] if images is None else images
             model = run.model.to(device)
             with torch.inference_mode():
-                decoded = model.decode(model.encode(images[:1].to(device)))
-            if decoded.shape != images[:1].shape:
+                decoded = model.decode(model.encode(images.to(device)))
+            if decoded.shape != images.shape:
                 raise CheckpointError(f"{source.run} makes images of another size than the other runs")
         except CheckpointMissing as error:
             log.warning(f"No pictures of {group.label}: {error}")
@@ -182,11 +193,40 @@ def _pairs(
         except Exception as error:
             skipped[source.run] = f"No pictures of {group.label}: {reason(error)}"
             continue
-        models.append((group.label, model))
-    if images is None or not models:
+        models.append((group, run))
+    return models
+
+
+def pairs(models: "Models") -> dict[str, "Figure"]:
+    """Draw the same pairs of test images by every model."""
+    from interp_lightning.comparison.figures import side_by_side
+
+    if not models:
         return {}
-    x_a, x_b = images.chunk(2)
-    return side_by_side(models, torch.cat([x_a[:PAIRS], x_b[:PAIRS]]))
+    return side_by_side([(group.label, run.model) for group, run in models], examples(models, PAIRS))
+
+
+def examples(models: "Models", number: int) -> "torch.Tensor":
+    """Return pairs of test images, (2·number, C, H, W): the first ends, then the second ones."""
+    import torch
+
+    from interp_lightning.display import figures
+
+    x_a, x_b = figures.examples(models[0][1].datamodule).chunk(2)
+    return torch.cat([x_a[:number], x_b[:number]])
+
+
+def write(comparison: "Comparison", drawn: dict[str, "Figure"], folder: Path) -> None:
+    """Write a comparison's tables, figures and report to a folder, which exists."""
+    from interp_lightning.comparison.report import html
+    from interp_lightning.comparison.tables import all_numbers, comparison_markdown
+    from interp_lightning.display import figures
+    from interp_lightning.system.table import as_csv
+
+    replace(folder / "comparison.csv", as_csv(all_numbers(comparison)))
+    replace(folder / "comparison.md", comparison_markdown(comparison) + "\n")
+    figures.save(drawn, folder)
+    replace(folder / REPORT, html(comparison, drawn))
 
 
 def _common(runs: list[Path]) -> Path:

@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.commands.arguments import check_files, prepare_arguments
+from interp_lightning.commands.conclude import conclude
 from interp_lightning.commands.explain import explain, in_sentences
 from interp_lightning.commands.settings import (
     FULL_ERROR,
@@ -37,7 +38,7 @@ from interp_lightning.config import launchers, resolvers  # noqa: F401, which re
 from interp_lightning.config.check import check_config, write_out_paths
 from interp_lightning.errors import INTERRUPTED, ConfigError
 from interp_lightning.parameters import checked
-from interp_lightning.runs import folders, sweeps
+from interp_lightning.runs import folders, jobs, sweeps
 from interp_lightning.system.conf import CONF
 from interp_lightning.system.console import fail, guarded, set_up
 from interp_lightning.system.processes import FIRST, RANKS, forget_leftovers, rank
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from interp_lightning.runs.load import Run
 
 log = logging.getLogger(__name__)
+
+INTERRUPTIONS = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM))  # exit statuses
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -77,17 +80,20 @@ def job(cfg: DictConfig, state: HydraConf, folder: Path) -> float | None:
     begun = False
     try:
         begun = sweeps.begin(folder, cfg, overrides)
-        if begun:
-            run(cfg, state, folder)
-            sweeps.record_job(folder, overrides, sweeps.FINISHED)
-        else:
+        if not begun:
             log.info(f"Finished before: {folder}")
-        return sweeps.score(folder, cfg.sweep.objective)
+            return sweeps.score(folder, cfg.sweep.objective)
+        run(cfg, state, folder)
+        found = sweeps.score(folder, cfg.sweep.objective)
+        jobs.record_job(folder, overrides, jobs.FINISHED)
+        log.info(jobs.ending(folder, found, cfg.sweep.objective))
+        return found
     except Exception as error:
         reason = complain(error) or traceback.format_exc()
         if not begun:  # the folder is another job's
             raise
-        sweeps.record_job(folder, overrides, sweeps.FAILED, reason)
+        jobs.record_job(folder, overrides, jobs.FAILED, reason)
+        log.info(jobs.ending(folder))
         return None
 
 
@@ -104,7 +110,8 @@ def run(cfg: DictConfig, state: HydraConf, folder: Path) -> None:
     place = None
     if state.mode == RunMode.MULTIRUN:
         objective = cfg.sweep.objective if choices[sweeps.SWEEPER] != "basic" else None
-        place = Job(state.job.num, choices[sweeps.LAUNCHER] == "basic", objective)
+        alone, swept = choices[sweeps.LAUNCHER] == "basic", jobs.read_plan(folder.parent).swept
+        place = Job(state.job.num, alone, objective, tuple(swept))
     first = FIRST not in os.environ and not rank()  # of the processes of several devices
     with folders.locked(folder) if first else nullcontext():
         if first:
@@ -143,6 +150,7 @@ def _main() -> None:
     if not wants_traceback():
         os.environ[QUIET] = "1"
     os.environ[FULL_ERROR] = "1"  # Hydra raises exceptions instead of printing them
+    stopped = False  # by the user or a scheduler, who will not wait for pictures
     try:
         check_current_folder()
         check_files(sys.argv)
@@ -150,8 +158,12 @@ def _main() -> None:
         task()
         check_jobs()
     except KeyboardInterrupt:
+        stopped = True
         forget_all()
         fail(INTERRUPTED, 130)
+    except SystemExit as end:
+        stopped = end.code in INTERRUPTIONS
+        raise
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -163,7 +175,8 @@ def _main() -> None:
             explain(error) or f"the settings cannot be read: {reason} ({type(error).__name__}; debug=true shows where)"
         )
     finally:
-        finished = [sweeps.print_summary(folder) for folder in folders.new if (folder / folders.SUMMARY).is_file()]
+        sweeps_here = [folder for folder in folders.new if (folder / folders.SUMMARY).is_file()]
+        finished = [conclude(folder, pictures=not stopped) for folder in sweeps_here]
         folders.remove_empty()
     if not all(finished):
         raise SystemExit(1)

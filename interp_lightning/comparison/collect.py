@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from interp_lightning.comparison.groups import Comparison, Group, Result
@@ -14,13 +14,16 @@ from interp_lightning.system.text import counted
 UNFINISHED = 0.9  # share of another run's images below which a run did not get the same training
 
 
-def collect(runs: Sequence[Path], data: str | None = None, across_data: bool = False) -> Comparison:
+def collect(
+    runs: Sequence[Path], data: str | None = None, across_data: bool = False, named: Mapping[Path, str] | None = None
+) -> Comparison:
     """Read the results of runs and group them; skip a run without readable results, and note that.
 
     Args:
         runs: folders of runs.
         data: skip runs on other data sets.
         across_data: rank runs on different data sets together.
+        named: the label of each run's group; by default a group is the runs that differ by their seed only.
 
     Raises:
         ResultsError: there are no results, or they are of different data sets.
@@ -48,7 +51,7 @@ def collect(runs: Sequence[Path], data: str | None = None, across_data: bool = F
         )
     protocols = {(r.content["data"], json.dumps(r.content["protocol"], sort_keys=True)) for r in results}
     alike = len(protocols) == len(used)
-    groups = _groups(results)
+    groups = _groups(results) if named is None else _groups_named(results, named)
     if not alike:
         notes.append(
             "The runs were measured by different protocols (see results.json), so small differences mean nothing, and "
@@ -63,6 +66,13 @@ def _groups(results: Sequence[Result]) -> list[Group]:
         together.setdefault(result.key(), []).append(result)
     members = list(together.values())
     return [Group(*each) for each in zip(labels([each[0] for each in members]), members, strict=True)]
+
+
+def _groups_named(results: Sequence[Result], named: Mapping[Path, str]) -> list[Group]:
+    together: dict[str, list[Result]] = {}
+    for result in results:
+        together.setdefault(named[result.run], []).append(result)
+    return [Group(label, members) for label, members in together.items()]
 
 
 def _caveats(groups: Sequence[Group]) -> list[str]:

@@ -1,7 +1,7 @@
 """Draw several runs side by side, as matplotlib figures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from interp_lightning.comparison.groups import LAMBDAS, Comparison, Group
 from interp_lightning.comparison.labels import labels
 from interp_lightning.display.figures import path_columns
 from interp_lightning.display.grid import image_grid, legend_label
-from interp_lightning.metrics.catalogue import parse, title
+from interp_lightning.metrics.catalogue import anchor, parse, title
 from interp_lightning.models.base import Autoencoder
 
 AGAINST_LAMBDA = (
@@ -31,6 +31,10 @@ AGAINST_LAMBDA = (
 )
 QUALITY = ("score_graph_constant", "fid_midpoints_lerp", "lines_mean_distance_lerp")  # the first that a run has
 COLOURS, MARKERS, STYLES = 10, "osD^vP*X<>", ("-", "--", ":", "-.")
+BASELINES: dict[str, dict[str, Any]] = {
+    "real images": {"color": "0.45", "linestyle": "--", "linewidth": 1},
+    "pixels faded over": {"color": "0.45", "linestyle": ":", "linewidth": 1},
+}
 LEGEND_LINE = 0.16  # inches
 
 
@@ -53,15 +57,17 @@ def against_lambda(comparison: Comparison) -> dict[str, Figure]:
         columns = min(3, len(names))
         rows = math.ceil(len(names) / columns)
         figure = Figure(figsize=(3.6 * columns, 2.8 * rows + 0.4), dpi=150, layout="constrained")
+        beside: dict[str, dict[str, Any]] = {}
         for index, name in enumerate(names):
             axes = figure.add_subplot(rows, columns, index + 1)
             for number, curve in enumerate(varied.values()):
                 if known := [group for group in curve if group.values(name) and group.setting(key) is not None]:
                     _errorbar(axes, known, key, name, number)
+            beside |= _baselines(axes, comparison, name)
             _lambda_axis(axes, [group.setting(key) or 0.0 for curve in varied.values() for group in curve])
             axes.set_xlabel(f"λ ({key})", fontsize=8)
             _value_axis(axes, "y", name)
-        _legend(figure, list(varied))
+        _legend(figure, list(varied), beside)
         drawn[f"against_{key.replace('.', '_')}"] = figure
     return drawn
 
@@ -122,6 +128,27 @@ def side_by_side(models: Sequence[tuple[str, Autoencoder]], x: Tensor, steps: in
     return drawn
 
 
+def sheet(strips: Mapping[str, Mapping[str, Tensor]], title: str) -> Figure:
+    """Draw the same pairs of images by every setting, a row for each, with its kinds of path side by side.
+
+    Args:
+        strips: paths between the pairs with the images themselves at both ends, (pairs, steps + 2, C, H, W), by kind
+            of path, by the setting's label. A kind that a setting lacks leaves a gap.
+        title: of the figure.
+    """
+    kinds = dict.fromkeys(kind for each in strips.values() for kind in each)
+    like = next(strip for each in strips.values() for strip in each.values())
+    white = torch.ones_like(like)
+    rows = []
+    for each in strips.values():
+        parts = [part for kind in kinds for part in (white[:, :1], each.get(kind, white))]
+        rows.append(torch.cat(parts[1:], dim=1))
+    blocks = torch.stack([*rows, torch.ones_like(rows[0])], dim=1)  # an empty row after each pair
+    columns = [name for _ in kinds for name in ("", *path_columns(like.shape[1] - 2))]
+    names = [*strips, ""] * len(blocks)
+    return image_grid(blocks.flatten(0, 1)[:-1], title, names[:-1], columns[1:])
+
+
 def curves(comparison: Comparison, *keys: str) -> dict[str, list[Group]]:
     """Collect groups that differ in some settings only, sorted by these settings, by the curve's unique label."""
     together: dict[str, list[Group]] = {}
@@ -143,10 +170,22 @@ def _look(number: int) -> dict[str, Any]:
     return {"color": f"C{rest}", "marker": marker, "linestyle": STYLES[around // len(MARKERS) % len(STYLES)]}
 
 
-def _legend(figure: Figure, entries: Sequence[str]) -> None:
-    """Add a legend of the curves below a figure, and increase its height by as much."""
-    texts = [legend_label(entry) for entry in entries]
-    handles = [Line2D([], [], label=text, **_look(number)) for number, text in enumerate(texts)]
+def _baselines(axes: Axes, comparison: Comparison, name: str) -> dict[str, dict[str, Any]]:
+    """Draw a metric's sanity numbers as lines, unless they differ between data sets; return their looks by title."""
+    if len({result.content["data"] for result in comparison.results}) > 1:
+        return {}
+    values = {baseline: comparison.groups[0].sanity(anchor(name, baseline)) for baseline in BASELINES}
+    drawn = {baseline: look for baseline, look in BASELINES.items() if math.isfinite(values[baseline])}
+    for baseline, look in drawn.items():
+        axes.axhline(values[baseline], **look)
+    return drawn
+
+
+def _legend(figure: Figure, entries: Sequence[str], beside: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """Add a legend of curves, and of what is beside them, below a figure; increase its height by as much."""
+    handles = [Line2D([], [], label=legend_label(entry), **_look(number)) for number, entry in enumerate(entries)]
+    handles += [Line2D([], [], label=title, **look) for title, look in (beside or {}).items()]
+    texts = [str(handle.get_label()) for handle in handles]
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + LEGEND_LINE * (1 + sum(text.count("\n") + 1 for text in texts)))
     figure.legend(handles=handles, loc="outside lower left", fontsize=7, frameon=False)

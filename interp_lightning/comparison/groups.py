@@ -85,6 +85,14 @@ class Group:
         """Return the standard deviation of a metric over seeds (n − 1); NaN for fewer than two seeds."""
         return statistics.stdev(self.values(name)) if len(self.values(name)) > 1 else math.nan
 
+    def formatted(self, name: str) -> str:
+        """Return the mean of a metric for tables, with the standard deviation if there are several seeds."""
+        entry, _ = parse(name)
+        mean, deviation = self.mean(name), self.deviation(name)
+        if math.isnan(deviation):
+            return entry.format(mean)
+        return f"{entry.format(mean)} ± {entry.format(deviation) if entry.percent else f'{deviation:.2g}'}"
+
     def sanity(self, name: str) -> float:
         """Return the mean of a sanity number; NaN if no run has it."""
         found = _numbers(result.content["sanity"].get(name) for result in self.counted)

@@ -20,6 +20,7 @@ CAPTIONS = {
     "trade": "Each point is a setting, averaged over its seeds; bars are standard deviations.",
     "against": "Mean and standard deviation over seeds.",
     "pair": "",
+    "sheet": "",
 }
 
 
@@ -41,7 +42,8 @@ def html(comparison: Comparison, figures: Mapping[str, Figure]) -> str:
         now=f"{datetime.now():%Y-%m-%d %H:%M}",
         notes=comparison.notes,
         pairs=[each for each in pictures if each[0].startswith("pair_")],
-        curves=[each for each in pictures if not each[0].startswith("pair_")],
+        sheets=[each for each in pictures if each[0].startswith("sheet")],
+        curves=[each for each in pictures if not each[0].startswith(("pair_", "sheet"))],
         tables=tables(comparison),
         entries=[entry for entry in METRICS.values() if entry in shown],
         settings=len(comparison.groups),

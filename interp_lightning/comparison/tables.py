@@ -1,35 +1,31 @@
 """The tables of a comparison: groups by metric, and all runs."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from interp_lightning.comparison.groups import Comparison, Group
-from interp_lightning.comparison.verdicts import column_title, verdicts
+from interp_lightning.comparison.groups import Comparison
+from interp_lightning.comparison.verdicts import verdicts
 from interp_lightning.display.tables import amount
-from interp_lightning.metrics.catalogue import COLUMNS, FADED, IMAGES, parse
+from interp_lightning.metrics.catalogue import ANCHORS, COLUMNS, anchor, heading, parse
 from interp_lightning.system.table import Column, Row, Table, as_markdown
 from interp_lightning.system.text import markdown
-
-REAL = dict.fromkeys(IMAGES, "real")
-NOISE = dict.fromkeys(IMAGES, "noise")
 
 
 def tables(comparison: Comparison) -> list[Table]:
     """Return a table for each question that metrics answer; `Comparison.leading` decides which cells are best."""
     found = []
-    for heading, every in COLUMNS.items():
+    for question, every in COLUMNS.items():
         if names := comparison.columns(every):
             leading = [comparison.leading(name) for name in names]
             rows = [
                 Row(
-                    [group.label, group.size, *(_mean_and_deviation(group, name) for name in names)],
+                    [group.label, group.size, *map(group.formatted, names)],
                     [at for at, best in enumerate(leading, 2) if group in best],
                 )
                 for group in comparison.groups
             ]
-            columns = [Column("", "list"), Column("runs"), *(Column(_heading(name)) for name in names)]
-            found.append(Table(heading, columns, rows + _anchors(comparison, names), verdicts(comparison, names)))
+            columns = [Column("", "list"), Column("runs"), *(Column(heading(name)) for name in names)]
+            found.append(Table(question, columns, rows + _anchors(comparison, names), verdicts(comparison, names)))
     return found
 
 
@@ -69,30 +65,13 @@ def all_numbers(comparison: Comparison) -> Table:
     return Table("", [Column(name) for name in names], rows)
 
 
-def _mean_and_deviation(group: Group, name: str) -> str:
-    """Return a group's metric as mean ± standard deviation over seeds."""
-    entry, _ = parse(name)
-    mean, deviation = group.mean(name), group.deviation(name)
-    if math.isnan(deviation):
-        return entry.format(mean)
-    return f"{entry.format(mean)} ± {entry.format(deviation) if entry.percent else f'{deviation:.2g}'}"
-
-
-def _heading(name: str) -> str:
-    """Return a column's heading: the metric, and which way is better."""
-    return f"{column_title(name)} {'↑' if parse(name)[0].higher_is_better else '↓'}"
-
-
 def _anchors(comparison: Comparison, names: Sequence[str]) -> list[Row]:
     """Return rows to compare with: real images, pixels faded over, noise."""
     if len({result.content["data"] for result in comparison.results}) > 1:
         return []  # they differ between data sets
     rows = []
-    for title, instead in (("real images", REAL), ("pixels faded over", FADED), ("noise", NOISE)):
-        cells = []
-        for name in names:
-            entry, kind = parse(name)
-            cells.append(entry.format(comparison.groups[0].sanity(f"{name.removesuffix(kind)}{instead.get(kind)}")))
+    for title in ANCHORS:
+        cells = [parse(name)[0].format(comparison.groups[0].sanity(anchor(name, title))) for name in names]
         if any(cell != "–" for cell in cells):
             rows.append(Row([title, "", *cells], kind="anchor"))
     return rows

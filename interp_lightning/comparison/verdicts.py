@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from interp_lightning.comparison.groups import Comparison, Group, Result, best_of
-from interp_lightning.metrics.catalogue import COLUMNS, CONSTANT, HOW, MUST_BEAT, conditions, must_beat, parse
+from interp_lightning.metrics.catalogue import (
+    COLUMNS,
+    CONSTANT,
+    HOW,
+    MUST_BEAT,
+    column_title,
+    conditions,
+    must_beat,
+    parse,
+)
 
 WINNERS = {
     **{f"midpoints_{how}": f"midpoints ({how})" for how in HOW},
@@ -70,20 +79,6 @@ def shortcomings(run: Path, results: dict[str, Any]) -> list[str]:
         if parse(name)[1] not in HOW and not comparison.beats(group, name):
             lost.setdefault(_duel(name), []).append(name)
     return [f"The {_loses(group, names)}." for names in lost.values()]
-
-
-def column_title(name: str) -> str:
-    """Return the title of a metric's column.
-
-    Example:
-        >>> column_title("fid_midpoints_lerp")
-        'midpoint FID'
-        >>> column_title("score_graph"), column_title("score_graph_constant"), column_title("fid_neighbours")
-        ('own-speed score', 'score', 'iFID')
-    """
-    entry, kind = parse(name)
-    prefixes = {"midpoints": "midpoint ", "neighbours": "i"}  # midpoint FID, iFID
-    return ("own-speed " if kind in HOW else prefixes.get(kind.partition("_")[0], "")) + entry.title
 
 
 def _loses(group: Group, names: Sequence[str]) -> str:

@@ -116,7 +116,7 @@ def interpolations(
         path: of the kind `how`, if it must be fitted.
         look: see `Autoencoder.interpolate`.
     """
-    images = _strips(model, x, steps, path or how, look)
+    images = strips(model, x, steps, path or how, look)
     speed = "" if look is None else ", constant speed"
     return image_grid(images, f"Interpolation ({how}{speed})\n{title}", columns=path_columns(steps))
 
@@ -126,12 +126,12 @@ def paths_compared(
 ) -> Figure:
     """Draw every pair by every kind of path, all at constant speed, a row for each kind."""
     steps = 11
-    rows = torch.stack([_strips(model, x, steps, path, look) for path in kinds.values()], dim=1)
+    rows = torch.stack([strips(model, x, steps, path, look) for path in kinds.values()], dim=1)
     names = [*kinds] * len(rows)
     return image_grid(rows.flatten(0, 1), f"Kinds of paths, constant speed\n{title}", names, path_columns(steps))
 
 
-def _strips(
+def strips(
     model: Autoencoder, x: Tensor, steps: int, how: str | paths.Path, look: Callable[[Tensor], Tensor] | None
 ) -> Tensor:
     """Return paths from the first half of x to the second, with both images themselves, (n, steps + 2, C, H, W)."""

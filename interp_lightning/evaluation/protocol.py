@@ -94,6 +94,13 @@ class Evaluation(Configurable, group="metrics"):
             return path
         return path.fit(self._space(lambda: encode_all(model, data.train).z, self.look(model, data)))
 
+    def kept(self, how: str, model: Autoencoder, data: ImageData) -> Path | None:
+        """Return a kind of path if it needs no fitting or is kept in `folder`; None if it would have to be fitted."""
+        path = named(how)
+        if path.fits and not (self.folder and Kept(self.folder, model, self.judge(data)).load(path)):
+            return None
+        return self.path(how, model, data)
+
     def check(self, objective: str, data: ImageData) -> None:
         """Raise ConfigError if a search minimises or maximises a number that is not measured on a data set."""
         spec = spec_of(objective)

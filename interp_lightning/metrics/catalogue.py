@@ -110,6 +110,7 @@ IMAGES = {
     "real": "other real images",
     "noise": "noise",
 }
+HEADLINE = "score_graph_constant"  # the number that says most
 CONSTANT = "_constant"  # suffix of paths at constant speed, in a judge's features
 PATHS = {
     **{how + CONSTANT: f"paths, {how}" for how in HOW},
@@ -127,6 +128,12 @@ FADED = {
     **dict.fromkeys(HOW, "blend"),
 }
 MUST_BEAT = FADED | dict.fromkeys(("reconstructions", "prior", "prior_mixture"), "noise")
+# What tables and curves show beside the runs: the numbers of other images or paths in their place.
+ANCHORS: dict[str, Mapping[str, str]] = {
+    "real images": dict.fromkeys(IMAGES, "real"),
+    "pixels faded over": FADED,
+    "noise": dict.fromkeys(IMAGES, "noise"),
+}
 
 
 def _columns(table: str) -> list[str]:
@@ -193,6 +200,17 @@ def must_beat(name: str) -> str | None:
     return f"{name.removesuffix(kind)}{MUST_BEAT[kind]}"
 
 
+def anchor(name: str, title: str) -> str:
+    """Return the number of `ANCHORS` in the place of another; a name that no run has if there is none.
+
+    Example:
+        >>> anchor("fid_midpoints_lerp", "real images")
+        'fid_real'
+    """
+    kind = parse(name)[1]
+    return f"{name.removesuffix(kind)}{ANCHORS[title].get(kind)}"
+
+
 def conditions(name: str) -> list[str]:
     """Return the numbers that must beat their baselines before this one may be marked best; its own comes last."""
     entry, kind = parse(name)
@@ -208,3 +226,27 @@ def title(name: str) -> str:
     """
     entry, kind = parse(name)
     return f"{entry.title} of {(IMAGES | PATHS).get(kind, kind)}" if kind else entry.title
+
+
+def column_title(name: str) -> str:
+    """Return the title of a metric's column.
+
+    Example:
+        >>> column_title("fid_midpoints_lerp")
+        'midpoint FID'
+        >>> column_title("score_graph"), column_title("score_graph_constant"), column_title("fid_neighbours")
+        ('own-speed score', 'score', 'iFID')
+    """
+    entry, kind = parse(name)
+    prefixes = {"midpoints": "midpoint ", "neighbours": "i"}  # midpoint FID, iFID
+    return ("own-speed " if kind in HOW else prefixes.get(kind.partition("_")[0], "")) + entry.title
+
+
+def heading(name: str) -> str:
+    """Return a metric's title for a column, with an arrow that says which way is better.
+
+    Example:
+        >>> heading("fid_midpoints_lerp")
+        'midpoint FID ↓'
+    """
+    return f"{column_title(name)} {'↑' if parse(name)[0].higher_is_better else '↓'}"

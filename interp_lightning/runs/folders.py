@@ -15,7 +15,7 @@ LOCK = ".lock"  # held by the process that works on a run
 IN_PLACE = {"run.log", LOCK, "multirun.yaml"}  # files that logging, filelock and Hydra write in place
 TIME = "%Y-%m-%d_%H-%M-%S"  # in names of folders
 PLAN = "plan.json"  # all jobs of a sweep, each a list of its settings
-SUMMARY = "summary.md"  # the status of each job of a sweep
+SUMMARY, NUMBERS = "summary.md", "summary.csv"  # the outcome of a sweep, for readers and for programs
 # The content of a folder before its run starts.
 BEFORE = {".hydra", "run.log", LOCK, "multirun.yaml", ".submitit", PLAN, SUMMARY}
 

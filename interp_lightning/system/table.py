@@ -3,7 +3,8 @@
 import csv
 import io
 import os
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +16,9 @@ from rich.text import Text
 from interp_lightning.system.text import csv_cell, markdown, printable, terminal
 
 BORDER, GAP = 1, 3  # widths on a terminal: a table's left edge, and the space between two columns
+NUMBERS = ("number", "mean")  # kinds of columns
+BREAKS = {"list": ", "}  # pattern at which a cell of a kind is broken into lines on a terminal …
+NARROW = BREAKS | {"mean": " (?=±)"}  # … and on one that is too narrow for the table
 STYLES = {"": "", "anchor": "dim", "failed": "red"}  # of a row on a terminal
 
 
@@ -23,12 +27,13 @@ class Column(NamedTuple):
 
     Args:
         title: the heading.
-        kind: "number" cells are right-aligned and never wrapped, "word" cells never wrapped, "text" cells wrapped, and
-            "list" cells, whose parts are separated by commas, shown as a line for each part on a terminal.
+        kind: "number" cells are right-aligned and never wrapped. "mean" cells are the same, but with the deviation
+            below the mean on a terminal that is too narrow for the table. "word" cells are never wrapped, "text" cells
+            wrapped, and "list" cells, whose parts are separated by commas, shown as a line for each part on a terminal.
     """
 
     title: str
-    kind: Literal["number", "word", "text", "list"] = "number"
+    kind: Literal["number", "mean", "word", "text", "list"] = "number"
 
 
 class Row(NamedTuple):
@@ -41,12 +46,22 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table with remarks below it. Cells are strings, except for the numbers of a CSV file."""
+    """A table with remarks below it. Cells are strings, except for the numbers of a CSV file.
+
+    Args:
+        title: the heading.
+        columns: at least one.
+        rows: cells by column.
+        remarks: paragraphs.
+        keys: the number of columns at the start that tell the rows apart. Each part of a table that is too wide for
+            a terminal begins with them.
+    """
 
     title: str
     columns: Sequence[Column]
     rows: Sequence[Row]
     remarks: Sequence[str] = ()
+    keys: int = 1
 
 
 def console() -> Console:
@@ -66,17 +81,17 @@ def print_table(table: Table, to: Console | None = None) -> None:
         to: the console, by default that of the standard output.
     """
     to = to or console()
-    heads = [_lines(column.title, " " if column.kind == "number" else "") for column in table.columns]
-    columns = [[_lines(row.cells[i], ", " if column.kind == "list" else "") for row in table.rows]
-               for i, column in enumerate(table.columns)]  # fmt: skip
-    widths = [max(map(_width, [head, *cells])) for head, cells in zip(heads, columns, strict=True)]
+    heads = [_lines(column.title, " " if column.kind in NUMBERS else "") for column in table.columns]
+    columns, widths = _laid_out(table, heads, BREAKS)
+    if BORDER + sum(width + GAP for width in widths) > to.width:
+        columns, widths = _laid_out(table, heads, NARROW)
     for number, part in enumerate(_parts(table, widths, to.width)):
         title = terminal(table.title, "table.title") if table.title and number == 0 else None
         shown = RichTable(title=title, title_justify="left")
         for i in part:
             kind = table.columns[i].kind
-            justify: Literal["left", "right"] = "right" if kind == "number" else "left"
-            shown.add_column(Text(heads[i]), justify=justify, no_wrap=kind in ("number", "word"), overflow="fold")
+            justify: Literal["left", "right"] = "right" if kind in NUMBERS else "left"
+            shown.add_column(Text(heads[i]), justify=justify, no_wrap=kind in (*NUMBERS, "word"), overflow="fold")
         for at, row in enumerate(table.rows):
             cells = [Text(columns[i][at], "bold" if i in row.best else "") for i in part]
             shown.add_row(*cells, style=STYLES[row.kind])
@@ -90,18 +105,18 @@ def as_markdown(table: Table, quotes: bool = False) -> str:
 
     Args:
         table: the table.
-        quotes: keep short code spans in cells, see `text.markdown`.
+        quotes: keep short code spans in cells and remarks, see `text.markdown`.
     """
     lines = [f"### {markdown(table.title)}", ""] if table.title else []
     lines.append(f"| {' | '.join(markdown(column.title) for column in table.columns)} |")
-    lines.append(f"| {' | '.join('---:' if column.kind == 'number' else '---' for column in table.columns)} |")
+    lines.append(f"| {' | '.join('---:' if column.kind in NUMBERS else '---' for column in table.columns)} |")
     for row in table.rows:
         cells = [markdown(cell, quotes) for cell in row.cells]
         cells = [f"**{cell}**" if i in row.best else cell for i, cell in enumerate(cells)]
         if row.kind == "anchor":
             cells[0] = f"*{cells[0]}*"
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *(f"> {markdown(remark)}\n" for remark in table.remarks)])
+    return "\n".join([*lines, "", *(f"> {markdown(remark, quotes)}\n" for remark in table.remarks)])
 
 
 def as_csv(table: Table) -> str:
@@ -114,20 +129,30 @@ def as_csv(table: Table) -> str:
 
 
 def _parts(table: Table, widths: Sequence[int], width: int) -> list[list[int]]:
-    """Divide a table's columns between parts of at most a width; each begins with the first column."""
-    room = width - BORDER - GAP - min(widths[0], width // 3)
+    """Divide a table's columns between parts of at most a width; each begins with the key columns."""
+    keys = [*range(table.keys)]
+    room = width - BORDER - GAP * len(keys) - min(sum(widths[: table.keys]), width * len(keys) // (len(keys) + 2))
     parts: list[list[int]] = [[]]
-    for i, column in enumerate(table.columns[1:], 1):
-        full = sum(widths[j] + GAP for j in [*parts[-1], i] if table.columns[j].kind == "number") > room
-        if parts[-1] and full and column.kind == "number":
+    for i, column in enumerate(table.columns[table.keys :], table.keys):
+        full = sum(widths[j] + GAP for j in [*parts[-1], i] if table.columns[j].kind != "text") > room
+        if parts[-1] and full and column.kind in NUMBERS:
             parts.append([])
         parts[-1].append(i)
-    return [[0, *part] for part in parts]
+    return [[*keys, *part] for part in parts]
+
+
+def _laid_out(table: Table, heads: Sequence[str], breaks: Mapping[str, str]) -> tuple[list[list[str]], list[int]]:
+    """Return the cells of each column, broken into lines, and each column's width."""
+    columns = [
+        [_lines(row.cells[i], breaks.get(column.kind, "")) for row in table.rows]
+        for i, column in enumerate(table.columns)
+    ]
+    return columns, [max(map(_width, [head, *cells])) for head, cells in zip(heads, columns, strict=True)]
 
 
 def _lines(text: object, separator: str) -> str:
     """Return a text with a line for each of its parts."""
-    parts = str(text).split(separator) if separator else [text]
+    parts = re.split(separator, str(text)) if separator else [text]
     return "\n".join(map(printable, parts))
 
 

@@ -43,6 +43,18 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
+def duration(seconds: float) -> str:
+    """Return a time in the largest unit that shows it well.
+
+    Example:
+        >>> duration(48.2), duration(1439), duration(9000)
+        ('48 s', '24 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
 def terminal(text: object, style: str = "") -> Text:
     """Return text for Rich, which interprets brackets and colons in strings as markup."""
     return Text(printable(text), style)

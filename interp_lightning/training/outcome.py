@@ -52,8 +52,9 @@ def write_outcome(
     history: Recorder,
     config: dict[str, Any],
     folder: Path,
+    quiet: bool,
 ) -> None:
-    """Evaluate a trained model; draw all figures, write results.json, and print the numbers."""
+    """Evaluate a trained model; draw all figures, write results.json, and print the numbers unless `quiet`."""
     log.info("Evaluating on the test images …")
     model.to(trainer.strategy.root_device)
     evaluation.folder = folder
@@ -68,7 +69,8 @@ def write_outcome(
     for logger in trainer.loggers:
         log_results(logger, results["metrics"], results_markdown(results), model.images_seen)
         logger.finalize("success")
-    print_results(results, folder, shortcomings(folder, results))
+    if not quiet:
+        print_results(results, folder, shortcomings(folder, results))
 
 
 def _warn(model: Autoencoder, error: float) -> None:

@@ -94,7 +94,7 @@ def train(cfg: DictConfig, folder: Path, choices: Mapping[str, str], job: Job | 
         with logging_to(trainer.loggers, header):
             fit(trainer, model, data, checkpoint)
             if trainer.is_global_zero:
-                write_outcome(trainer, model, data, evaluation, history, config, folder)
+                write_outcome(trainer, model, data, evaluation, history, config, folder, quiet=job is not None)
 
 
 @contextmanager

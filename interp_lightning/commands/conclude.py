@@ -1,0 +1,129 @@
+"""End a sweep: print and write its ranking, then compare its runs as `compare` does. Imports no torch by itself."""
+
+import dataclasses
+import logging
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interp_lightning.commands import compare
+from interp_lightning.commands.explain import reason
+from interp_lightning.commands.settings import prepare
+from interp_lightning.comparison.ranking import Ranking, rank, ranking_numbers, ranking_table
+from interp_lightning.metrics.catalogue import CONSTANT, HEADLINE, column_title, parse
+from interp_lightning.runs import folders
+from interp_lightning.runs.folders import NUMBERS, SUMMARY
+from interp_lightning.runs.jobs import FINISHED, jobs_table
+from interp_lightning.system.disk import write_whole
+from interp_lightning.system.table import as_csv, as_markdown, console, print_table
+from interp_lightning.system.text import terminal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from interp_lightning.runs.load import Run
+
+log = logging.getLogger(__name__)
+
+# Of the sheet:
+PAIRS, STEPS = 2, 7
+MOST_SETTINGS = 16
+KINDS = (parse(HEADLINE)[1].removesuffix(CONSTANT), "lerp")
+
+
+def conclude(sweep: Path, pictures: bool) -> bool:
+    """Print and write the outcome of a sweep; return True if all jobs have finished.
+
+    Args:
+        sweep: the sweep's folder.
+        pictures: False writes the tables only, in a moment.
+    """
+    ranking = rank(sweep)
+    table = ranking_table(ranking)
+    print_table(table)
+    write_whole(sweep / SUMMARY, as_markdown(table, quotes=True) + "\n" + as_markdown(jobs_table(sweep, "Jobs"), True))
+    write_whole(sweep / NUMBERS, as_csv(ranking_numbers(ranking)))
+    _say("Summary", sweep / SUMMARY)
+    _say("Numbers", sweep / NUMBERS)
+    if len(ranking.comparison.results) > 1:
+        by_hand = f"python -m interp_lightning compare {shlex.quote(str(sweep))}"
+        if not (pictures and _draw(ranking, sweep)):
+            _say("Compare", by_hand)
+    return all(job["status"] == FINISHED for setting in ranking.settings for job in setting.jobs.values())
+
+
+def _draw(ranking: Ranking, sweep: Path) -> bool:
+    """Write what `compare` writes, and the sheet, to the sweep's folder; return False if that fails."""
+    folder = sweep / compare.FOLDER
+    try:
+        _compare(ranking, folder, trust=sweep in folders.made)
+    except KeyboardInterrupt:
+        log.warning("Interrupted: the pictures of this sweep are not complete")
+        return False
+    except Exception as error:  # the jobs are done, whatever happens to the pictures
+        log.warning(f"The runs of this sweep could not be compared: {reason(error)}")
+        return False
+    _say("Report", folder / compare.REPORT)
+    return True
+
+
+def _compare(ranking: Ranking, folder: Path, trust: bool) -> None:
+    """Write tables, figures and report of a sweep's runs.
+
+    Args:
+        ranking: of the sweep.
+        folder: where to write.
+        trust: this process has made the sweep, so that classes of the user's own may be built.
+    """
+    from interp_lightning.display import figures
+
+    comparison = ranking.comparison
+    skipped: dict[Path, str] = {}
+    folder.mkdir(exist_ok=True)
+    models = compare.load_models(comparison, prepare("cpu", threads=1), skipped, trust=trust)
+    drawn = compare.curves(comparison)
+    if models:
+        drawn |= figures.draw({"sheet": lambda: _sheet(ranking, models)}) | compare.pairs(models)
+    for sentence in skipped.values():
+        log.warning(sentence)
+    notes = [*comparison.notes, *skipped.values()]
+    compare.write(dataclasses.replace(comparison, notes=notes), drawn, folder)
+
+
+def _sheet(ranking: Ranking, models: "compare.Models") -> "Figure":
+    """Draw the same pairs by every setting in the order of the swept values; by the best if there are too many."""
+    from interp_lightning.comparison.figures import sheet
+
+    runs = {group.label: run for group, run in models}
+    settings = [setting for setting in ranking.best_first() if setting.label in runs][:MOST_SETTINGS]
+    x = compare.examples(models, PAIRS)
+    strips = {
+        f"{setting.label}: {column_title(ranking.objective)} {setting.formatted(ranking.objective)}": _strips(
+            runs[setting.label], x
+        )
+        for setting in sorted(settings, key=lambda setting: setting.order)
+    }
+    kinds = " | ".join(dict.fromkeys(kind for each in strips.values() for kind in each))
+    best = f", the best {len(settings)} of {len(runs)}" if len(settings) < len(runs) else ""
+    return sheet(strips, f"The same pairs by each setting{best}, at constant speed: {kinds}")
+
+
+def _strips(run: "Run", x: "Tensor") -> "dict[str, Tensor]":
+    """Return paths between pairs of images (2n, C, H, W), by kind: the headline's, if it was kept, and lerp."""
+    import torch
+
+    from interp_lightning.display import figures
+    from interp_lightning.evaluation.protocol import Evaluation
+
+    measured = run.config["metrics"]
+    evaluation = Evaluation(features=measured["features"], weights=measured["weights"])
+    evaluation.folder = run.folder
+    with torch.no_grad():
+        look = evaluation.look(run.model, run.datamodule)
+        kinds = {how: evaluation.kept(how, run.model, run.datamodule) for how in KINDS}
+        return {how: figures.strips(run.model, x, STEPS, path, look) for how, path in kinds.items() if path is not None}
+
+
+def _say(what: str, text: object) -> None:
+    console().print(terminal(f"{what + ':':10}{text}"), soft_wrap=True)

@@ -1,0 +1,236 @@
+"""Rank the settings of a sweep: a row for each, over its seeds, and sentences about the best. Imports no torch."""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interp_lightning.comparison.collect import collect
+from interp_lightning.comparison.groups import Comparison, Group, best_of
+from interp_lightning.comparison.verdicts import verdicts
+from interp_lightning.errors import ResultsError
+from interp_lightning.metrics.catalogue import HEADLINE, column_title, heading, parse
+from interp_lightning.runs.jobs import FINISHED, Jobs, read_jobs, read_plan, standing, swept, values
+from interp_lightning.system.table import Column, Row, Table
+from interp_lightning.system.text import counted
+
+NUMBERS = (
+    HEADLINE,
+    "realism_graph_constant",
+    "membership_graph_constant",
+    "fid_midpoints_lerp",
+    "reconstruction_mse",
+)
+DIGITS = 4  # of a value that a search has chosen
+LONGEST = 8  # characters of a number that is shown whole
+OPEN = "–"  # the value of a setting that a search has not chosen yet
+MARK = "*"  # of the best, where bold type is lost
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The jobs of a sweep that differ by their seed only.
+
+    Args:
+        label: such as "lam=0.1 penalty=mmd"; unique in a sweep.
+        values: of the swept keys, as on the command line.
+        jobs: by number.
+        group: their results; None if no job has any.
+    """
+
+    label: str
+    values: Sequence[str]
+    jobs: Jobs
+    group: Group | None
+
+    @property
+    def order(self) -> list[tuple[float, str]]:
+        """A key that sorts settings by their values: numbers first, by size."""
+        numbers = map(_number, self.values)
+        return [(number, "") if isinstance(number, float) else (math.inf, number) for number in numbers]
+
+    def formatted(self, name: str) -> str:
+        """Return a number's mean and deviation over seeds, for tables."""
+        return "–" if self.group is None else self.group.formatted(name)
+
+    @property
+    def status(self) -> str:
+        """The jobs' status, such as "3 finished, 1 failed"."""
+        states = Counter(job["status"] for job in self.jobs.values())
+        return ", ".join(state if len(self.jobs) == 1 else f"{number} {state}" for state, number in states.items())
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A sweep's settings, in the order of its jobs.
+
+    Args:
+        title: how far the sweep is.
+        keys: short names of the swept keys, without the seed.
+        settings: each with its jobs and their results.
+        comparison: the results of all settings, labelled by the values of the swept keys.
+        objective: the number that decides.
+    """
+
+    title: str
+    keys: Sequence[str]
+    settings: Sequence[Setting]
+    comparison: Comparison
+    objective: str
+
+    @property
+    def names(self) -> list[str]:
+        """The numbers to show: the objective first."""
+        return [self.objective, *(name for name in self.comparison.columns(NUMBERS) if name != self.objective)]
+
+    def best_first(self) -> list[Setting]:
+        """Return the settings that have results, the best mean first."""
+        sign = -1 if parse(self.objective)[0].higher_is_better else 1
+        means = {setting.label: sign * setting.group.mean(self.objective) for setting in self.settings if setting.group}
+        known = [setting for setting in self.settings if setting.group]
+        return sorted(known, key=lambda setting: (math.isnan(means[setting.label]), means[setting.label]))
+
+
+def rank(sweep: Path) -> Ranking:
+    """Read the jobs of a sweep and rank their settings; jobs without results are listed."""
+    jobs, names = read_jobs(sweep), swept(read_jobs(sweep))
+    keys = [key for key in names if key != "seed"]
+    together: dict[tuple[str, ...], dict[str, Any]] = {}
+    for number, job in jobs.items():
+        own = values(job)
+        together.setdefault(tuple(own.get(key, OPEN) for key in keys), {})[number] = job
+    labels = {each: _label([names[key] for key in keys], each) for each in together}
+    named = {
+        sweep / number: labels[each]
+        for each, members in together.items()
+        for number, job in members.items()
+        if job["status"] == FINISHED
+    }
+    comparison = _compared(named)
+    groups = {group.label: group for group in comparison.groups}
+    settings = [Setting(labels[each], each, members, groups.get(labels[each])) for each, members in together.items()]
+    return Ranking(standing(sweep), [names[key] for key in keys], settings, comparison, read_plan(sweep).objective)
+
+
+def ranking_table(ranking: Ranking) -> Table:
+    """Return the table of a ranking for readers, with sentences about the best and the reasons of failures."""
+    leading = ranking.comparison.leading(ranking.objective)
+    columns = [Column(key, "text") for key in ranking.keys] or [Column("setting", "text")]
+    at = len(columns) + 1  # the objective's
+    rows = []
+    for setting in ranking.settings:
+        cells = [*map(shown, setting.values)] or ["all"]
+        best = setting.group in leading
+        numbers = [setting.formatted(name) for name in ranking.names]
+        numbers[0] += f" {MARK}" * best
+        kind: Any = "failed" if setting.group is None and "failed" in setting.status else ""
+        rows.append(Row([*cells, setting.status, *numbers], [at] if best else [], kind))
+    columns += [Column("status", "list"), *(Column(heading(name), "mean") for name in ranking.names)]
+    return Table(ranking.title, columns, rows, [*conclusions(ranking), *_errors(ranking)], keys=at - 1)
+
+
+def ranking_numbers(ranking: Ranking) -> Table:
+    """Return the table of a ranking for programs: values, jobs, means and standard deviations, unrounded."""
+    leading = ranking.comparison.leading(ranking.objective)
+    titles = [*ranking.keys, "jobs", "status", "seeds", "best"]
+    titles += [title for name in ranking.names for title in (name, f"{name}_sd")]
+    errors = any(job["error"] for setting in ranking.settings for job in setting.jobs.values())
+    rows = []
+    for setting in ranking.settings:
+        group = setting.group
+        cells: list[Any] = [*map(_number, setting.values), " ".join(setting.jobs), setting.status]
+        cells += [len(group.counted) if group else 0, str(group in leading).lower()]
+        for name in ranking.names:
+            cells += [None, None] if group is None else [_known(group.mean(name)), _known(group.deviation(name))]
+        if errors:
+            cells.append("; ".join(filter(None, (_on_one_line(job["error"]) for job in setting.jobs.values()))))
+        rows.append(Row(cells))
+    return Table("", [Column(title) for title in [*titles, *(["error"] if errors else [])]], rows)
+
+
+def conclusions(ranking: Ranking) -> list[str]:
+    """Return sentences: which setting is best, with its uncertainty, and why this can or cannot be said."""
+    comparison, objective = ranking.comparison, ranking.objective
+    having = comparison.having(objective)
+    if not having:
+        return [*comparison.notes]
+    leading, title = comparison.leading(objective), column_title(objective)
+    best = best_of(leading or having, objective)
+    said = f"{best.label}, {best.formatted(objective)} over {counted(len(best.values(objective)), 'seed')}"
+    level = [group.label for group in leading if group is not best]
+    if len(ranking.settings) == 1:
+        sentences = [f"The {title} is {best.formatted(objective)} over {counted(len(best.counted), 'seed')}."]
+    elif not leading:
+        extreme = "highest" if parse(objective)[0].higher_is_better else "lowest"
+        sentences = [f"The {extreme} {title}: {said}. It cannot be called the best with certainty."]
+    elif level:
+        sentences = [f"Best by {title} ({MARK}): {said}; within the spread over seeds of it: {'; '.join(level)}."]
+    else:
+        sentences = [f"Best by {title} ({MARK}): {said}, further ahead of all others than the spread over seeds."]
+    return [*sentences, *verdicts(comparison, [objective]), *comparison.notes]
+
+
+def shown(value: str) -> str:
+    """Return a swept value for readers: long numbers are rounded.
+
+    Example:
+        >>> shown("0.012345678901"), shown("0.001"), shown("wasserstein")
+        ('0.01235', '0.001', 'wasserstein')
+    """
+    number = _number(value)
+    return f"{number:.{DIGITS}g}" if isinstance(number, float) and len(value) > LONGEST else value
+
+
+def _label(names: Sequence[str], values: Sequence[str]) -> str:
+    """Return the name of a setting, such as "lam=0.1 penalty=mmd"."""
+    return " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True)) or "all"
+
+
+def _compared(named: Mapping[Path, str]) -> Comparison:
+    """Return the results of runs, in groups by name; nothing is best among different data sets."""
+    try:
+        comparison = collect([*named], across_data=True, named=named)
+    except ResultsError as error:
+        return Comparison([], [str(error)] if named else [])
+    if len({result.content["data"] for result in comparison.results}) == 1:
+        return comparison
+    note = "Numbers of different data sets do not compare, so nothing is marked best."
+    return dataclasses.replace(comparison, alike=False, notes=[*comparison.notes, note])
+
+
+def _errors(ranking: Ranking) -> list[str]:
+    """Return a sentence for each error, with the jobs that have it."""
+    jobs: dict[str, list[str]] = {}
+    for setting in ranking.settings:
+        for number, job in setting.jobs.items():
+            if job["error"]:
+                jobs.setdefault(_reason(job["error"], number), []).append(number)
+    return [
+        f"{'Job' if len(numbers) == 1 else 'Jobs'} {', '.join(numbers)}: {reason}" for reason, numbers in jobs.items()
+    ]
+
+
+def _reason(error: str, number: str) -> str:
+    """Return an error on one line; of a traceback the last line."""
+    lines = error.strip().splitlines() or [""]
+    traced = lines[0].startswith("Traceback")
+    return f"{lines[-1]} ({number}/run.log has the traceback)" if traced else _on_one_line(error)
+
+
+def _on_one_line(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def _number(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _known(value: float) -> float | None:
+    """Return a number; None for NaN."""
+    return value if value == value else None
