@@ -52,6 +52,7 @@ TINY = [
     "network.depth=4",
     "trainer.enable_progress_bar=false",
     "trainer.max_epochs=1",
+    "milestones=0",
     "metrics.features=null",
     *QUICK,
 ]

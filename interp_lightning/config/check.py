@@ -80,6 +80,7 @@ SETTINGS: dict[str, Any] = {
     "debug": bool,
     "sweep.resume": bool,
     "sweep.objective": Literal[tuple(name for names in COLUMNS.values() for name in names)],
+    "milestones": Natural,
     "checkpoint.every_minutes": Weight,
     "ckpt_path": Annotated[
         str,

@@ -175,8 +175,8 @@ def samples(model: Autoencoder, x: Tensor, title: str, codes: Mapping[str, Tenso
 
 def predictions(predicted: Tensor, target: Tensor, critic: str) -> Figure:
     """Draw a critic's predictions (M,) against the right answers (M,)."""
-    figure = Figure(figsize=(3.6, 3.6), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(3.6, 3.6), dpi=100)
+    axes = figure.add_axes((0.18, 0.15, 0.78, 0.75))  # a layout engine would take half of the time
     right, said = target.float().cpu().numpy(), predicted.float().cpu().numpy()
     axes.axline((right.min(), right.min()), slope=1, color="0.6", lw=1)
     axes.scatter(right, said, s=4, alpha=0.5)

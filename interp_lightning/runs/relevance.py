@@ -20,7 +20,9 @@ class Effect(Enum):
 # By dotted name or a prefix of it; the longest match counts. A setting that is not listed changes the weights, so that
 # a new one is never ignored by mistake.
 EFFECTS = {
-    **dict.fromkeys(("name", "outputs", "ckpt_path", "debug", "sweep", "checkpoint", "logger"), Effect.NOTHING),
+    **dict.fromkeys(
+        ("name", "outputs", "ckpt_path", "debug", "sweep", "checkpoint", "logger", "milestones"), Effect.NOTHING
+    ),
     **dict.fromkeys(("choices", "data.root", "data.fallback", "trainer._target_"), Effect.NOTHING),
     **dict.fromkeys(("trainer.limit_val_batches", "trainer.check_val_every_n_epoch"), Effect.NOTHING),
     **dict.fromkeys(("trainer.num_sanity_val_steps", "trainer.log_every_n_steps"), Effect.NOTHING),

@@ -139,8 +139,8 @@ def _tolerant(logger: Logger, method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @singledispatch
-def rewind(logger: Logger, images: int) -> None:
-    """Remove the points after a number of images, because a resumed run logs them again.
+def rewind(logger: Logger, step: int) -> None:
+    """Remove the points from a step on, because a resumed run logs them again.
 
     A logger without such a function keeps them; what a resumed run logs is another run to it.
     """
@@ -199,7 +199,7 @@ class NoLogger(Logger):
 
 @rewind.register
 @rank_zero_only
-def _(logger: CSVLogger, images: int) -> None:
+def _(logger: CSVLogger, step: int) -> None:
     """Log the earlier rows of a CSV file again: Lightning deletes the file when it opens it."""
     path = Path(logger.log_dir, ExperimentWriter.NAME_METRICS_FILE)
     if not path.exists():  # a run in a new folder
@@ -208,12 +208,12 @@ def _(logger: CSVLogger, images: int) -> None:
         reader = csv.DictReader(line.replace("\0", "") for line in file)
         rows = [row for row in reader if None not in (*row, *row.values())]  # a kill may have cut the last one
     for row in rows:
-        step = row.pop("step", "")
+        at = row.pop("step", "")
         points: Any = {  # text, written as it is
             name: value for name, value in row.items() if value and not name.startswith(RESULTS)
         }
-        if points and step.isdecimal() and int(step) <= images:
-            logger.log_metrics(points, int(step))
+        if points and at.isdecimal() and int(at) < step:
+            logger.log_metrics(points, int(at))
     logger.save()
 
 

@@ -72,7 +72,7 @@ def train(cfg: DictConfig, folder: Path, choices: Mapping[str, str], job: Job | 
         evaluation: Evaluation = instantiate(cfg.metrics)
         checkpoint = find_checkpoint(cfg.ckpt_path, folder, config, partial(build_model, cfg, data))
         history = Recorder(folder / "figures")
-        trainer = build_trainer(cfg, data, folder, [history, Milestones(evaluation)], checkpoint, job)
+        trainer = build_trainer(cfg, data, folder, [history, Milestones(evaluation, cfg.milestones)], checkpoint, job)
         if cfg.cuda_graphs:
             check_recording(trainer, optimizer)
             model.cuda_graphs = True

@@ -114,8 +114,8 @@ class TensorBoard(TensorBoardLogger):
 
 
 @loggers.rewind.register
-def _(logger: TensorBoard, images: int) -> None:
-    logger.purge_step = images + 1
+def _(logger: TensorBoard, step: int) -> None:
+    logger.purge_step = step
 
 
 @loggers.begin.register

@@ -113,7 +113,7 @@ def fit(trainer: L.Trainer, model: Autoencoder, data: ImageData, checkpoint: Che
 def _adopt(trainer: L.Trainer, checkpoint: Checkpoint) -> None:
     """Prepare a run's folder for a checkpoint: remove later points of its curves, and copy a file from elsewhere."""
     for logger in trainer.loggers:
-        rewind(logger, checkpoint.state["images_seen"])
+        rewind(logger, checkpoint.state["images_seen"] + 1)
     own = Path(trainer.default_root_dir) / "checkpoints"
     if trainer.is_global_zero and checkpoint.path.absolute().parent != own.absolute():
         own.mkdir(exist_ok=True)  # the run needs a checkpoint from its start, whatever happens next

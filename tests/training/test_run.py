@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CELLS, choices, on_a_gpu
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from interp_lightning.commands.explain import explain
@@ -71,17 +70,6 @@ def test_what_a_run_leaves(launch):
     assert results["versions"]["torch"] == torch.__version__.split("+")[0] or torch.__version__
     assert len(results["config_hash"]) == 64
 
-    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0})
-    events.Reload()
-    tags = events.Tags()
-    assert set(tags["images"]) == set(FIGURES)
-    assert {"train/autoencoder/reconstruction", "train/critic/alpha", "train/critic/latent_codes",
-            "val/critic/critic_explained", "val/critic/latent_discriminator_spread",
-            "val/autoencoder/penalty", "val/penalty/value", "val/penalty/baseline",
-            *(f"test/{name}" for name in results["metrics"])} <= set(tags["scalars"])  # fmt: skip
-    # The axis counts batches, not optimizer steps, of which a model with a critic has two a batch.
-    assert events.Scalars("val/autoencoder/reconstruction")[-1].step < 2 * (1257 // 64)
-
 
 def test_a_run_is_repeatable_and_its_seed_matters(launch):
     first, same, other = (launch(f"seed={seed}", folder=folder) for folder, seed in (("a", 1), ("b", 1), ("c", 2)))
@@ -114,11 +102,15 @@ def test_csv_curves_of_a_resumed_run_have_each_point_once(launch):
     straight = launch(*options, "trainer.max_epochs=3", folder="straight")
     launch(*options, "trainer.max_epochs=1", folder="broken")
     broken = launch(*options, "trainer.max_epochs=3", "ckpt_path=last", folder="broken")
-    one, two = ((folder / "csv" / "metrics.csv").read_text() for folder in (straight, broken))
-    assert one == two
-    rows = list(csv.DictReader(one.splitlines()))
-    assert [int(row["step"]) for row in rows if row["val/autoencoder/reconstruction"]] == [18, 37, 56]
-    assert [int(row["step"]) for row in rows if row["test/reconstruction_mse"]] == [57]
+    one, two = (
+        list(csv.DictReader((folder / "csv" / "metrics.csv").read_text().splitlines())) for folder in (straight, broken)
+    )
+    assert one[0].keys() == two[0].keys()
+    speed = "speed/images_per_second"  # the only number that another run may have differently
+    assert [row | {speed: ""} for row in one] == [row | {speed: ""} for row in two]
+    epoch = 1257 // 64 * 64
+    assert [int(row["step"]) for row in one if row["val/autoencoder/reconstruction"]] == [epoch, 2 * epoch, 3 * epoch]
+    assert [int(row["step"]) for row in one if row["test/reconstruction_mse"]] == [3 * epoch]
     assert "optimizer.lr" in (straight / "csv" / "hparams.yaml").read_text()
 
 

@@ -1,4 +1,4 @@
-"""Show in every logger, ten times in a run, how its interpolations get on."""
+"""Show in every logger, several times in a run, how its interpolations get on."""
 
 from collections.abc import Iterator, Mapping
 
@@ -17,7 +17,6 @@ from interp_lightning.paths.base import Path
 from interp_lightning.training.logger import Pixels, show
 from interp_lightning.training.tensorboard import TensorBoard
 
-MILESTONES = 10  # in a run, and one before it
 STEPS = 11  # frames of a path
 ROWS, COLUMNS = 6, 10  # of samples
 CODES = 500  # in histograms, at most
@@ -25,20 +24,21 @@ LEAST = 64  # pixels to a side of a picture's images: smaller ones are enlarged
 
 
 class Milestones(L.Callback):
-    """Measure midpoints and show pictures at every tenth of a run: the same pairs, images and noise each time.
+    """Measure midpoints and show pictures before a run and at equal distances in it: of the same images each time.
 
     Args:
         evaluation: knows the judge.
+        number: of milestones in a run; 0 for none, also before it.
     """
 
-    def __init__(self, evaluation: Evaluation) -> None:
-        self.evaluation = evaluation
+    def __init__(self, evaluation: Evaluation, number: int) -> None:
+        self.evaluation, self.number = evaluation, number
         self._reached = -1  # the number of the last milestone
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Autoencoder)
-        self._reached = self._number(trainer, pl_module)
-        if trainer.is_global_zero:
+        self._reached = self._passed(trainer, pl_module)
+        if self.number and trainer.is_global_zero:
             data: ImageData = trainer.datamodule  # type: ignore[attr-defined]
             self._preview = Preview(data, self.evaluation.judge(data))
             self._x = figures.examples(data)
@@ -50,16 +50,14 @@ class Milestones(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Autoencoder)
-        if (number := self._number(trainer, pl_module)) > self._reached:
-            self._reached = number
+        if (passed := self._passed(trainer, pl_module)) > self._reached:
+            self._reached = passed
             if trainer.is_global_zero:
                 self._show(trainer, pl_module)
 
-    @staticmethod
-    def _number(trainer: L.Trainer, model: Autoencoder) -> int:
-        """Return how many milestones a run has passed; without a last epoch, there is one at the end of each."""
-        epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else MILESTONES
-        return model.batches_seen * MILESTONES // max(1, int(trainer.num_training_batches) * epochs)
+    def _passed(self, trainer: L.Trainer, model: Autoencoder) -> int:
+        """Return how many milestones a run has passed."""
+        return model.batches_seen * self.number // (int(trainer.num_training_batches) * (trainer.max_epochs or 1))
 
     @torch.no_grad()
     def _show(self, trainer: L.Trainer, model: Autoencoder) -> None:

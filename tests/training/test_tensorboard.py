@@ -1,0 +1,127 @@
+"""What TensorBoard shows of a run and of a sweep, read back from its files."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import TINY, train_in
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams import metadata
+
+from interp_lightning.metrics.catalogue import title
+from interp_lightning.training.logger import swept_name
+
+EPOCH = 1257 // 64 * 64  # images
+RUN = ["model=acai", "penalty=gan", "trainer.max_epochs=2", "milestones=10", "metrics.features=auto"]
+
+
+def events(folder: Path) -> EventAccumulator:
+    found = EventAccumulator(str(folder), size_guidance={"images": 0, "histograms": 0, "scalars": 0})
+    found.Reload()
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return train_in(tmp_path_factory.mktemp("tensorboard") / "run", [*TINY, *RUN])
+
+
+@pytest.fixture(scope="module")
+def board(run) -> EventAccumulator:
+    return events(run / "tensorboard")
+
+
+@pytest.mark.pictures
+def test_curves_count_images_and_have_more_than_one_point(board):
+    names = board.Tags()["scalars"]
+    assert {
+        "train/autoencoder/reconstruction", "train/critic/alpha", "train/critic/latent_codes",
+        "train/gradient_norm/autoencoder", "train/gradient_norm/critic",
+        "train/learning_rate/autoencoder", "train/learning_rate/critic", "speed/images_per_second",
+        "val/critic/critic_explained", "val/critic/latent_discriminator_spread", "val/autoencoder/penalty",
+        "val/penalty/value", "val/penalty/baseline", "interpolation/realism_midpoints_lerp",
+        "interpolation/realism_midpoints_graph", "interpolation/fid_midpoints_lerp",
+    } <= set(names)  # fmt: skip
+    assert "epoch" not in names
+    assert all(len(board.Scalars(name)) > 1 for name in names)
+    assert [point.step for point in board.Scalars("val/autoencoder/reconstruction")] == [EPOCH, 2 * EPOCH]
+    assert [point.step for point in board.Scalars("train/critic/alpha")][0] == 10 * 64
+    faded = {point.value for point in board.Scalars("interpolation/realism_midpoints_blend")}
+    assert len(faded) == 1
+
+
+@pytest.mark.pictures
+def test_pictures_have_a_history(board):
+    pictures = {name for name in board.Tags()["images"] if not name.startswith("figures/")}
+    assert pictures == {
+        *(f"interpolation/{how}" for how in ("lerp", "slerp", "rescaled", "graph")), "samples/prior",
+        "reconstructions/image above reconstruction", "critics/critic", "critics/latent_discriminator",
+    }  # fmt: skip
+    for name in pictures:
+        steps = [image.step for image in board.Images(name)]
+        assert (len(steps), steps[0], steps[-1]) == (11, 0, 2 * EPOCH)
+    assert {f"figures/{name}" for name in ("loss_curves", "path_profile", "paths")} <= set(board.Tags()["images"])
+
+
+def test_codes_are_shown_beside_the_prior(run, board):
+    assert [point.step for point in board.Histograms("codes/numbers, images")][-1] == 2 * EPOCH
+    assert len(board.Histograms("codes/lengths, prior")) == 11
+    (folder,) = (run / "tensorboard").glob("*/codes of test images")
+    labels = (folder / "metadata.tsv").read_text().split()
+    assert len(labels) == len((folder / "tensors.tsv").read_text().splitlines()) == 360
+    assert (folder / "sprite.png").is_file()
+
+
+def test_texts_tell_the_configuration_and_what_numbers_mean(run, board):
+    (configuration,) = board.Tensors("configuration/text_summary")
+    text = configuration.tensor_proto.string_val[0].decode()
+    assert text.startswith("acai × gan on digits")
+    assert yaml.safe_load(text.partition("\n\n")[2])["penalty"]["r1"] == 0.1
+    (results,) = board.Tensors("results/text_summary")
+    table = results.tensor_proto.string_val[0].decode()
+    assert f"| {title('fid_midpoints_lerp')} |" in table
+    assert results.step == 2 * EPOCH
+
+
+def test_players_stand_side_by_side(board):
+    (layout,) = board.Tensors("custom_scalars__config__")
+    shown = layout_pb2.Layout.FromString(layout.tensor_proto.string_val[0])
+    assert [category.title for category in shown.category] == ["Interpolation", "Players", "Training and validation"]
+
+
+def session(folder: Path) -> tuple[list[str], list[str], dict[str, object]]:
+    """The settings and numbers of HPARAMS in their order, and a run's own settings."""
+    contents = events(folder).summary_metadata
+    experiment = metadata.parse_experiment_plugin_data(contents[metadata.EXPERIMENT_TAG].plugin_data.content)
+    start = metadata.parse_session_start_info_plugin_data(contents[metadata.SESSION_START_INFO_TAG].plugin_data.content)
+    assert metadata.SESSION_END_INFO_TAG in contents
+    first = sorted(experiment.hparam_infos, key=lambda info: not info.differs)  # as TensorBoard sorts them
+    values = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
+    return [info.name for info in first], [info.name.tag for info in experiment.metric_infos], values
+
+
+def test_a_run_is_one_row_of_hparams(run, board):
+    settings, numbers, values = session(run / "tensorboard")
+    assert settings == ["model", "penalty", "model.lam", "penalty.lam", "latent_dim", "optimizer.lr", "seed"]
+    assert values["penalty.lam"] == 0.01
+    assert numbers[0].startswith("interpolation/")
+    assert set(numbers) <= set(board.Tags()["scalars"])
+
+
+def test_a_sweep_is_named_and_sorted_by_what_differs(invoke, tmp_path):
+    sweep = [*TINY, "trainer.limit_train_batches=2", "network.depth=2,4", "penalty.lam=0.1"]
+    status, output = invoke("-m", *sweep, "hydra.sweep.dir=new/sweep")
+    assert status == 0, output
+    for job, depth in enumerate((2, 4)):
+        (file,) = {file.parent for file in Path(tmp_path, f"new/sweep/{job}/tensorboard").rglob("events*")}
+        assert file.name == f"depth={depth}"
+        settings, _, values = session(file)
+        assert settings[:2] == ["network.depth", "model"]
+        assert values["network.depth"] == depth
+
+
+def test_names_are_short_where_that_is_clear():
+    assert swept_name({"penalty.lam": 0.1, "seed": 1}) == "lam=0.1,seed=1"
+    assert swept_name({"penalty.lam": 0.1, "model.lam": 1}) == "penalty.lam=0.1,model.lam=1"
+    assert swept_name({}) == ""
