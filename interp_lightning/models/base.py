@@ -14,7 +14,7 @@ from interp_lightning.paths.base import Path, equidistant, ready
 from interp_lightning.paths.speed import at_constant_speed, samples
 from interp_lightning.penalties.base import Penalty
 from interp_lightning.steps.distributed import gather, shard
-from interp_lightning.steps.players import TwoPlayers
+from interp_lightning.steps.players import TwoPlayers, log_images
 
 LAZY_CODES = 64  # for the first call of lazy layers
 
@@ -144,7 +144,7 @@ class Autoencoder(TwoPlayers):
             losses[f"val/critic/{name}_explained"] = 1 - error / target.var(correction=0)
             losses[f"val/critic/{name}_spread"] = predicted.std() / target.std()
         self.log_dict(losses, on_epoch=True, batch_size=len(p.x), sync_dist=True)
-        self.log_step()
+        log_images(self)
 
     @torch.no_grad()
     def reconstruction_error(self, x: Tensor) -> float:

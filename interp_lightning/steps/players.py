@@ -108,17 +108,12 @@ class TwoPlayers(Configurable, L.LightningModule, ABC, group="model", top_level=
         elif not devices.runs_ahead(self.device):
             self.guard.look()
         if self.logs_now:
-            self.log_step()
+            log_images(self)
             for turn in turns:
                 self.log_dict({f"train/{turn.player}/{name}": turn.numbers[i] for i, name in enumerate(turn.losses)})
             self.log_dict({f"train/gradient_norm/{player}": norm for player, norm in self._norms.items()})
             rates = dict(zip(PLAYERS, self.trainer.optimizers, strict=False))
             self.log_dict({f"train/learning_rate/{name}": each.param_groups[0]["lr"] for name, each in rates.items()})
-
-    def log_step(self) -> None:
-        """Let loggers count images: two players take more steps than one, but see as many."""
-        images = torch.tensor(self.images_seen, dtype=torch.float64)  # float32 is exact up to 16.8 million only
-        self.log("step", images, reduce_fx="max", sync_dist=not self.training)
 
     def watch(self) -> None:
         """Respond to divergence on any device: raise Diverged, or set `guard.due` to request a rollback."""
@@ -213,6 +208,12 @@ class TwoPlayers(Configurable, L.LightningModule, ABC, group="model", top_level=
             if optimizer is not None:
                 optimizer._on_before_step()
                 optimizer._on_after_step()
+
+
+def log_images(model: TwoPlayers) -> None:
+    """Let loggers count images with what is logged now: two players take more steps than one, but see as many."""
+    images = torch.tensor(model.images_seen, dtype=torch.float64)  # float32 is exact up to 16.8 million only
+    model.log("step", images, reduce_fx="max", sync_dist=not model.training)
 
 
 def _players(optimizers: Any) -> tuple[LightningOptimizer, LightningOptimizer | None]:

@@ -42,12 +42,14 @@ class Header:
         settings: by dotted name.
         swept: dotted names of the settings in which the jobs of its sweep differ.
         yaml: its whole configuration.
+        images: that it has seen before it is resumed; 0 for a new run.
     """
 
     title: str
     settings: Mapping[str, Any]
     swept: Sequence[str]
     yaml: str
+    images: int
 
     @property
     def name(self) -> str:
@@ -109,6 +111,8 @@ def _built(settings: Mapping[str, Any], folder: Path) -> Logger:
 def logging_to(loggers: Sequence[Logger], header: Header) -> Iterator[None]:
     """Begin a run in its loggers, and close them at the end, also of a run that fails."""
     for logger in loggers:
+        if header.images:
+            attempt(logger, rewind, logger, header.images + 1)
         attempt(logger, begin, logger, header)
     try:
         yield

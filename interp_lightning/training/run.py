@@ -89,7 +89,11 @@ def train(cfg: DictConfig, folder: Path, choices: Mapping[str, str], job: Job | 
         model.save_hyperparameters(config, logger=False)
         announce(trainer, model, data, folder, checkpoint, changed)
         header = Header(
-            run_title(config), flat(config) | config["choices"], job.swept if job else (), OmegaConf.to_yaml(config)
+            title=run_title(config),
+            settings=flat(config) | config["choices"],
+            swept=job.swept if job else (),
+            yaml=OmegaConf.to_yaml(config),
+            images=checkpoint.state["images_seen"] if checkpoint else 0,
         )
         with logging_to(trainer.loggers, header):
             fit(trainer, model, data, checkpoint)

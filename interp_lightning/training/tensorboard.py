@@ -125,7 +125,7 @@ def _(logger: TensorBoard, header: Header) -> None:
     if header.swept and logger.version == "":
         logger._version = shortened(printable(header.name).replace(os.sep, "_"), MOST_IN_A_NAME)
     writer = logger.experiment
-    writer.add_text("configuration", f"{markdown(header.title)}\n\n{indent(header.yaml, '    ')}", 0)
+    writer.add_text("configuration", f"{markdown(header.title)}\n\n{indent(header.yaml, '    ')}", header.images)
     writer.add_custom_scalars(LAYOUT)
     shown = list(dict.fromkeys([*header.swept, *SETTINGS]))
     settings = {name: value for name in shown if (value := _plain(header.settings.get(name))) is not None}

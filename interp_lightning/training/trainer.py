@@ -19,7 +19,7 @@ from interp_lightning.training.callbacks.progress import Progress
 from interp_lightning.training.callbacks.saver import Saver
 from interp_lightning.training.checkpoints import AtomicCheckpointIO, Best
 from interp_lightning.training.devices import check_devices, check_processes, cluster_environment, ignore_leftovers
-from interp_lightning.training.logger import build_loggers, rewind
+from interp_lightning.training.logger import build_loggers
 from interp_lightning.training.resume import Checkpoint
 from interp_lightning.training.signals import ending_together
 
@@ -111,9 +111,7 @@ def fit(trainer: L.Trainer, model: Autoencoder, data: ImageData, checkpoint: Che
 
 
 def _adopt(trainer: L.Trainer, checkpoint: Checkpoint) -> None:
-    """Prepare a run's folder for a checkpoint: remove later points of its curves, and copy a file from elsewhere."""
-    for logger in trainer.loggers:
-        rewind(logger, checkpoint.state["images_seen"] + 1)
+    """Copy a checkpoint from elsewhere to a run's folder."""
     own = Path(trainer.default_root_dir) / "checkpoints"
     if trainer.is_global_zero and checkpoint.path.absolute().parent != own.absolute():
         own.mkdir(exist_ok=True)  # the run needs a checkpoint from its start, whatever happens next
