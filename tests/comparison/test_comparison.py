@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from rich.console import Console
 
+from interp_lightning.commands.conclude import conclude
 from interp_lightning.comparison import figures as comparison_figures
 from interp_lightning.comparison.collect import collect
 from interp_lightning.comparison.figures import side_by_side
@@ -308,12 +309,13 @@ def test_a_sweeps_summary_shows_settings_and_errors_as_they_are(tmp_path, capsys
         folder.mkdir()
         job = {"overrides": [f"name={text}"], "status": "failed", "error": f"`penalty.lam` (={text}) must be ≥ 0"}
         (folder / "job.json").write_text(json.dumps(job))
-    assert not sweeps.print_summary(tmp_path)
+    assert not conclude(tmp_path, pictures=True)
     summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
-    ((first, *others),) = rows_of(summary)
-    assert {first} == set(others) == {5}
-    assert summary.count("`penalty.lam` (=") == len(others) - 1
-    assert not re.search(r"[<>\[\]\\$]|https?:|www\.", summary)
+    (first, *settings), (_, *jobs) = rows_of(summary)
+    assert {first} == set(settings) == {4}
+    assert set(jobs) == {5}
+    assert summary.partition("### Jobs")[2].count("`penalty.lam` (=") == len(jobs) - 1
+    assert not re.search(r"[<>\[\]\\$]|https?:|www\.", re.sub(r"^>", "", summary, flags=re.MULTILINE))
     assert "[/x]" in capsys.readouterr().out
 
 

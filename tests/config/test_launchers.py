@@ -17,6 +17,7 @@ from interp_lightning.data.digits import Digits
 from interp_lightning.data.lines import Lines
 from interp_lightning.errors import ConfigError
 from interp_lightning.evaluation.protocol import Evaluation
+from interp_lightning.runs import jobs as jobs_on_disk
 from interp_lightning.runs import sweeps
 from interp_lightning.system import processes
 
@@ -207,7 +208,7 @@ def test_a_job_that_a_cluster_starts_again_goes_on(configure, tmp_path):
     (folder / "checkpoints" / "last.ckpt").touch()
     assert sweeps.begin(folder, cfg, [])
     assert cfg.ckpt_path == "last"
-    sweeps.record_job(folder, [], sweeps.FINISHED)
+    jobs_on_disk.record_job(folder, [], jobs_on_disk.FINISHED)
     assert not sweeps.begin(folder, cfg, [])
 
 
