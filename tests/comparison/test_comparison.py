@@ -574,3 +574,32 @@ def test_short_and_even_steps_are_no_duel_at_constant_speed(realism, told, tmp_p
     shown = show_everywhere(made(tmp_path, fid(9, **more)), tmp_path)
     assert ("The paths (graph) do not beat fading pixels over (realism 40.0%)." in shown["terminal"]) is told
     assert "detour 1.5" not in shown["terminal"]
+
+
+def test_curves_show_sanity_numbers_as_lines_on_an_axis_that_begins_at_nought(tmp_path):
+    comparison = made(tmp_path, *(fid(value, 0, lam) for value, lam in ((30, 0), (20, 0.01), (10, 1))))
+    figure = comparison_figures.against_lambda(comparison)["against_penalty_lam"]
+    (axes,) = (each for each in figure.axes if each.get_ylabel().startswith("FID of midpoints, lerp"))
+    lines = {
+        line.get_ydata()[0] for line in axes.lines if len({*line.get_ydata()}) == 1 and line.get_marker() == "None"
+    }
+    sanity = VALID["sanity"]
+    assert lines == {sanity["fid_real"], sanity["fid_midpoints_blend"]}
+    assert [text.get_text() for text in figure.legends[0].get_texts()][1:] == ["pixels faded over", "real images"]
+    low, high = axes.get_xlim()
+    assert low > -0.005
+    assert high > 1
+
+
+def test_a_sheet_leaves_a_gap_for_a_kind_of_path_that_a_setting_lacks():
+    strip = torch.full((2, 5, 1, 8, 8), -1.0)  # black
+    figure = comparison_figures.sheet({"lam=1": {"graph": strip, "lerp": strip}, "lam=2": {"lerp": strip}}, "Sheet")
+    (axes,) = figure.axes
+    (picture,) = axes.images
+    cells = torch.as_tensor(picture.get_array())[::9, ::9]  # a pixel of each
+    assert cells.shape == (5, 11)
+    black = "#####.#####"
+    assert ["".join("#" if cell == 0 else "." for cell in row) for row in cells] == [
+        black, "......#####", "...........", black, "......#####"
+    ]  # fmt: skip
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["lam=1", "lam=2", "", "lam=1", "lam=2"]

@@ -109,6 +109,7 @@ def test_every_launcher_does_all_jobs_and_names_the_one_that_failed(launcher, in
     assert "| 1 | penalty.lam=-1 | failed | `penalty.lam` (=-1)" in (folder / "summary.md").read_text()
     assert len(list(tmp_path.glob("outputs/**/results.json"))) == 2
     assert "2 of 3 jobs finished" in output
+    assert output.count("Report: ") == 1
     for number in "02":
         assert (folder / number / "run.log").is_file()
 
@@ -175,6 +176,7 @@ def test_a_search_goes_by_its_objective_and_can_be_resumed(invoke, tmp_path):
     found = jobs(folder)
     assert {job["status"] for job in found} == {"finished", "failed"}
     assert status == 1  # as in any sweep with a job that failed
+    assert "| lam | lr | status | MSE ↓ |" in (folder / "summary.md").read_text()
     assert "Traceback" not in output
     results = [json.loads(path.read_text()) for path in folder.glob("*/results.json")]
     best = min(results, key=lambda each: each["metrics"]["reconstruction_mse"])
