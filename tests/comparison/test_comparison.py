@@ -580,12 +580,10 @@ def test_curves_show_sanity_numbers_as_lines_on_an_axis_that_begins_at_nought(tm
     comparison = made(tmp_path, *(fid(value, 0, lam) for value, lam in ((30, 0), (20, 0.01), (10, 1))))
     figure = comparison_figures.against_lambda(comparison)["against_penalty_lam"]
     (axes,) = (each for each in figure.axes if each.get_ylabel().startswith("FID of midpoints, lerp"))
-    lines = {
-        line.get_ydata()[0] for line in axes.lines if len({*line.get_ydata()}) == 1 and line.get_marker() == "None"
-    }
+    lines = {line.get_ydata()[0] for line in axes.lines if line.get_linewidth() == 1}  # curves are thicker
     sanity = VALID["sanity"]
     assert lines == {sanity["fid_real"], sanity["fid_midpoints_blend"]}
-    assert [text.get_text() for text in figure.legends[0].get_texts()][1:] == ["pixels faded over", "real images"]
+    assert {"pixels faded over", "real images"} < {text.get_text() for text in figure.legends[0].get_texts()}
     low, high = axes.get_xlim()
     assert low > -0.005
     assert high > 1
