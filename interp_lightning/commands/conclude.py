@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Of the sheet:
-PAIRS, STEPS = 2, 7
+PAIRS, STEPS = 2, 6
 MOST_SETTINGS = 16
 KINDS = (parse(HEADLINE)[1].removesuffix(CONSTANT), "lerp")
 
@@ -56,6 +56,9 @@ def conclude(sweep: Path, pictures: bool) -> bool:
 def _draw(ranking: Ranking, sweep: Path) -> bool:
     """Write what `compare` writes, and the sheet, to the sweep's folder; return False if that fails."""
     folder = sweep / compare.FOLDER
+    ours = logging.getLogger("interp_lightning")
+    level = ours.level
+    ours.setLevel(logging.WARNING)  # the runs have said the rest before
     try:
         _compare(ranking, folder, trust=sweep in folders.made)
     except KeyboardInterrupt:
@@ -64,6 +67,8 @@ def _draw(ranking: Ranking, sweep: Path) -> bool:
     except Exception as error:  # the jobs are done, whatever happens to the pictures
         log.warning(f"The runs of this sweep could not be compared: {reason(error)}")
         return False
+    finally:
+        ours.setLevel(level)
     _say("Report", folder / compare.REPORT)
     return True
 
@@ -104,9 +109,9 @@ def _sheet(ranking: Ranking, models: "compare.Models") -> "Figure":
         )
         for setting in sorted(settings, key=lambda setting: setting.order)
     }
-    kinds = " | ".join(dict.fromkeys(kind for each in strips.values() for kind in each))
+    kinds = ", right ".join(dict.fromkeys(kind for each in strips.values() for kind in each))
     best = f", the best {len(settings)} of {len(runs)}" if len(settings) < len(runs) else ""
-    return sheet(strips, f"The same pairs by each setting{best}, at constant speed: {kinds}")
+    return sheet(strips, f"The same pairs by each setting{best}: left {kinds}, at constant speed")
 
 
 def _strips(run: "Run", x: "Tensor") -> "dict[str, Tensor]":

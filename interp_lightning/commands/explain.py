@@ -174,7 +174,9 @@ def _(error: UnicodeDecodeError) -> str:
 @sentence.register
 def _(error: ValueError) -> str | None:
     if str(error).startswith("Config group override must be"):  # Hydra's, which is a plain ValueError
-        return "a group such as model= or trainer= must name one of its choices, not null; --help lists them"
+        return (
+            "a group such as model= or trainer= must name one of its choices, not null or a number; --help lists them"
+        )
     if "Exceeds the limit" in str(error):  # of Python's int()
         return "a number in the settings has thousands of digits; it must fit into 64 bits"
     if str(error).startswith("No trials are completed"):  # Optuna's, which has no type for it

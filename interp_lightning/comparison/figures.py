@@ -63,8 +63,8 @@ def against_lambda(comparison: Comparison) -> dict[str, Figure]:
             for number, curve in enumerate(varied.values()):
                 if known := [group for group in curve if group.values(name) and group.setting(key) is not None]:
                     _errorbar(axes, known, key, name, number)
-            beside |= _baselines(axes, comparison, name)
             _lambda_axis(axes, [group.setting(key) or 0.0 for curve in varied.values() for group in curve])
+            beside |= _baselines(axes, comparison, name)  # now that the scale of the axis is known
             axes.set_xlabel(f"λ ({key})", fontsize=8)
             _value_axis(axes, "y", name)
         _legend(figure, list(varied), beside)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,18 @@ from interp_lightning.comparison.groups import Comparison, Group, best_of
 from interp_lightning.comparison.verdicts import verdicts
 from interp_lightning.errors import ResultsError
 from interp_lightning.metrics.catalogue import HEADLINE, column_title, heading, parse
-from interp_lightning.runs.jobs import FINISHED, Jobs, read_jobs, read_plan, standing, swept, values
+from interp_lightning.runs.jobs import (
+    FINISHED,
+    Jobs,
+    in_order,
+    number_of,
+    read_jobs,
+    read_plan,
+    shown,
+    standing,
+    swept,
+    values,
+)
 from interp_lightning.system.table import Column, Row, Table
 from interp_lightning.system.text import counted
 
@@ -24,8 +35,6 @@ NUMBERS = (
     "fid_midpoints_lerp",
     "reconstruction_mse",
 )
-DIGITS = 4  # of a value that a search has chosen
-LONGEST = 8  # characters of a number that is shown whole
 OPEN = "–"  # the value of a setting that a search has not chosen yet
 MARK = "*"  # of the best, where bold type is lost
 
@@ -49,7 +58,7 @@ class Setting:
     @property
     def order(self) -> list[tuple[float, str]]:
         """A key that sorts settings by their values: numbers first, by size."""
-        numbers = map(_number, self.values)
+        numbers = map(number_of, self.values)
         return [(number, "") if isinstance(number, float) else (math.inf, number) for number in numbers]
 
     def formatted(self, name: str) -> str:
@@ -102,7 +111,7 @@ def rank(sweep: Path) -> Ranking:
     for number, job in jobs.items():
         own = values(job)
         together.setdefault(tuple(own.get(key, OPEN) for key in keys), {})[number] = job
-    labels = {each: _label([names[key] for key in keys], each) for each in together}
+    labels = _labels([names[key] for key in keys], [*together])
     named = {
         sweep / number: labels[each]
         for each, members in together.items()
@@ -141,7 +150,7 @@ def ranking_numbers(ranking: Ranking) -> Table:
     rows = []
     for setting in ranking.settings:
         group = setting.group
-        cells: list[Any] = [*map(_number, setting.values), " ".join(setting.jobs), setting.status]
+        cells: list[Any] = [*map(number_of, setting.values), " ".join(setting.jobs), setting.status]
         cells += [len(group.counted) if group else 0, str(group in leading).lower()]
         for name in ranking.names:
             cells += [None, None] if group is None else [_known(group.mean(name)), _known(group.deviation(name))]
@@ -155,9 +164,11 @@ def conclusions(ranking: Ranking) -> list[str]:
     """Return sentences: which setting is best, with its uncertainty, and why this can or cannot be said."""
     comparison, objective = ranking.comparison, ranking.objective
     having = comparison.having(objective)
+    title = column_title(objective)
     if not having:
-        return [*comparison.notes]
-    leading, title = comparison.leading(objective), column_title(objective)
+        missing = f"No run has a {title} ({objective}), so nothing is best; sweep.objective=… names another number."
+        return [*([missing] if comparison.groups else []), *comparison.notes]
+    leading = comparison.leading(objective)
     best = best_of(leading or having, objective)
     said = f"{best.label}, {best.formatted(objective)} over {counted(len(best.values(objective)), 'seed')}"
     level = [group.label for group in leading if group is not best]
@@ -173,20 +184,15 @@ def conclusions(ranking: Ranking) -> list[str]:
     return [*sentences, *verdicts(comparison, [objective]), *comparison.notes]
 
 
-def shown(value: str) -> str:
-    """Return a swept value for readers: long numbers are rounded.
+def _labels(names: Sequence[str], settings: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """Name each setting, such as "lam=0.1 penalty=mmd"; round long numbers if the names stay unique."""
 
-    Example:
-        >>> shown("0.012345678901"), shown("0.001"), shown("wasserstein")
-        ('0.01235', '0.001', 'wasserstein')
-    """
-    number = _number(value)
-    return f"{number:.{DIGITS}g}" if isinstance(number, float) and len(value) > LONGEST else value
+    def labels(show: Callable[[str], str]) -> list[str]:
+        pairs = [zip(names, map(show, each), strict=True) for each in settings]
+        return [" ".join(map("=".join, each)) or "all" for each in pairs]
 
-
-def _label(names: Sequence[str], values: Sequence[str]) -> str:
-    """Return the name of a setting, such as "lam=0.1 penalty=mmd"."""
-    return " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True)) or "all"
+    rounded = labels(shown)
+    return dict(zip(settings, rounded if len({*rounded}) == len(rounded) else labels(str), strict=True))
 
 
 def _compared(named: Mapping[Path, str]) -> Comparison:
@@ -207,28 +213,22 @@ def _errors(ranking: Ranking) -> list[str]:
     for setting in ranking.settings:
         for number, job in setting.jobs.items():
             if job["error"]:
-                jobs.setdefault(_reason(job["error"], number), []).append(number)
+                jobs.setdefault(_reason(job["error"]), []).append(number)
     return [
-        f"{'Job' if len(numbers) == 1 else 'Jobs'} {', '.join(numbers)}: {reason}" for reason, numbers in jobs.items()
+        f"{'Job' if len(numbers) == 1 else 'Jobs'} {', '.join(sorted(numbers, key=in_order))}: {reason}"
+        for reason, numbers in jobs.items()
     ]
 
 
-def _reason(error: str, number: str) -> str:
+def _reason(error: str) -> str:
     """Return an error on one line; of a traceback the last line."""
     lines = error.strip().splitlines() or [""]
     traced = lines[0].startswith("Traceback")
-    return f"{lines[-1]} ({number}/run.log has the traceback)" if traced else _on_one_line(error)
+    return f"{lines[-1]} (its run.log has the traceback)" if traced else _on_one_line(error)
 
 
 def _on_one_line(text: str | None) -> str:
     return " ".join((text or "").split())
-
-
-def _number(value: str) -> float | str:
-    try:
-        return float(value)
-    except ValueError:
-        return value
 
 
 def _known(value: float) -> float | None:

@@ -32,7 +32,7 @@ from interp_lightning.parameters import (
     check_value,
     shown,
 )
-from interp_lightning.system.conf import find
+from interp_lightning.system.conf import choices, find
 from interp_lightning.system.plain import plain_copy
 from interp_lightning.system.text import counted
 
@@ -155,6 +155,8 @@ def unknown_setting(name: str) -> str:
     if group == "trainer" and key in REFUSED:
         return f"`{name}` cannot be set: {REFUSED[key]}; remove it"
     hint = did_you_mean(name)
+    if name == "sweep":
+        hint = f"+sweep=… chooses a sweep: {', '.join(choices(name))}"
     if group == "hydra":
         hint = "--cfg hydra prints the existing ones"
     elif group in OPEN and key and f"`{group}." not in hint:

@@ -18,6 +18,9 @@ from interp_lightning.system.text import counted, duration
 JOB = "job.json"  # a job's settings, status, error and times, in its folder
 NOT_STARTED, UNFINISHED, FINISHED, FAILED = "not started", "unfinished", "finished", "failed"
 
+DIGITS = 4  # of a value that a search has chosen
+LONGEST = 8  # characters of a number that is shown whole
+
 Jobs = Mapping[str, Mapping[str, Any]]  # the content of each job's file, by the job's number
 
 
@@ -62,7 +65,12 @@ def read_jobs(sweep: Path) -> Jobs:
     waiting = _not_started(read_plan(sweep), [job["overrides"] for job in jobs.values()])
     numbers = (str(number) for number in count() if str(number) not in jobs)
     jobs |= {next(numbers): _unknown(settings, NOT_STARTED) for settings in waiting}
-    return dict(sorted(jobs.items(), key=lambda each: (len(each[0]), each[0])))
+    return {number: jobs[number] for number in sorted(jobs, key=in_order)}
+
+
+def in_order(number: str) -> tuple[int, str]:
+    """Return a key that sorts jobs by number: 2 before 10."""
+    return len(number), number
 
 
 def read_plan(sweep: Path) -> Planned:
@@ -96,6 +104,25 @@ def values(job: Mapping[str, Any]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
+def shown(value: str) -> str:
+    """Return a swept value for readers: long numbers are rounded.
+
+    Example:
+        >>> shown("0.012345678901"), shown("0.001"), shown("wasserstein")
+        ('0.01235', '0.001', 'wasserstein')
+    """
+    number = number_of(value)
+    return f"{number:.{DIGITS}g}" if isinstance(number, float) and len(value) > LONGEST else value
+
+
+def number_of(value: str) -> float | str:
+    """Return a value of a setting as a number if it is one."""
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
 def standing(sweep: Path) -> str:
     """Say how many of a sweep's jobs have ended, and how long the others will take.
 
@@ -118,7 +145,7 @@ def ending(folder: Path, score: float | None = None, objective: str = HEADLINE) 
         objective: the name of that number.
     """
     job, names = read_job(folder), swept(read_jobs(folder.parent))
-    settings = " ".join(f"{names[key]}={value}" for key, value in values(job).items() if key in names)
+    settings = " ".join(f"{names[key]}={shown(value)}" for key, value in values(job).items() if key in names)
     outcome = [] if job["status"] == FINISHED else [job["status"]]
     outcome += [] if score is None else [f"{column_title(objective)} {parse(objective)[0].format(score)}"]
     outcome += [] if job["seconds"] is None else [duration(job["seconds"])]
@@ -160,7 +187,18 @@ def _seconds_left(jobs: Jobs, since: float) -> float | None:
     rest = [max(mean - (now - job["started"]), 0.0) for job in running]
     ended = sum(job["status"] in (FINISHED, FAILED) for job in jobs.values())
     rest += [mean] * (len(jobs) - ended - len(running))
-    return max([sum(rest) / (len(running) + 1), *rest], default=0.0)
+    return max([sum(rest) / _at_once(jobs, since), *rest], default=0.0)
+
+
+def _at_once(jobs: Jobs, since: float) -> int:
+    """Return how many jobs ran in the middle of the last one that has finished, at least 1."""
+    times = [
+        (job["started"], math.inf if job["status"] == UNFINISHED else job["started"] + (job["seconds"] or 0.0))
+        for job in jobs.values()
+        if job["started"] is not None and job["started"] >= since
+    ]
+    ended = [(end, (start + end) / 2) for start, end in times if start < end < math.inf]
+    return max(1, sum(start <= max(ended)[1] <= end for start, end in times)) if ended else 1
 
 
 def _finite(value: Any) -> float | None:

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from rich.console import Console
 
+from interp_lightning.commands.conclude import conclude
 from interp_lightning.comparison import figures as comparison_figures
 from interp_lightning.comparison.collect import collect
 from interp_lightning.comparison.figures import side_by_side
@@ -308,12 +309,13 @@ def test_a_sweeps_summary_shows_settings_and_errors_as_they_are(tmp_path, capsys
         folder.mkdir()
         job = {"overrides": [f"name={text}"], "status": "failed", "error": f"`penalty.lam` (={text}) must be ≥ 0"}
         (folder / "job.json").write_text(json.dumps(job))
-    assert not sweeps.print_summary(tmp_path)
+    assert not conclude(tmp_path, pictures=True)
     summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
-    ((first, *others),) = rows_of(summary)
-    assert {first} == set(others) == {5}
-    assert summary.count("`penalty.lam` (=") == len(others) - 1
-    assert not re.search(r"[<>\[\]\\$]|https?:|www\.", summary)
+    (first, *settings), (_, *jobs) = rows_of(summary)
+    assert {first} == set(settings) == {4}
+    assert set(jobs) == {5}
+    assert summary.partition("### Jobs")[2].count("`penalty.lam` (=") == len(jobs) - 1
+    assert not re.search(r"[<>\[\]\\$]|https?:|www\.", re.sub(r"^>", "", summary, flags=re.MULTILINE))
     assert "[/x]" in capsys.readouterr().out
 
 
@@ -572,3 +574,30 @@ def test_short_and_even_steps_are_no_duel_at_constant_speed(realism, told, tmp_p
     shown = show_everywhere(made(tmp_path, fid(9, **more)), tmp_path)
     assert ("The paths (graph) do not beat fading pixels over (realism 40.0%)." in shown["terminal"]) is told
     assert "detour 1.5" not in shown["terminal"]
+
+
+def test_curves_show_sanity_numbers_as_lines_on_an_axis_that_begins_at_nought(tmp_path):
+    comparison = made(tmp_path, *(fid(value, 0, lam) for value, lam in ((30, 0), (20, 0.01), (10, 1))))
+    figure = comparison_figures.against_lambda(comparison)["against_penalty_lam"]
+    (axes,) = (each for each in figure.axes if each.get_ylabel().startswith("FID of midpoints, lerp"))
+    lines = {line.get_ydata()[0] for line in axes.lines if line.get_linewidth() == 1}  # curves are thicker
+    sanity = VALID["sanity"]
+    assert lines == {sanity["fid_real"], sanity["fid_midpoints_blend"]}
+    assert {"pixels faded over", "real images"} < {text.get_text() for text in figure.legends[0].get_texts()}
+    low, high = axes.get_xlim()
+    assert low > -0.005
+    assert high > 1
+
+
+def test_a_sheet_leaves_a_gap_for_a_kind_of_path_that_a_setting_lacks():
+    strip = torch.full((2, 5, 1, 8, 8), -1.0)  # black
+    figure = comparison_figures.sheet({"lam=1": {"graph": strip, "lerp": strip}, "lam=2": {"lerp": strip}}, "Sheet")
+    (axes,) = figure.axes
+    (picture,) = axes.images
+    cells = torch.as_tensor(picture.get_array())[::9, ::9]  # a pixel of each
+    assert cells.shape == (5, 11)
+    black = "#####.#####"
+    assert ["".join("#" if cell == 0 else "." for cell in row) for row in cells] == [
+        black, "......#####", "...........", black, "......#####"
+    ]  # fmt: skip
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["lam=1", "lam=2", "", "lam=1", "lam=2"]

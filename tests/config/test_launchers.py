@@ -17,6 +17,7 @@ from interp_lightning.data.digits import Digits
 from interp_lightning.data.lines import Lines
 from interp_lightning.errors import ConfigError
 from interp_lightning.evaluation.protocol import Evaluation
+from interp_lightning.runs import jobs as jobs_on_disk
 from interp_lightning.runs import sweeps
 from interp_lightning.system import processes
 
@@ -108,6 +109,7 @@ def test_every_launcher_does_all_jobs_and_names_the_one_that_failed(launcher, in
     assert "| 1 | penalty.lam=-1 | failed | `penalty.lam` (=-1)" in (folder / "summary.md").read_text()
     assert len(list(tmp_path.glob("outputs/**/results.json"))) == 2
     assert "2 of 3 jobs finished" in output
+    assert output.count("Report: ") == 1
     for number in "02":
         assert (folder / number / "run.log").is_file()
 
@@ -174,6 +176,7 @@ def test_a_search_goes_by_its_objective_and_can_be_resumed(invoke, tmp_path):
     found = jobs(folder)
     assert {job["status"] for job in found} == {"finished", "failed"}
     assert status == 1  # as in any sweep with a job that failed
+    assert "| lam | lr | status | MSE ↓ |" in (folder / "summary.md").read_text()
     assert "Traceback" not in output
     results = [json.loads(path.read_text()) for path in folder.glob("*/results.json")]
     best = min(results, key=lambda each: each["metrics"]["reconstruction_mse"])
@@ -207,7 +210,7 @@ def test_a_job_that_a_cluster_starts_again_goes_on(configure, tmp_path):
     (folder / "checkpoints" / "last.ckpt").touch()
     assert sweeps.begin(folder, cfg, [])
     assert cfg.ckpt_path == "last"
-    sweeps.record_job(folder, [], sweeps.FINISHED)
+    jobs_on_disk.record_job(folder, [], jobs_on_disk.FINISHED)
     assert not sweeps.begin(folder, cfg, [])
 
 

@@ -22,7 +22,7 @@ from interp_lightning.commands import compare, evaluate, interpolate
 from interp_lightning.config.resolvers import run_dir
 from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.evaluation.protocol import Evaluation
-from interp_lightning.runs import sweeps
+from interp_lightning.runs import jobs, sweeps
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.runs.folders import check_links
 from interp_lightning.runs.load import load_run
@@ -388,7 +388,7 @@ def test_a_recorded_configuration_is_not_resolved(recorded, tmp_path, monkeypatc
 
 def test_a_job_with_an_odd_error_has_not_finished(tmp_path):
     (tmp_path / "job.json").write_text(json.dumps({"overrides": [], "status": "finished", "error": 5}))
-    assert sweeps.read_job(tmp_path)["status"] == sweeps.UNFINISHED
+    assert jobs.read_job(tmp_path)["status"] == jobs.UNFINISHED
 
 
 # Several runs, one of them bad

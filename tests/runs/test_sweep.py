@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -32,7 +33,14 @@ def test_one_failing_job_is_named_and_the_others_finish(invoke, tmp_path):
     assert "`penalty.lam` (=-1)" in (sweep / "1" / "run.log").read_text()
     assert len(list(sweep.glob("*/results.json"))) == 2
     assert "| 1 | penalty=gan penalty.lam=-1 | failed | `penalty.lam` (=-1)" in (sweep / "summary.md").read_text()
-    assert "2 of 4 jobs finished" in output
+    assert "2 of 4 jobs finished, 2 failed" in output
+    assert re.search(r"INFO 1 of 4 jobs finished, \d+ s left: penalty=gan lam=0.1: \d+ s$", output, re.MULTILINE)
+    assert re.search(
+        r"INFO 1 of 4 jobs finished, 1 failed, .* left: penalty=gan lam=-1: failed, 0 s$", output, re.MULTILINE
+    )
+    assert "samples of the prior" not in output  # of a job's own tables
+    assert "Jobs 1, 3: `penalty.lam` (=-1) must be ≥ 0" in output
+    assert output.splitlines()[-1].endswith("comparison/report.html")
 
 
 def test_an_error_of_the_programs_own_is_kept_whole(invoke, tmp_path):
@@ -44,6 +52,7 @@ def test_an_error_of_the_programs_own_is_kept_whole(invoke, tmp_path):
     assert "'NoneType' object is not callable" in jobs(tmp_path)["0"]["error"]
     assert "Traceback" in jobs(tmp_path)["1"]["error"]
     assert "0 of 2 jobs finished" in output
+    assert "Jobs 0, 1: TypeError: 'NoneType' object is not callable (its run.log has the traceback)" in output
 
 
 @pytest.mark.parametrize("batch", [2, 4])

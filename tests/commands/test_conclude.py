@@ -1,0 +1,135 @@
+"""The end of a sweep: what is printed and written, whatever happens to the pictures."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+
+from interp_lightning.commands import compare
+from interp_lightning.commands.conclude import conclude
+from interp_lightning.comparison import figures
+from interp_lightning.runs.jobs import FAILED, FINISHED, UNFINISHED
+
+PICTURES = {"sheet.png", "trade_off.png", "against_penalty_lam.png", *(f"pair_{pair}.png" for pair in range(1, 5))}
+
+
+@pytest.fixture
+def sweep(trained, tmp_path) -> Path:
+    """Two λ with two seeds each, whose numbers are made up where they matter, and a job that failed."""
+    folder = tmp_path / "sweep"
+    for number, (source, lam, seed, score) in enumerate(
+        [("acai", 0.1, 0, 0.5), ("seed", 0.1, 1, 0.6), ("acai", 0.003, 0, 0.1), ("seed", 0.003, 1, 0.2)]
+    ):
+        run = Path(shutil.copytree(trained[source], folder / str(number)))
+        content = json.loads((run / "results.json").read_text())
+        content["metrics"]["score_graph_constant"] = score
+        content["sanity"] |= {f"{name}_blend_constant": 0.0 for name in ("score", "realism", "membership")}
+        content["config"]["penalty"]["lam"] = lam
+        (run / "results.json").write_text(json.dumps(content))
+        job(run, FINISHED, lam, seed)
+    (folder / "4").mkdir()
+    job(folder / "4", FAILED, -1, 0, "`penalty.lam` (=-1) must be ≥ 0")
+    return folder
+
+
+def job(folder: Path, status: str, lam: float, seed: int, error: str | None = None) -> None:
+    overrides = [f"penalty.lam={lam}", f"seed={seed}"]
+    (folder / "job.json").write_text(json.dumps({"overrides": overrides, "status": status, "error": error}))
+
+
+def test_what_a_sweep_leaves(sweep, capsys):
+    assert not conclude(sweep, pictures=True)  # a job has failed
+    *_, summary, numbers, last = printed = capsys.readouterr().out.splitlines()
+    assert (summary, numbers) == (f"Summary:  {sweep / 'summary.md'}", f"Numbers:  {sweep / 'summary.csv'}")
+    assert last == f"Report:   {sweep / 'comparison' / 'report.html'}"
+    assert "Best by score (*): lam=0.1, 55.0% ± 7.1% over 2 seeds" in " ".join(printed)
+    assert "Job 4: `penalty.lam` (=-1) must be ≥ 0" in printed
+
+    text = (sweep / "summary.md").read_text()
+    assert "| 0.1 | 2 finished | **55.0% ± 7.1% &#42;** |" in text
+    assert "| 4 | penalty.lam=-1 seed=0 | failed | `penalty.lam` (=-1) must be ≥ 0 |" in text
+    assert (sweep / "summary.csv").read_text().startswith("lam,jobs,status,seeds,best,score_graph_constant,")
+    written = {path.name for path in (sweep / "comparison").iterdir()}
+    assert written == {"comparison.csv", "comparison.md", "report.html", *PICTURES}
+    page = (sweep / "comparison" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(PICTURES)
+    assert "The same pairs by every setting" in page
+
+
+def test_the_sheet_has_a_row_for_each_setting_in_order_with_graph_and_lerp(sweep, monkeypatch):
+    drawn = []
+    draw = figures.sheet
+    monkeypatch.setattr(figures, "sheet", lambda strips, title: drawn.append(strips) or draw(strips, title))
+    conclude(sweep, pictures=True)
+    (strips,) = drawn
+    assert [*strips] == ["lam=0.003: score 15.0% ± 7.1%", "lam=0.1: score 55.0% ± 7.1%"]
+    for each in strips.values():
+        assert [*each] == ["graph", "lerp"]
+        assert {strip.shape[:2] for strip in each.values()} == {(2, 8)}
+        ends = [strip[:, [0, -1]] for strip in each.values()]
+        assert (ends[0] == ends[1]).all()
+    first, second = strips.values()
+    assert (first["lerp"][:, [0, -1]] == second["lerp"][:, [0, -1]]).all()  # the same pairs
+
+
+def test_a_graph_that_was_not_kept_is_not_fitted_for_the_sheet(sweep, monkeypatch):
+    shutil.rmtree(sweep / "0" / "paths")
+    drawn = []
+    draw = figures.sheet
+    monkeypatch.setattr(figures, "sheet", lambda strips, title: drawn.append(strips) or draw(strips, title))
+    conclude(sweep, pictures=True)
+    assert [[*each] for each in drawn[0].values()] == [["graph", "lerp"], ["lerp"]]
+
+
+def test_a_job_whose_model_is_lost_costs_only_its_row(sweep, capsys, caplog):
+    (sweep / "0" / "checkpoints" / "last.ckpt").write_bytes(b"")
+    conclude(sweep, pictures=True)
+    assert "No pictures of lam=0.1: " in caplog.text
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Report:")
+    assert {path.name for path in (sweep / "comparison").glob("*.png")} == PICTURES
+
+
+@pytest.mark.parametrize("lost", ["sheet", "side_by_side", "trade_off"])
+def test_pictures_that_fail_change_nothing_else(lost, sweep, monkeypatch, capsys, caplog):
+    def fail(*_: object) -> None:
+        raise RuntimeError("no paper")
+
+    for number in "4":
+        shutil.rmtree(sweep / number)
+    monkeypatch.setattr(figures, lost, fail)
+    assert conclude(sweep, pictures=True)
+    assert "no paper" in caplog.text
+    out = capsys.readouterr().out
+    assert "Best by score" in out
+    if lost == "sheet":
+        assert out.splitlines()[-1].startswith("Report:")
+    else:
+        assert out.splitlines()[-1] == f"Compare:  python -m interp_lightning compare {sweep}"
+    assert logging.getLogger("interp_lightning").level == logging.NOTSET
+
+
+def test_an_interrupted_sweep_does_not_wait_for_pictures(sweep, capsys):
+    job(sweep / "3", UNFINISHED, 0.003, 1)
+    assert not conclude(sweep, pictures=False)
+    out = capsys.readouterr().out
+    assert "3 of 5 jobs finished, 1 failed" in out
+    assert out.splitlines()[-1] == f"Compare:  python -m interp_lightning compare {sweep}"
+    assert not (sweep / "comparison").exists()
+
+
+def test_one_run_is_nothing_to_compare(sweep, capsys):
+    for number in "123":
+        shutil.rmtree(sweep / number)
+    conclude(sweep, pictures=True)
+    assert "ompare" not in capsys.readouterr().out
+    assert not (sweep / "comparison").exists()
+
+
+def test_a_command_compares_a_sweep_that_has_ended(sweep):
+    conclude(sweep, pictures=False)
+    before = (sweep / "summary.md").read_text()
+    compare.work(compare.Settings(run=[str(sweep)], pictures=False))
+    assert (sweep / "comparison" / "report.html").is_file()
+    assert (sweep / "summary.md").read_text() == before
