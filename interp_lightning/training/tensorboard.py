@@ -102,8 +102,8 @@ class TensorBoard(TensorBoardLogger):
     def show_codes(self, codes: Mapping[str, Tensor], images: int) -> None:
         """Show histograms of codes (n, d) by name: of their numbers, and of their lengths."""
         for name, z in codes.items():
-            self.experiment.add_histogram(f"codes/numbers, {name}", z.flatten().cpu(), images)
-            self.experiment.add_histogram(f"codes/lengths, {name}", z.norm(dim=1).cpu(), images)
+            self.experiment.add_histogram(f"latent/numbers, {name}", z.flatten().cpu(), images)
+            self.experiment.add_histogram(f"latent/lengths, {name}", z.norm(dim=1).cpu(), images)
 
     @rank_zero_only
     def project(self, z: Tensor, labels: Tensor, x: Tensor, images: int) -> None:

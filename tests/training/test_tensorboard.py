@@ -53,20 +53,20 @@ def test_curves_count_images_and_have_more_than_one_point(board):
 
 @pytest.mark.pictures
 def test_pictures_have_a_history(board):
-    pictures = {name for name in board.Tags()["images"] if not name.startswith("figures/")}
+    pictures = {name for name in board.Tags()["images"] if not name.startswith("summary/")}
     assert pictures == {
         *(f"interpolation/{how}" for how in ("lerp", "slerp", "rescaled", "graph")), "samples/prior",
-        "reconstructions/image above reconstruction", "critics/critic", "critics/latent_discriminator",
+        "reconstructions/image above reconstruction", "predictions/critic", "predictions/latent_discriminator",
     }  # fmt: skip
     for name in pictures:
         steps = [image.step for image in board.Images(name)]
         assert (len(steps), steps[0], steps[-1]) == (11, 0, 2 * EPOCH)
-    assert {f"figures/{name}" for name in ("loss_curves", "path_profile", "paths")} <= set(board.Tags()["images"])
+    assert {f"summary/{name}" for name in ("loss_curves", "path_profile", "paths")} <= set(board.Tags()["images"])
 
 
 def test_codes_are_shown_beside_the_prior(run, board):
-    assert [point.step for point in board.Histograms("codes/numbers, images")][-1] == 2 * EPOCH
-    assert len(board.Histograms("codes/lengths, prior")) == 11
+    assert [point.step for point in board.Histograms("latent/numbers, images")][-1] == 2 * EPOCH
+    assert len(board.Histograms("latent/lengths, prior")) == 11
     (folder,) = (run / "tensorboard").glob("*/codes of test images")
     labels = (folder / "metadata.tsv").read_text().split()
     assert len(labels) == len((folder / "tensors.tsv").read_text().splitlines()) == 360

@@ -111,7 +111,7 @@ class Recorder(L.Callback):
         for name, figure in drawn.items():
             with figures.skipping(f"{name} in a logger"):
                 for logger in trainer.loggers:
-                    show(logger, f"figures/{name}", pixels_of(figure), self.images)
+                    show(logger, f"summary/{name}", pixels_of(figure), self.images)
         with figures.skipping("the projector"):
             size = max(self.data.image_shape)
             number = min(PROJECTED, len(self.data.test), (SPRITES // size) ** 2)

@@ -88,7 +88,7 @@ class Milestones(L.Callback):
         drawn = model.decode(_prior(model, ROWS * COLUMNS))
         yield "samples/prior", _pixels(drawn.unflatten(0, (ROWS, COLUMNS)))
         for name, (predicted, target) in model.critic_predictions(model(self._more.to(model.device))).items():
-            yield f"critics/{name}", pixels_of(figures.predictions(predicted, target, name))
+            yield f"predictions/{name}", pixels_of(figures.predictions(predicted, target, name))
 
 
 def _prior(model: Autoencoder, number: int) -> Tensor:
