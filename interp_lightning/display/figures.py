@@ -2,6 +2,7 @@
 
 import io
 import logging
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -26,6 +27,7 @@ from interp_lightning.system.disk import replace
 log = logging.getLogger(__name__)
 
 ROWS = 10
+SMOOTHED = 50  # part of a curve over which it is smoothed, to each side
 
 History = Mapping[str, Sequence[tuple[int, float]]]  # (images seen, value) by TensorBoard name
 
@@ -211,7 +213,7 @@ def latent_scatter(z: Tensor, labels: Tensor, title: str) -> Figure:
     axes.set_xlabel(f"principal component 1 ({share[0]:.0%} of the variance)")
     axes.set_ylabel(f"principal component 2 ({share[1:2].sum():.0%})")
     axes.set_aspect("equal", adjustable="datalim")
-    axes.set_title(heading(f"Codes of the test images\n{title}", 6), fontsize=9)
+    axes.set_title(heading(f"Codes of the test images: principal components (PCA)\n{title}", 6), fontsize=9)
     return figure
 
 
@@ -240,8 +242,21 @@ def path_profile(profiles: Mapping[str, Profile], title: str) -> Figure:
     return figure
 
 
+def running_mean(values: Sequence[float]) -> list[float]:
+    """Smooth a curve: at each point the mean of those around it, of a fiftieth of the curve to each side.
+
+    Example:
+        >>> running_mean([1.0, 4.0, 1.0])
+        [1.0, 4.0, 1.0]
+        >>> running_mean([0.0, 100.0] * 50)[50]
+        40.0
+    """
+    reach = len(values) // SMOOTHED
+    return [statistics.fmean(values[max(0, at - reach) : at + reach + 1]) for at in range(len(values))]
+
+
 def loss_curves(history: History, title: str) -> Figure:
-    """Draw each player's losses over the images seen; training as lines, validation as dots."""
+    """Draw each player's losses over the images seen: training pale, its running mean as a line, validation as dots."""
     players = ["autoencoder", *(["critic"] if any("/critic/" in name for name in history) else [])]
     figure = Figure(figsize=(5.5 * len(players), 4), dpi=150, layout="constrained")
     for index, player in enumerate(players):
@@ -249,8 +264,10 @@ def loss_curves(history: History, title: str) -> Figure:
         terms = [name.split("/")[2] for name in history if name.startswith(f"train/{player}/")]
         for colour, term in enumerate(terms):
             training, label = history[f"train/{player}/{term}"], legend_label(term)
+            images, values = zip(*training, strict=True)
             alone = "." * (len(training) == 1)  # a single point has no line
-            axes.plot(*zip(*training, strict=True), color=f"C{colour}", lw=1, marker=alone, label=label)
+            axes.plot(images, values, color=f"C{colour}", lw=0.5, alpha=0.3)
+            axes.plot(images, running_mean(values), color=f"C{colour}", lw=1.2, marker=alone, label=label)
             if validation := history.get(f"val/{player}/{term}"):
                 dots = zip(*validation, strict=True)
                 axes.plot(*dots, color=f"C{colour}", ls="", marker="o", ms=4, label=f"{label} (validation)")
