@@ -45,7 +45,7 @@ def test_what_a_sweep_leaves(sweep, capsys):
     *_, summary, numbers, last = printed = capsys.readouterr().out.splitlines()
     assert (summary, numbers) == (f"Summary:  {sweep / 'summary.md'}", f"Numbers:  {sweep / 'summary.csv'}")
     assert last == f"Report:   {sweep / 'comparison' / 'report.html'}"
-    assert "Best by score (*): lam=0.1, 55.0% ± 7.1% over 2 seeds" in " ".join(printed)
+    assert "Best by score (*): lam=0.1 (jobs 0, 1), 55.0% ± 7.1% over 2 seeds" in " ".join(printed)
     assert "Job 4: `penalty.lam` (=-1) must be ≥ 0" in printed
 
     text = (sweep / "summary.md").read_text()
