@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,10 +170,11 @@ def conclusions(ranking: Ranking) -> list[str]:
         return [*([missing] if comparison.groups else []), *comparison.notes]
     leading = comparison.leading(objective)
     best = best_of(leading or having, objective)
-    said = f"{best.label}, {best.formatted(objective)} over {counted(len(best.values(objective)), 'seed')}"
+    number = f"{best.formatted(objective)} over {counted(len(best.values(objective)), 'seed')}"
+    said = f"{best.label} ({_named(result.run.name for result in best.results)}), {number}"
     level = [group.label for group in leading if group is not best]
     if len(ranking.settings) == 1:
-        sentences = [f"The {title} is {best.formatted(objective)} over {counted(len(best.counted), 'seed')}."]
+        sentences = [f"The {title} is {number}."]
     elif not leading:
         extreme = "highest" if parse(objective)[0].higher_is_better else "lowest"
         sentences = [f"The {extreme} {title}: {said}. It cannot be called the best with certainty."]
@@ -214,10 +215,13 @@ def _errors(ranking: Ranking) -> list[str]:
         for number, job in setting.jobs.items():
             if job["error"]:
                 jobs.setdefault(_reason(job["error"]), []).append(number)
-    return [
-        f"{'Job' if len(numbers) == 1 else 'Jobs'} {', '.join(sorted(numbers, key=in_order))}: {reason}"
-        for reason, numbers in jobs.items()
-    ]
+    return [f"{_named(numbers).capitalize()}: {reason}" for reason, numbers in jobs.items()]
+
+
+def _named(numbers: Iterable[str]) -> str:
+    """Return jobs as "job 4" or "jobs 0, 1"."""
+    ordered = sorted(numbers, key=in_order)
+    return f"job{'s' * (len(ordered) > 1)} {', '.join(ordered)}"
 
 
 def _reason(error: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from interp_lightning.commands import compare
+from interp_lightning.commands import conclude as module
 from interp_lightning.commands.conclude import conclude
 from interp_lightning.comparison import figures
 from interp_lightning.runs.jobs import FAILED, FINISHED, UNFINISHED
@@ -44,7 +45,7 @@ def test_what_a_sweep_leaves(sweep, capsys):
     *_, summary, numbers, last = printed = capsys.readouterr().out.splitlines()
     assert (summary, numbers) == (f"Summary:  {sweep / 'summary.md'}", f"Numbers:  {sweep / 'summary.csv'}")
     assert last == f"Report:   {sweep / 'comparison' / 'report.html'}"
-    assert "Best by score (*): lam=0.1, 55.0% ± 7.1% over 2 seeds" in " ".join(printed)
+    assert "Best by score (*): lam=0.1 (jobs 0, 1), 55.0% ± 7.1% over 2 seeds" in " ".join(printed)
     assert "Job 4: `penalty.lam` (=-1) must be ≥ 0" in printed
 
     text = (sweep / "summary.md").read_text()
@@ -108,6 +109,27 @@ def test_pictures_that_fail_change_nothing_else(lost, sweep, monkeypatch, capsys
     else:
         assert out.splitlines()[-1] == f"Compare:  python -m interp_lightning compare {sweep}"
     assert logging.getLogger("interp_lightning").level == logging.NOTSET
+
+
+def test_ctrl_c_ends_the_pictures_only(sweep, monkeypatch, capsys, caplog):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(figures, "sheet", interrupt)
+    assert not conclude(sweep, pictures=True)
+    assert "Interrupted: the pictures of this sweep are not complete" in caplog.text
+    assert capsys.readouterr().out.splitlines()[-1] == f"Compare:  python -m interp_lightning compare {sweep}"
+
+
+def test_a_sheet_of_too_many_settings_shows_the_best(sweep, monkeypatch):
+    drawn = []
+    draw = figures.sheet
+    monkeypatch.setattr(figures, "sheet", lambda *args: drawn.append(args) or draw(*args))
+    monkeypatch.setattr(module, "MOST_SETTINGS", 1)
+    conclude(sweep, pictures=True)
+    ((strips, title),) = drawn
+    assert [*strips] == ["lam=0.1: score 55.0% ± 7.1%"]
+    assert title.startswith("The same pairs by each setting, the best 1 of 2:")
 
 
 def test_an_interrupted_sweep_does_not_wait_for_pictures(sweep, capsys):

@@ -81,7 +81,7 @@ def test_a_row_for_each_setting_with_every_status(sweep):
         ["2", "1 unfinished, 1 not started", "–"],
     ]
     assert [[*row.best] for row in table.rows] == [[2], [], []]
-    assert "Best by score (*): lam=0.1, 52.0% ± 2.8% over 2 seeds, further ahead" in said(sweep)
+    assert "Best by score (*): lam=0.1 (jobs 0, 1), 52.0% ± 2.8% over 2 seeds, further ahead" in said(sweep)
     assert "Job 3: KeyError: 'x' (its run.log has the traceback)" in said(sweep)
 
 
@@ -90,7 +90,7 @@ def test_settings_within_the_spread_are_best_together(sweep):
         two_seeds(sweep, lam, *scores)
     sweep.plan()
     assert [row[-1].endswith(" *") for row in rows(sweep)] == [True, True, False]
-    assert "lam=1, 53.0% ± 2.8% over 2 seeds; within the spread over seeds of it: lam=0." in said(sweep)
+    assert "lam=1 (jobs 2, 3), 53.0% ± 2.8% over 2 seeds; within the spread over seeds of it: lam=0." in said(sweep)
 
 
 def test_with_one_seed_nothing_is_best_with_certainty(sweep):
@@ -98,7 +98,9 @@ def test_with_one_seed_nothing_is_best_with_certainty(sweep):
         sweep.job(FINISHED, f"penalty.lam={lam}", "seed=0", score=lam / 2)
     sweep.plan()
     assert not any(row[-1].endswith("*") for row in rows(sweep))
-    assert "The highest score: lam=1, 50.0% over 1 seed. It cannot be called the best with certainty." in said(sweep)
+    assert "The highest score: lam=1 (job 1), 50.0% over 1 seed. It cannot be called the best with certainty." in said(
+        sweep
+    )
     assert "the spread over seeds is unknown" in said(sweep)
 
 
@@ -117,7 +119,7 @@ def test_another_objective_comes_first(sweep):
     sweep.plan(objective="realism_graph_constant")
     table = ranking_table(rank(sweep.folder))
     assert [column.title for column in table.columns] == ["lam", "status", "realism ↑", "score ↑"]
-    assert "Best by realism (*): lam=1, 90.5% ± 0.7% over 2 seeds" in said(sweep)
+    assert "Best by realism (*): lam=1 (jobs 1, 3), 90.5% ± 0.7% over 2 seeds" in said(sweep)
 
 
 def test_a_search_has_a_row_for_each_trial_and_one_for_the_rest(sweep):
@@ -130,7 +132,7 @@ def test_a_search_has_a_row_for_each_trial_and_one_for_the_rest(sweep):
         ["0.005628", "finished", "0.6%"],
         ["–", "2 not started", "–"],
     ]
-    assert "The highest score: lam=0.01568, 1.6%" in said(sweep)
+    assert "The highest score: lam=0.01568 (job 0), 1.6%" in said(sweep)
 
 
 def test_long_values_that_would_look_alike_are_shown_whole(sweep):
