@@ -22,7 +22,7 @@ FLOORS = [
     {"runs", "evaluation"},
     {"display"},
     {"config"},
-    {"comparison"},
+    {"comparison", "explorer"},
     {"training"},
     {"commands"},
 ]
