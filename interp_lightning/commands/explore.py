@@ -61,7 +61,7 @@ def work(settings: Settings) -> None:
     except KeyboardInterrupt:
         log.info("Closed the explorer.")
     finally:
-        page.close()
+        page.close(verbose=False)
 
 
 def load(settings: Settings) -> "Explorer":
@@ -79,9 +79,7 @@ def load(settings: Settings) -> "Explorer":
     from interp_lightning.runs.load import load_run
 
     device = prepare(settings.device, settings.threads)
-    explorer = Explorer(
-        [load_run(run, root=settings.data_root or None, trust=settings.trust) for run in runs], device
-    )
+    explorer = Explorer([load_run(run, root=settings.data_root or None, trust=settings.trust) for run in runs], device)
     log.info("Looking at the test images …")
     explorer.witness.prepare()
     return explorer
@@ -90,7 +88,10 @@ def load(settings: Settings) -> "Explorer":
 def check_installed() -> None:
     """Raise ConfigError if Gradio is not installed."""
     if importlib.util.find_spec("gradio") is None:
-        raise ConfigError("explore requires Gradio, which is not installed: pip install 'interp-lightning[explore]'")
+        raise ConfigError(
+            "explore requires Gradio, which is not installed: pip install 'gradio>=6', or in a clone "
+            "pip install -c constraints.txt -e '.[explore]'"
+        )
 
 
 def check_port(port: int) -> None:

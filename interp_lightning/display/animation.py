@@ -15,13 +15,15 @@ from torchvision.transforms.v2.functional import InterpolationMode, resize, to_p
 
 from interp_lightning.errors import ConfigError
 
-FRAME = 256  # pixels of the height
+FRAME, WIDEST = 256, 512  # pixels of the height, and of the width of a GIF
 MILLISECONDS, PAUSE = 60, 800  # duration of a frame, and of the two ends
 
 
 def gif(frames: Float[Tensor, "T C H W"]) -> bytes:
     """Return images in [−1, 1] as an endless GIF that plays forwards and backwards."""
-    size = [FRAME, round(FRAME * frames.shape[3] / frames.shape[2])]
+    height, width = frames.shape[2:]
+    tall = min(FRAME, round(WIDEST * height / width))
+    size = [tall, round(tall * width / height)]
     large = resize((frames.float().clamp(-1, 1) + 1) / 2, size, antialias=True).clamp(0, 1)
     there = [to_pil_image(frame) for frame in large]
     turn = [PAUSE] + [MILLISECONDS] * (len(there) - 2)

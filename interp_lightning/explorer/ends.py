@@ -62,9 +62,9 @@ class Ends:
         items = self.items(label)
         if number is None or number != int(number) or not 0 <= number < len(items):
             with_label = "" if label is None else f" with label {label}"
-            shown = "nothing" if number is None else f"{number:g}"
+            given = "is missing; it" if number is None else f"(={number:g})"
             raise ConfigError(
-                f"`number` (={shown}) must be an integer from 0 to {len(items) - 1:,}: there are {len(items):,} test "
+                f"`number` {given} must be an integer from 0 to {len(items) - 1:,}: there are {len(items):,} test "
                 f"images{with_label}"
             )
         return self._test_image(items[int(number)])

@@ -27,20 +27,28 @@
   const showAlpha = (section) =>
     show(section, Math.round((slider() ? Number(slider().value) : 0.5) * (sections.get(section).frames - 1)));
 
-  function drawMap(map, at) {
+  function drawMap(map, at, frame) {
     const context = map.getContext("2d");
     const [width, height] = [map.width / at.side, map.height / at.side];
     for (let cell = 0; cell < at.frames; cell++) {
       const [row, column] = [Math.floor(cell / at.side), cell % at.side];
       context.drawImage(at.image, 0, cell * height, width, height, column * width, row * height, width, height);
     }
+    context.strokeStyle = getComputedStyle(map).getPropertyValue("--color-accent");
+    context.lineWidth = 2;
+    context.strokeRect((frame % at.side) * width + 1, Math.floor(frame / at.side) * height + 1, width - 2, height - 2);
+  }
+
+  function showCell(section, frame) {
+    drawMap(section.querySelector(".map"), sections.get(section), frame);
+    show(section, frame);
   }
 
   function pointAt(map, at, event) {
     const box = map.getBoundingClientRect();
     const cell = (share) => Math.min(at.side - 1, Math.max(0, Math.floor(share * at.side)));
     const row = cell((event.clientY - box.top) / box.height);
-    show(map.closest("section"), row * at.side + cell((event.clientX - box.left) / box.width));
+    showCell(map.closest("section"), row * at.side + cell((event.clientX - box.left) / box.width));
   }
 
   async function prepare(section) {
@@ -54,10 +62,9 @@
     section.querySelectorAll(".strip button").forEach((each) => paint(each.firstChild, at, each.dataset.frame));
     const map = section.querySelector(".map");
     if (map) {
-      drawMap(map, at);
       map.addEventListener("pointermove", (event) => pointAt(map, at, event));
       map.addEventListener("pointerdown", (event) => pointAt(map, at, event));
-      show(section, Math.floor(at.frames / 2));
+      showCell(section, Math.floor(at.frames / 2));
     } else {
       showAlpha(section);
     }
@@ -88,6 +95,19 @@
     });
   }
 
+  const canvasOf = (name) => document.querySelector(`#end-${name} .pad canvas`);
+
+  window.explorer = { // called by events of the page
+    drawn: (name) => canvasOf(name).toDataURL("image/png"),
+    clear: (name) => canvasOf(name).getContext("2d").fillRect(0, 0, canvasOf(name).width, canvasOf(name).height),
+    download(text) {
+      if (!text) return;
+      const link = document.createElement("a");
+      [link.download, link.href] = JSON.parse(text);
+      link.click();
+    },
+  };
+
   function put(input, value) {
     input.value = value;
     input.dispatchEvent(new Event("input", { bubbles: true }));
@@ -107,6 +127,6 @@
     const frame = event.target.closest?.(".strip button");
     if (frame) put(slider(), frame.dataset.frame / (sections.get(frame.closest("section")).frames - 1));
     const example = event.target.closest?.(".gallery button");
-    if (example) put(example.closest(".panel").querySelector(".number input"), example.dataset.number);
+    if (example) put(example.closest("[id^=end-]").querySelector(".number input"), example.dataset.number);
   });
 })();

@@ -1,6 +1,7 @@
 """The explorer's page, by Gradio."""
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -24,18 +25,13 @@ FONT = ["system-ui", "sans-serif"]  # installed ones: Gradio's own come from oth
 MONO = ["ui-monospace", "monospace"]
 ASSETS = Path(__file__).parent
 MOST_UPLOADED = "50mb"
-ANY = "any"
+ANY = -1  # label
+PANELS = 4
 FIRST = ("lerp", "graph")  # kinds of path that are shown at first
 PAD = '<div class="pad"><canvas width="280" height="280" aria-label="area to draw in"></canvas></div>'
-DRAWN = "() => document.querySelector('#{name} .pad canvas').toDataURL('image/png')"
-CLEAR = (
-    "() => { const pad = document.querySelector('#{name} .pad canvas');"
-    " pad.getContext('2d').fillRect(0, 0, pad.width, pad.height); }"
-)
-DOWNLOAD = (
-    "(text) => { if (!text) return; const [name, url] = JSON.parse(text); const link = document.createElement('a');"
-    " link.href = url; link.download = name; link.click(); }"
-)
+DRAWN = "(_, end) => [explorer.drawn('{name}'), end]"
+CLEAR = "() => explorer.clear('{name}')"
+DOWNLOAD = "(text) => explorer.download(text)"
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
 
 
@@ -58,7 +54,7 @@ class Page:
         self.explorer = explorer
         self.unit = "pixels" if explorer.witness.judge is None else "the judge's features"
         self.runs, self.kinds = list(explorer.models), explorer.offered()
-        with gr.Blocks(title=TITLE, analytics_enabled=False) as self.blocks:
+        with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as self.blocks:
             self._build()
 
     def _build(self) -> None:
@@ -72,47 +68,46 @@ class Page:
 
     def _panel(self, name: str, place: int) -> Panel:
         ends = self.explorer.ends
-        label = ends.labels[place % len(ends.labels)] if ends.labels else None
-        first = ends.test_image(label, 0)
-        with gr.Column(elem_id=f"end-{name}", elem_classes="panel", min_width=320):
+        label = ends.labels[place * len(ends.labels) // PANELS] if ends.labels else ANY
+        first = ends.test_image(_wanted(label), 0)
+        with gr.Column(elem_id=f"end-{name}", min_width=320):
             gr.Markdown(f"### {name}")
             end = gr.State(first)
-            picture = gr.HTML(end_html(first))
             with gr.Row():
-                choices = [(ANY, None), *((str(each), each) for each in ends.labels)]
-                labels = gr.Dropdown(choices, value=label, label="Label", min_width=100, visible=bool(ends.labels))
-                number = gr.Number(0, label="Number", precision=0, minimum=0, min_width=100, elem_classes="number")
-            gallery = gr.HTML(gallery_html(ends.gallery(label)))
-            upload = gr.UploadButton("Upload a picture", size="sm", file_types=None)
-            with gr.Accordion("Draw", open=False):
+                choices = [("any", ANY), *((str(each), each) for each in ends.labels)]
+                labels = gr.Dropdown(choices, value=label, label="Label", min_width=80, visible=bool(ends.labels))
+                number = gr.Number(0, label="Number", precision=0, min_width=80, elem_classes="number")
+            picture = gr.HTML(end_html(first))
+            gallery = gr.HTML(gallery_html(ends.gallery(_wanted(label))))
+            with gr.Accordion("Upload or draw", open=False):
+                upload = gr.UploadButton("Upload a picture", size="sm", file_types=None)
                 gr.HTML(PAD)
                 with gr.Row():
-                    use, clear = gr.Button("Use the drawing", size="sm"), gr.Button("Clear", size="sm")
+                    use = gr.Button("Use the drawing", size="sm", min_width=80)
+                    clear = gr.Button("Clear", size="sm", min_width=80)
         url = gr.Textbox(visible=False)
         shown = [end, picture]
         relabelled = labels.input(self._relabelled, [labels, end], [*shown, number, gallery], **PRIVATE)
-        numbered = number.input(
-            self._numbered, [labels, number, end], shown, trigger_mode="always_last", **PRIVATE
-        )
+        numbered = number.input(self._numbered, [labels, number, end], shown, trigger_mode="always_last", **PRIVATE)
         uploaded = upload.upload(self._uploaded, [upload, end], shown, **PRIVATE)
-        drawn = use.click(self._drawn, [url, end], shown, js=DRAWN.format(name=f"end-{name}"), **PRIVATE)
-        clear.click(None, js=CLEAR.replace("{name}", f"end-{name}"), api_visibility="private")
+        drawn = use.click(self._drawn, [url, end], shown, js=DRAWN.format(name=name), **PRIVATE)
+        clear.click(None, js=CLEAR.format(name=name), api_visibility="private")
         return Panel(end, [relabelled, numbered, uploaded, drawn])
 
     def _path_tab(self, a: Panel, b: Panel) -> None:
         with gr.Row():
+            several = len(self.runs) > 1
             first = [how for how in FIRST if how in self.kinds]
-            kinds = gr.CheckboxGroup(self.kinds, value=first, label="Kind of path", min_width=320)
-            runs = gr.CheckboxGroup(
-                self.runs, value=self.runs, label="Run", min_width=320, visible=len(self.runs) > 1
-            )
+            kinds = gr.CheckboxGroup(self.kinds, value=first, label="Kind of path", scale=2, min_width=300)
+            runs = gr.CheckboxGroup(self.runs, value=self.runs, label="Run", scale=2, min_width=300, visible=several)
             speed = gr.Radio(list(SPEEDS), value=SPEEDS[0], label="Speed", min_width=160)
-        gr.Slider(0, 1, value=0.5, step=0.01, label="α", elem_id="alpha", interactive=True, buttons=[])
+        alpha = "α: the position between A and B"
+        gr.Slider(0, 1, value=0.5, step=0.01, label=alpha, elem_id="alpha", interactive=True, buttons=[])
         rows = gr.HTML(elem_id="rows")
         asked = [runs, kinds, speed, a.end, b.end]
         self._show(self._strips, asked, rows, [a, b], [kinds.input, runs.input, speed.input])
         with gr.Row():
-            buttons = {kind: gr.Button(f"Save {FORMATS[kind]}", size="sm") for kind in formats()}
+            buttons = {kind: gr.Button(f"Save {FORMATS[kind]}", size="sm", min_width=80) for kind in formats()}
         told, text = gr.HTML(), gr.Textbox(visible=False)
         for kind, button in buttons.items():
             made = button.click(self._saver(kind), asked, [text, told], **PRIVATE)
@@ -160,13 +155,12 @@ class Page:
     def _in_order(self, kinds: Sequence[str]) -> list[str]:
         return [how for how in self.kinds if how in kinds]
 
-    def _relabelled(self, label: int | None, before: End) -> tuple[End, str, int, str]:
-        return *self._chosen(lambda: self.explorer.ends.test_image(label, 0), before), 0, gallery_html(
-            self.explorer.ends.gallery(label)
-        )
+    def _relabelled(self, label: int, before: End) -> tuple[End, str, int, str]:
+        end, picture = self._numbered(label, 0, before)
+        return end, picture, 0, gallery_html(self.explorer.ends.gallery(_wanted(label)))
 
-    def _numbered(self, label: int | None, number: float | None, before: End) -> tuple[End, str]:
-        return self._chosen(lambda: self.explorer.ends.test_image(label, number), before)
+    def _numbered(self, label: int, number: float | None, before: End) -> tuple[End, str]:
+        return self._chosen(lambda: self.explorer.ends.test_image(_wanted(label), number), before)
 
     def _uploaded(self, path: str, before: End) -> tuple[End, str]:
         return self._chosen(lambda: self.explorer.ends.picture(Path(path), Path(path).name), before)
@@ -184,6 +178,10 @@ class Page:
         return end, end_html(end)
 
 
+def _wanted(label: int) -> int | None:
+    return None if label == ANY else label
+
+
 def serve(explorer: Explorer, port: int | None, browser: bool = False) -> tuple[gr.Blocks, str]:
     """Serve the page on this machine only, until its `close` is called. Return it and its address.
 
@@ -192,6 +190,7 @@ def serve(explorer: Explorer, port: int | None, browser: bool = False) -> tuple[
         port: None takes Gradio's own, or the next free one.
         browser: open the page in the user's browser.
     """
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request
     os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="interp_lightning_"))
     blocks = Page(explorer).blocks
     _, address, _ = blocks.launch(

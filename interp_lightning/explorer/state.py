@@ -62,9 +62,7 @@ class Explorer:
         judge = Evaluation().judge(self.data)
         self.witness = Witness(self.data, None if judge is None else judge.to(device).eval())
         self.ends = Ends(self.data)
-        self.kinds = {
-            name: self._evaluations[name].at_hand(model, self.data) for name, model in self.models.items()
-        }
+        self.kinds = {name: self._evaluations[name].at_hand(model, self.data) for name, model in self.models.items()}
         self._path: Callable[[str, str], Path] = lru_cache(None)(self._fitted)
         self.strip: Callable[[str, str, str, End, End], Strip] = lru_cache(KEPT)(self._strip)
         self.grid: Callable[[str, End, End, End, End], Strip] = lru_cache(KEPT)(self._grid)
@@ -141,7 +139,7 @@ def _same_data(runs: Sequence[Run]) -> ImageData:
     for run in others:
         if not _alike(first.datamodule, run.datamodule):
             raise ConfigError(
-                f"{first.folder} is on {_described(first.datamodule)}, but {run.folder} on "
+                f"{first.folder} is on {_described(first.datamodule)}, but {run.folder} is on "
                 f"{_described(run.datamodule)}; name runs on one data set"
             )
     return first.datamodule

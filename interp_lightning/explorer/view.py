@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -38,9 +39,10 @@ def grid_html(grids: Sequence[Strip], unit: str) -> str:
 
 def end_html(end: End, problem: str = "") -> str:
     """Return the picture of an end with its name, and a sentence if the user's last choice was not possible."""
-    said = f'<p class="problem" role="alert">{escape(printable(problem))}</p>' if problem else ""
+    below = problem_html(problem) if problem else ""
     name = escape(printable(end.name))
-    return f'<figure class="end"><img class="pixels" src="{png(end.x)}" alt="{name}"><figcaption>{name}</figcaption></figure>{said}'
+    picture = f'<img class="pixels" src="{png(end.x)}" alt="{name}">'
+    return f'<figure class="end">{picture}<figcaption>{name}</figcaption></figure>{below}'
 
 
 def gallery_html(examples: Sequence[End]) -> str:
@@ -54,8 +56,9 @@ def gallery_html(examples: Sequence[End]) -> str:
 
 
 def problem_html(sentence: str) -> str:
-    """Return a sentence in the place of what it is about."""
-    return f'<p class="problem" role="alert">{escape(printable(sentence))}</p>'
+    """Return a sentence in the place of what it is about; its `names` are set as code."""
+    text = re.sub("`([^`]+)`", r"<code>\1</code>", escape(printable(sentence)))
+    return f'<p class="problem" role="alert">{text}</p>'
 
 
 def said(facts: Facts, unit: str) -> dict[str, list[str]]:
@@ -91,13 +94,14 @@ def png(images: Float[Tensor, "T C H W"]) -> str:
 
 
 def _section(strip: Strip, pictures: str, unit: str, kind: str) -> str:
-    content = {"frames": len(strip.images), "side": SIDE, "sprite": png(strip.images), "facts": said(strip.facts, unit)}
-    facts = "".join(f"<div><dt>{escape(name)}</dt><dd></dd></div>" for name in content["facts"])
+    facts = said(strip.facts, unit)
+    content = {"frames": len(strip.images), "side": SIDE, "sprite": png(strip.images), "facts": facts}
+    headings = "".join(f"<div><dt>{escape(name)}</dt><dd></dd></div>" for name in facts)
     return (
         f'<section class="seen {kind}" data-content="{escape(json.dumps(content))}">'
         f"<h3>{escape(strip.how)}<span>{escape(strip.run)}</span></h3>"
         f'<canvas class="now pixels" {_size(strip.images)} role="img" aria-label="decoded image"></canvas>'
-        f'<div class="whole">{pictures}<dl>{facts}</dl></div></section>'
+        f"{pictures}<dl>{headings}</dl></section>"
     )
 
 

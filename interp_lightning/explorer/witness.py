@@ -10,7 +10,6 @@ from torch import Tensor
 
 from interp_lightning.data.base import ImageData
 from interp_lightning.evaluation import judges
-from interp_lightning.evaluation.sample import Look
 from interp_lightning.functional.images import to_unit_range
 from interp_lightning.metrics.features import Judge
 from interp_lightning.metrics.neighbours import NEIGHBOURS, within
