@@ -48,8 +48,8 @@ def main() -> None:
 
 def work(settings: Settings) -> None:
     """Serve the page until it is interrupted."""
-    check_installed()
     check_port(settings.port)
+    check_installed()
     explorer = load(settings)
 
     from interp_lightning.explorer.page import serve

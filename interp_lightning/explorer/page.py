@@ -190,6 +190,8 @@ def serve(explorer: Explorer, port: int | None, browser: bool = False) -> tuple[
         port: None takes Gradio's own, or the next free one.
         browser: open the page in the user's browser.
     """
+    for name in ("NO_PROXY", "no_proxy"):  # Gradio asks its own page whether it is there
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), HOST]))
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request
     os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="interp_lightning_"))
     blocks = Page(explorer).blocks

@@ -344,7 +344,8 @@ def test_a_film_needs_an_encoder(tmp_path, monkeypatch):
 # The command
 
 
-def test_what_explore_needs(copies, tmp_path, monkeypatch):
+def test_what_explore_needs(copies, tmp_path):
+    pytest.importorskip("gradio")
     for arguments, message in (
         (["port=70000", "run=x"], r"`port` \(=70000\) must be ≥ 0 and ≤ 65535"),
         (["port=7000"], r"`run` names no run; name 1 to 8, such as run=last"),
