@@ -9,7 +9,7 @@ from pathlib import Path
 
 from interp_lightning.commands.explore import Settings, load
 from interp_lightning.commands.settings import read_settings
-from interp_lightning.explorer.page import serve
+from interp_lightning.explorer.page import served
 from scripts.chromium import Browser, chromium
 
 PICTURE = Path(__file__).parents[1] / "docs" / "explore.png"
@@ -59,16 +59,12 @@ def draw(browser: Browser, address: str, file: Path) -> None:
 def main() -> None:
     """Serve a run, draw its page and measure."""
     settings = read_settings(sys.argv[1:], Settings)
-    page, address = serve(load(settings), settings.port or None)
-    try:
-        with chromium() as browser:
-            draw(browser, address, PICTURE)
-            print(measure(browser))
-            print(f"{PICTURE}: {PICTURE.stat().st_size / 1024:.0f} KB")
-            elsewhere = {url for url in browser.requests if not url.startswith((address, "data:"))}
-            print(f"{len(browser.requests)} requests, to other hosts: {elsewhere or 'none'}; errors: {browser.errors}")
-    finally:
-        page.close(verbose=False)
+    with served(load(settings), settings.port or None) as address, chromium() as browser:
+        draw(browser, address, PICTURE)
+        print(measure(browser))
+        print(f"{PICTURE}: {PICTURE.stat().st_size / 1024:.0f} KB")
+        elsewhere = {url for url in browser.requests if not url.startswith((address, "data:"))}
+        print(f"{len(browser.requests)} requests, to other hosts: {elsewhere or 'none'}; errors: {browser.errors}")
 
 
 if __name__ == "__main__":

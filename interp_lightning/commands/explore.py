@@ -4,11 +4,13 @@ import importlib.util
 import logging
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from interp_lightning.commands.settings import Common, command, find_last, prepare, setting
 from interp_lightning.errors import ConfigError
+from interp_lightning.explorer import HOST
 from interp_lightning.parameters import check_integer
 from interp_lightning.runs.find import find_runs
 from interp_lightning.system.text import counted
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
 MOST_RUNS = 8
 ANY_PORT = 0
 
@@ -52,16 +53,13 @@ def work(settings: Settings) -> None:
     check_installed()
     explorer = load(settings)
 
-    from interp_lightning.explorer.page import serve
+    from interp_lightning.explorer.page import served
 
-    page, address = serve(explorer, settings.port or None, settings.open)
-    log.info(f"The explorer is at {address} (Ctrl-C ends it)")
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        log.info("Closed the explorer.")
-    finally:
-        page.close(verbose=False)
+    with served(explorer, settings.port or None, settings.open) as address:
+        log.info(f"The explorer is at {address} (Ctrl-C ends it)")
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    log.info("Closed the explorer.")
 
 
 def load(settings: Settings) -> "Explorer":

@@ -4,7 +4,8 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
 import gradio as gr
 
 from interp_lightning.errors import ConfigError
+from interp_lightning.explorer import HOST
 from interp_lightning.explorer.ends import End
 from interp_lightning.explorer.saving import FORMATS, formats, saved
 from interp_lightning.explorer.state import SPEEDS, Explorer
 from interp_lightning.explorer.view import end_html, gallery_html, grid_html, path_html, problem_html
 
-HOST = "127.0.0.1"
 TITLE = "interp_lightning explorer"
 FONT = ["system-ui", "sans-serif"]  # installed ones: Gradio's own come from other hosts
 MONO = ["ui-monospace", "monospace"]
@@ -32,7 +33,13 @@ PAD = '<div class="pad"><canvas width="280" height="280" aria-label="area to dra
 DRAWN = "(_, end) => [explorer.drawn('{name}'), end]"
 CLEAR = "() => explorer.clear('{name}')"
 DOWNLOAD = "(text) => explorer.download(text)"
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
+# One event at a time computes: models and what is remembered of features are shared.
+PRIVATE: dict[str, Any] = {
+    "api_visibility": "private",
+    "show_progress": "minimal",
+    "concurrency_id": "model",
+    "concurrency_limit": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -182,32 +189,37 @@ def _wanted(label: int) -> int | None:
     return None if label == ANY else label
 
 
-def serve(explorer: Explorer, port: int | None, browser: bool = False) -> tuple[gr.Blocks, str]:
-    """Serve the page on this machine only, until its `close` is called. Return it and its address.
+@contextmanager
+def served(explorer: Explorer, port: int | None = None, browser: bool = False) -> Iterator[str]:
+    """Serve the page on this machine only, and yield its address.
 
     Args:
         explorer: what it shows.
         port: None takes Gradio's own, or the next free one.
         browser: open the page in the user's browser.
     """
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request
     for name in ("NO_PROXY", "no_proxy"):  # Gradio asks its own page whether it is there
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), HOST]))
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request
-    os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="interp_lightning_"))
-    blocks = Page(explorer).blocks
-    _, address, _ = blocks.launch(
-        server_name=HOST,
-        server_port=port,
-        share=False,
-        ssr_mode=False,
-        mcp_server=False,
-        inbrowser=browser,
-        prevent_thread_lock=True,
-        quiet=True,
-        footer_links=[],
-        max_file_size=MOST_UPLOADED,
-        theme=gr.themes.Base(primary_hue="indigo", neutral_hue="slate", font=FONT, font_mono=MONO),
-        css=(ASSETS / "page.css").read_text(encoding="utf-8"),
-        head=f"<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
-    )
-    return blocks, address
+    with tempfile.TemporaryDirectory(prefix="interp_lightning_") as uploads:
+        os.environ["GRADIO_TEMP_DIR"] = uploads
+        blocks = Page(explorer).blocks
+        _, address, _ = blocks.launch(
+            server_name=HOST,
+            server_port=port,
+            share=False,
+            ssr_mode=False,
+            mcp_server=False,
+            inbrowser=browser,
+            prevent_thread_lock=True,
+            quiet=True,
+            footer_links=[],
+            max_file_size=MOST_UPLOADED,
+            theme=gr.themes.Base(primary_hue="indigo", neutral_hue="slate", font=FONT, font_mono=MONO),
+            css=(ASSETS / "page.css").read_text(encoding="utf-8"),
+            head=f"<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
+        )
+        try:
+            yield address
+        finally:
+            blocks.close(verbose=False)

@@ -9,7 +9,7 @@ import torch
 
 pytest.importorskip("gradio")
 
-from interp_lightning.explorer.page import serve
+from interp_lightning.explorer.page import served
 from interp_lightning.explorer.state import Explorer
 from interp_lightning.runs.load import load_run
 from scripts.chromium import PROGRAM, Browser, chromium
@@ -33,14 +33,10 @@ NUMBER = """(() => {{
 @pytest.fixture(scope="module")
 def page(trained, tmp_path_factory) -> Iterator[tuple[Browser, str]]:
     run = Path(shutil.copytree(trained["acai"], tmp_path_factory.mktemp("page") / "run"))
-    blocks, address = serve(Explorer([load_run(run)], torch.device("cpu")), None)
-    try:
-        with chromium() as browser:
-            browser.open(address)
-            browser.wait(ROWS.format(2))
-            yield browser, address
-    finally:
-        blocks.close(verbose=False)
+    with served(Explorer([load_run(run)], torch.device("cpu"))) as address, chromium() as browser:
+        browser.open(address)
+        browser.wait(ROWS.format(2))
+        yield browser, address
 
 
 def test_the_picture_follows_alpha_and_asks_nothing(page):
@@ -76,7 +72,33 @@ def test_another_end_or_a_sentence(page):
     browser.wait("!document.querySelector('#end-A .problem')")
 
 
+def test_an_upload_that_is_no_image_is_a_sentence(page, tmp_path):
+    browser, _ = page
+    (tmp_path / "mine.png").write_text("text")
+    browser.run(
+        "[...document.querySelectorAll('#end-B button')].find((each) => /Upload or/.test(each.textContent)).click()"
+    )
+    browser.wait("document.querySelector('#end-B input[type=file]')")
+    root = browser.call("DOM.getDocument")["root"]["nodeId"]
+    field = browser.call("DOM.querySelector", nodeId=root, selector="#end-B input[type=file]")["nodeId"]
+    browser.call("DOM.setFileInputFiles", nodeId=field, files=[str(tmp_path / "mine.png")])
+    said = browser.wait("document.querySelector('#end-B .problem')?.textContent")
+    assert said.startswith("mine.png is no image of a known format")
+
+
+def test_a_grid_between_four_images(page):
+    browser, _ = page
+    browser.run("[...document.querySelectorAll('[role=tab]')].find((each) => /Four/.test(each.textContent)).click()")
+    browser.wait("document.querySelector('.grid.known[data-frame]')")
+    left, top, width = browser.run(
+        "(({x, y, width}) => [x, y, width])(document.querySelector('.map').getBoundingClientRect())"
+    )
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=left + 0.99 * width, y=top + 0.01 * width)
+    assert browser.run("document.querySelector('.grid').dataset.frame") == "10"
+
+
 def test_the_page_asks_nothing_of_other_hosts(page):
     browser, address = page
+    assert address.startswith("http://127.0.0.1:")
     assert [url for url in browser.requests if not url.startswith((address, "data:"))] == []
     assert browser.errors == []
