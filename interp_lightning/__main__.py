@@ -6,7 +6,7 @@ from importlib import import_module
 
 from interp_lightning.system.console import fail, guarded
 
-COMMANDS = ("train", "evaluate", "interpolate", "compare")
+COMMANDS = ("train", "evaluate", "interpolate", "compare", "explore")
 
 
 def main() -> None:

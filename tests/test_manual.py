@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parent.parent
 README = (REPOSITORY / "README.md").read_text()
 PAGES = {path.name: path.read_text() for path in sorted((REPOSITORY / "docs").glob("*.md"))}
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-OTHERS = ("evaluate", "interpolate", "compare")
+OTHERS = ("evaluate", "interpolate", "compare", "explore")
 TINY = [
     "trainer=cpu",
     "trainer.enable_progress_bar=false",

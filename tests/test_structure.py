@@ -22,7 +22,7 @@ FLOORS = [
     {"runs", "evaluation"},
     {"display"},
     {"config"},
-    {"comparison"},
+    {"comparison", "explorer"},
     {"training"},
     {"commands"},
 ]
@@ -50,6 +50,13 @@ def test_imports_point_down_and_nothing_is_too_long(file):
         return
     rooms = {name.split(".")[1] for name in imported(tree) if name.startswith("interp_lightning.")} & FLOOR.keys()
     assert not [other for other in rooms - {room} if FLOOR[other] >= FLOOR[room]]
+
+
+def test_only_the_explorers_page_imports_gradio():
+    users = [
+        file for file in FILES if any(name.split(".")[0] == "gradio" for name in imported(ast.parse(file.read_text())))
+    ]
+    assert [str(file.relative_to(PACKAGE)) for file in users] == ["explorer/page.py"]
 
 
 def test_every_room_has_a_floor():

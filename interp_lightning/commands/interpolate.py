@@ -1,7 +1,6 @@
 """Interpolate between two images: `python -m interp_lightning interpolate`."""
 
 import hashlib
-import io
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +49,6 @@ class Settings(Common):
 
 MOST_STEPS = 1_000
 FRAMES = 41  # least number in the animation, for smooth motion
-FRAME = 256  # pixels to a side
-MILLISECONDS, PAUSE = 60, 800  # duration of a frame, and of the two ends
 
 
 def main() -> None:
@@ -72,6 +69,7 @@ def work(settings: Settings) -> None:
     import torch
 
     from interp_lightning.display import figures
+    from interp_lightning.display.animation import gif
     from interp_lightning.evaluation.protocol import Evaluation
     from interp_lightning.runs.load import load_run
     from interp_lightning.runs.record import run_title
@@ -98,7 +96,7 @@ def work(settings: Settings) -> None:
     if settings.out:  # figures of other runs may be in the same folder
         stem += f"-{_digest(str(source.resolve()).encode(errors='surrogateescape'))}"
     figures.save({stem: strip}, folder)
-    save_animation(frames, folder / f"{stem}.gif")
+    replace(folder / f"{stem}.gif", gif(frames))
     log.info(f"{name_a} → {name_b}: {folder / stem}.png and .gif")
 
 
@@ -158,19 +156,6 @@ def find_image(what: str, name: str, data: "ImageData") -> tuple[str, "Tensor"]:
         raise ConfigError(f"`{name}` (={what}) must be an index below {len(items):,}, the number of test images")
     label = f" (label {int(labels[value])})" if data.labelled else ""
     return f"test image {value}{label}", to_unit_range(images[value : value + 1])
-
-
-def save_animation(frames: "Tensor", path: Path) -> None:
-    """Write images (T, C, H, W) in [−1, 1] as an endless GIF that plays forwards and backwards; replace the file."""
-    from torchvision.transforms.v2.functional import resize, to_pil_image
-
-    large = resize((frames.float().clamp(-1, 1) + 1) / 2, [FRAME, FRAME], antialias=True).clamp(0, 1)
-    there = [to_pil_image(frame) for frame in large]
-    turn = [PAUSE] + [MILLISECONDS] * (len(there) - 2)
-    file = io.BytesIO()
-    back = [*there[1:], *there[-2:0:-1]]
-    there[0].save(file, "GIF", save_all=True, append_images=back, duration=[*turn, *turn], loop=0)
-    replace(path, file.getvalue())
 
 
 def _stem(end: str) -> str:

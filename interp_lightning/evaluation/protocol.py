@@ -24,7 +24,7 @@ from interp_lightning.metrics.catalogue import CONSTANT, HOW, SANITY, Spec, pars
 from interp_lightning.metrics.features import FeaturesOnly, Judge
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.parameters import Configurable, File, Text, check_choice
-from interp_lightning.paths.base import Path, Space, named
+from interp_lightning.paths.base import Path, Space, Store, named
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,11 @@ class Evaluation(Configurable, group="metrics"):
         if path.fits and not (self.folder and Kept(self.folder, model, self.judge(data)).load(path)):
             return None
         return self.path(how, model, data)
+
+    def at_hand(self, model: Autoencoder, data: ImageData) -> list[str]:
+        """Return the kinds of path that are ready within seconds, perhaps because the run has kept them."""
+        store = self._store(self.look(model, data))
+        return [how for how in HOW if named(how).at_hand(store)]
 
     def check(self, objective: str, data: ImageData) -> None:
         """Raise ConfigError if a search minimises or maximises a number that is not measured on a data set."""
@@ -196,8 +201,11 @@ class Evaluation(Configurable, group="metrics"):
 
     def _space(self, codes: Tensor | Callable[[], Tensor], look: Look) -> Space:
         """Return what paths may know of a model, and keep them in the run's folder."""
-        store = None if self.folder is None else Kept(self.folder, look.model, look.judge)
-        return Space(codes, look, Look(look.model, judge=None), store, judged=look.judge is not None)
+        pixels = Look(look.model, judge=None)
+        return Space(codes, look, pixels, self._store(look), judged=look.judge is not None)
+
+    def _store(self, look: Look) -> Store:
+        return Store() if self.folder is None else Kept(self.folder, look.model, look.judge)
 
     def _features(self, data: ImageData) -> str | None:
         return data.features if self.features == "auto" else self.features

@@ -91,6 +91,10 @@ class Path(Configurable, ABC, group="path"):
         """Return this path for the codes of a model; most paths are the same for every model."""
         return self
 
+    def at_hand(self, store: Store) -> bool:
+        """Return True if `fit` and a path between two codes take seconds, perhaps thanks to what a store has kept."""
+        return not self.slow or bool(store.load(self))
+
     def sample(self, noise: Codes) -> Codes:
         """Turn standard normal noise into codes, if the path `samples`."""
         raise NotImplementedError

@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interp_lightning.parameters import Count, Rate, check_integer
-from interp_lightning.paths.base import Codes, Course, Path, Points, Positions, Space
+from interp_lightning.paths.base import Codes, Course, Path, Points, Positions, Space, Store
 from interp_lightning.paths.lerp import Lerp
 from interp_lightning.paths.slerp import Slerp
 from interp_lightning.paths.velocity import Learning, Velocity
@@ -64,6 +64,9 @@ class Flow(Path):
         self.epochs, self.batch_size, self.width, self.depth = epochs, batch_size, width, depth
         self.lr, self.ode_steps = lr, ode_steps
 
+    def at_hand(self, store: Store) -> bool:
+        return self._is_finished(store.load(self))
+
     def fit(self, space: Space) -> Path:
         fitted = copy.copy(self)
         fitted.fitted = True
@@ -94,11 +97,14 @@ class Flow(Path):
 
     def _finished(self, state: Mapping[str, Tensor]) -> Velocity | None:
         """Return the network of a state that a finished training has left; None for any other."""
-        if "step" in state or not state:
+        if not self._is_finished(state):
             return None
         network = Velocity(len(state["mean"]), self.width, self.depth)
         network.load_state_dict(state)
         return network.eval().requires_grad_(False)
+
+    def _is_finished(self, state: Mapping[str, Tensor]) -> bool:
+        return bool(state) and "step" not in state
 
     def _learned(self, space: Space, state: Mapping[str, Tensor]) -> Velocity:
         """Train a network, from the state of an interrupted training if there is one."""

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from interp_lightning.functional.codes import some
 from interp_lightning.parameters import Count, Rate, Weight, check_integer
-from interp_lightning.paths.base import Codes, Course, Path, Points, Positions, Space, equidistant, named
+from interp_lightning.paths.base import Codes, Course, Path, Points, Positions, Space, Store, equidistant, named
 from interp_lightning.paths.graph import along
 
 PAIRS = 64  # that are optimised together
@@ -70,6 +70,9 @@ class Geodesic(Path):
     ) -> None:
         self.start, self.distances, self.density = start, distances, density
         self.points_between, self.steps, self.lr = points, steps, lr
+
+    def at_hand(self, store: Store) -> bool:
+        return named(self.start).at_hand(store)  # only many pairs take minutes
 
     def fit(self, space: Space) -> Path:
         check_integer("the number of training codes", len(space.codes), least=2, way_out="use how=lerp")

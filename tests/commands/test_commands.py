@@ -1,4 +1,4 @@
-"""The commands beside training: evaluate, interpolate, compare, on tiny runs."""
+"""The commands beside training: evaluate, interpolate, explore, compare, on tiny runs."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ from conftest import QUICK, call
 from PIL import Image, ImageSequence
 
 import interp_lightning
-from interp_lightning.commands import compare, evaluate, interpolate
+from interp_lightning.commands import compare, evaluate, explore, interpolate
 from interp_lightning.commands.settings import Common, find_last, help_text, read_settings, setting
 from interp_lightning.comparison.collect import collect
 from interp_lightning.data.digits import Digits
@@ -32,6 +32,7 @@ from interp_lightning.runs.find import find_runs
 from interp_lightning.runs.load import load_run
 
 Call = Callable[..., None]
+COMMANDS = {"compare": compare, "evaluate": evaluate, "explore": explore, "interpolate": interpolate}
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def test_help_comes_from_the_fields():
         assert line in text
 
 
-@pytest.mark.parametrize("name", ["evaluate", "interpolate", "compare"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_names_every_setting_and_does_not_import_torch(name):
     code = (
         f"import sys\nfrom interp_lightning.__main__ import main\nsys.argv[1:] = ['{name}', '--help']\n"
@@ -123,7 +124,7 @@ def test_help_names_every_setting_and_does_not_import_torch(name):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for field in fields({"evaluate": evaluate, "interpolate": interpolate, "compare": compare}[name].Settings):
+    for field in fields(COMMANDS[name].Settings):
         assert f"  {field.metadata['key'] or field.name}=" in done.stdout
 
 
@@ -136,11 +137,12 @@ def test_help_names_every_setting_and_does_not_import_torch(name):
             ["interpolate", "a=1", "b=2", "how=line", "run=x"],
             "`how` (='line') must be one of: flow, geodesic, graph, lerp",
         ),
+        (["explore", "port=99999", "run=x"], "`port` (=99999) must be ≥ 0 and ≤ 65535"),
         (["compare", "nowhere"], "nowhere is not a folder"),
         (["compare", "last"], "`run` (=last) finds no run below "),
         (["evaluate", "metrics=slow", "run=."], "`metrics` (=slow) must be one of: fast, full"),
         (["evalute", "run=last"], "`evalute` is no command; did you mean evaluate?"),
-        (["help"], "`help` is no command; the commands are: train, evaluate, interpolate, compare."),
+        (["help"], "`help` is no command; the commands are: train, evaluate, interpolate, compare, explore."),
     ],
 )
 def test_errors_are_a_sentence(arguments, expected, invoke):

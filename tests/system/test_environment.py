@@ -29,7 +29,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from interp_lightning.commands import compare, evaluate, interpolate, settings
+from interp_lightning.commands import compare, evaluate, explore, interpolate, settings
 from interp_lightning.commands import train as program
 from interp_lightning.config import resolvers
 from interp_lightning.config.check import write_out_paths, written_out
@@ -333,7 +333,7 @@ def test_relative_paths_are_those_of_the_command_with_chdir(start, run, tmp_path
     }
 
 
-@pytest.mark.parametrize("work", [program.main, *map(command, (evaluate, interpolate, compare))])
+@pytest.mark.parametrize("work", [program.main, *map(command, (evaluate, interpolate, explore, compare))])
 def test_a_deleted_working_directory(work, start, tmp_path):
     def before() -> None:
         (tmp_path / "gone").mkdir()

@@ -1,0 +1,55 @@
+"""Save paths as GIF, PNG or MP4."""
+
+import base64
+import io
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from interp_lightning.display.animation import encoder, gif, mp4
+from interp_lightning.display.grid import image_grid
+from interp_lightning.explorer.ends import End
+from interp_lightning.explorer.state import Strip
+
+FORMATS = {"gif": "GIF", "png": "PNG", "mp4": "MP4"}
+TYPES = {"gif": "image/gif", "png": "image/png", "mp4": "video/mp4"}
+EVERY, FRAMES = 2, 11  # frames of an animation are every second one; of a picture, so many
+
+
+def formats() -> list[str]:
+    """Return the formats that this machine can write."""
+    return [kind for kind in FORMATS if kind != "mp4" or encoder()]
+
+
+def saved(kind: str, strips: Sequence[Strip], speed: str, a: End, b: End) -> tuple[str, str]:
+    """Return a name for a file, and the file as a data URL.
+
+    Args:
+        kind: one of `formats()`.
+        strips: side by side in an animation, one below the other in a picture.
+        speed, a, b: of the paths.
+    """
+    content = {"gif": lambda: gif(_film(strips)), "mp4": lambda: mp4(_film(strips))}.get(
+        kind, lambda: _picture(strips, f"{a.name} → {b.name}\n{speed} speed")
+    )()
+    stem = re.sub(r"[^\w]+", "_", f"{a.name} to {b.name}").strip("_")
+    return f"{stem}.{kind}", f"data:{TYPES[kind]};base64,{base64.b64encode(content).decode()}"
+
+
+def _film(strips: Sequence[Strip]) -> Tensor:
+    """Return the strips side by side, with a gap between them, (T, C, H, W)."""
+    images = [strip.images[::EVERY] for strip in strips]
+    gap = torch.ones_like(images[0][..., : max(1, images[0].shape[3] // 16)])
+    return torch.cat([part for each in images for part in (gap, each)][1:], dim=3)
+
+
+def _picture(strips: Sequence[Strip], title: str) -> bytes:
+    at = torch.linspace(0, len(strips[0].images) - 1, FRAMES).round().long()
+    rows = torch.stack([strip.images[at] for strip in strips])
+    names = [f"{strip.how}, {strip.run}" for strip in strips]
+    figure = image_grid(rows, title, names, [f"{step / (FRAMES - 1):.1f}" for step in range(FRAMES)])
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
