@@ -1,6 +1,7 @@
-"""Interpolate between two images: `python -m interp_lightning interpolate`."""
+"""Interpolate between images: `python -m interp_lightning interpolate`."""
 
 import hashlib
+import io
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +15,24 @@ from interp_lightning.system.conf import choices
 from interp_lightning.system.disk import replace, within
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch import Tensor
 
     from interp_lightning.data.base import ImageData
+    from interp_lightning.runs.load import Run
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Settings(Common):
-    """Interpolate between two images with a trained run: write a strip (PNG) and an animation (GIF).
+    """Interpolate between images with a trained run: write a strip (PNG) and an animation (GIF; MP4 by ffmpeg).
 
       python -m interp_lightning interpolate run=last a=3 b=8
-      python -m interp_lightning interpolate run=DIR a=index:17 b=index:4021 how=graph steps=16
+      python -m interp_lightning interpolate run=DIR a=3 b=8 c=5 how=graph         from a to b, and on to c
+      python -m interp_lightning interpolate run=DIR a=index:17 b=index:4021 steps=16
       python -m interp_lightning interpolate run=DIR a=mine.png b=yours.jpg
+      python -m interp_lightning interpolate run=DIR a=0 b=1 c=2 d=3 corners=true  a grid between four
 
     The files are named by the ends and written to the run's figures/.
     """
@@ -36,19 +41,29 @@ class Settings(Common):
     ckpt: str = setting("", "a checkpoint file instead of run=", "FILE")
     a: str = setting(
         "",
-        "the first end: a label (the first test image with it), index:N (test image N, from 0; a number that is no "
-        "label is an index, too), or an image file of any size, grey or colour",
+        "the first end: a label (the most typical test image with it, nearest to their mean), index:N (test image N, "
+        "from 0; a number that is no label is an index, too), or an image file of any size, grey or colour",
         "IMAGE",
     )
-    b: str = setting("", "the other end, as a=; a label means the last test image with it", "IMAGE")
-    steps: int = setting(11, "points on the path, both ends included")
+    b: str = setting("", "the next end, as a=; a label that was given before means its next typical image", "IMAGE")
+    c: str = setting("", "a third end; d=, e= and f= are more", "IMAGE")
+    d: str = setting("", "a fourth end", "IMAGE")
+    e: str = setting("", "a fifth end", "IMAGE")
+    f: str = setting("", "a sixth end", "IMAGE")
+    corners: bool = setting(
+        False, "true draws all between four corners instead: a and b above c and d, in straight lines"
+    )
+    steps: int = setting(11, "points on the path between two ends, both included; on each side of a grid")
     how: str = setting("lerp", "kind of path: " + ", ".join(choices("path")))
     speed: str = setting("constant", "frames that look equally far apart: constant; the path's own speed: own")
+    frames: bool = setting(False, "true also writes each frame of the strip as a PNG file of the data's own size")
     out: str = setting("", "where to write instead of the run's figures/", "DIR")
 
 
-MOST_STEPS = 1_000
-FRAMES = 41  # least number in the animation, for smooth motion
+ENDS = "abcdef"
+CORNERS = 4
+MOST_STEPS, MOST_ON_A_SIDE = 1_000, 50
+FRAMES = 41  # least number in the animation between two ends, for smooth motion
 
 
 def main() -> None:
@@ -57,47 +72,112 @@ def main() -> None:
 
 
 def work(settings: Settings) -> None:
-    """Draw the path between the two images that the settings name."""
-    steps = check_integer("steps", settings.steps, least=2, most=MOST_STEPS)
-    how = check_choice("how", settings.how, choices("path"))
-    speed = check_choice("speed", settings.speed, ("constant", "own"))
-    for name, end in (("a", settings.a), ("b", settings.b)):
-        if not end:
-            raise ConfigError(f"`{name}` is missing: name a label, index:N or an image file, such as a=3 b=8")
+    """Draw what lies between the images that the settings name."""
+    ends = _ends(settings)
+    check_integer("steps", settings.steps, least=2, most=MOST_ON_A_SIDE if settings.corners else MOST_STEPS)
+    check_choice("how", settings.how, choices("path"))
+    check_choice("speed", settings.speed, ("constant", "own"))
     source = _source(settings)
 
     import torch
 
     from interp_lightning.display import figures
-    from interp_lightning.display.animation import gif
-    from interp_lightning.evaluation.protocol import Evaluation
+    from interp_lightning.display.animation import encoder, gif, mp4
     from interp_lightning.runs.load import load_run
-    from interp_lightning.runs.record import run_title
 
     device = prepare(settings.device, settings.threads)
     folder = Path(settings.out) if settings.out else run_folder(source) / "figures"
     if not settings.out and not settings.trust:
         within(run_folder(source), folder)
     run = load_run(source, root=settings.data_root or None, trust=settings.trust)
-    model = run.model.to(device)
-
-    name_a, x_a = find_image(settings.a, "a", run.datamodule)
-    name_b, x_b = find_image(settings.b, "b", run.datamodule)
-    x = torch.cat([x_a, x_b]).to(device)
+    run.model.to(device)
+    earlier = [ends[:at].count(end) for at, end in enumerate(ends)]
+    found = [find_image(*each, run.datamodule) for each in zip(ends, ENDS, earlier, strict=False)]
+    names, x = [name for name, _ in found], torch.cat([image for _, image in found]).to(device)
+    stem = _stem_of(settings, ends, source)
     with torch.no_grad():
-        evaluation = Evaluation()
-        evaluation.folder = results_folder(source)
-        path = evaluation.path(how, model, run.datamodule)
-        look = evaluation.look(model, run.datamodule) if speed == "constant" else None
-        title = f"{name_a} → {name_b}\n{run_title(run.config)}"
-        strip = figures.interpolations(model, x, title, how, steps, path, look)
-        frames = model.interpolate(x[:1], x[1:], max(steps, FRAMES), path, look)[0].cpu()
-    stem = f"{_stem(settings.a)}_to_{_stem(settings.b)}_{how}{'_own_speed' * (speed == 'own')}{_suffix(settings.ckpt)}"
+        picture, frames, film = (_grid if settings.corners else _legs)(settings, source, run, names, x)
+    figures.save({stem: picture}, folder)
+    written = [".png"]
+    if film is not None:
+        kinds = {".gif": gif} | ({".mp4": mp4} if encoder() else {})
+        for suffix, make in kinds.items():
+            replace(folder / f"{stem}{suffix}", make(film))
+        written += kinds
+    if settings.frames:
+        _write_frames(frames, folder / stem)
+        written.append("/")
+    log.info(f"{' → '.join(names)}: {folder / stem}{', '.join(written)}")
+
+
+def _legs(
+    settings: Settings, source: Path, run: "Run", names: list[str], x: "Tensor"
+) -> tuple["Figure", "Tensor", "Tensor | None"]:
+    """Draw the path from each end to the next, a row each; return also all frames, and more for an animation."""
+    import torch
+
+    from interp_lightning.display import figures
+    from interp_lightning.evaluation.protocol import Evaluation
+    from interp_lightning.runs.record import run_title
+
+    evaluation = Evaluation()
+    evaluation.folder = results_folder(source)
+    path = evaluation.path(settings.how, run.model, run.datamodule)
+    look = evaluation.look(run.model, run.datamodule) if settings.speed == "constant" else None
+    pairs, title = torch.cat([x[:-1], x[1:]]), f"{' → '.join(names)}\n{run_title(run.config)}"
+    picture = figures.interpolations(run.model, pairs, title, settings.how, settings.steps, path, look)
+    frames, film = (
+        torch.cat([*(leg[:-1] for leg in legs[:-1]), legs[-1]])
+        for steps in (settings.steps, max(settings.steps, FRAMES))
+        for legs in [run.model.interpolate(x[:-1], x[1:], steps, path, look).cpu()]
+    )
+    return picture, frames, film
+
+
+def _grid(
+    settings: Settings, source: Path, run: "Run", names: list[str], x: "Tensor"
+) -> tuple["Figure", "Tensor", "Tensor | None"]:
+    """Draw the images between four corners; return also these images, row by row."""
+    from interp_lightning.display.grid import image_grid
+    from interp_lightning.functional.codes import between_corners
+    from interp_lightning.runs.record import run_title
+
+    codes = between_corners(run.model.encode(x).unflatten(0, (2, 2)), settings.steps).flatten(0, 1)
+    images = run.model.decode(codes).cpu()
+    title = f"Between {', '.join(names)}\n{run_title(run.config)}"
+    return image_grid(images.unflatten(0, (settings.steps, settings.steps)), title), images, None
+
+
+def _write_frames(frames: "Tensor", folder: Path) -> None:
+    """Write images (n, C, H, W) in [−1, 1] as numbered PNG files."""
+    from torchvision.transforms.v2.functional import to_pil_image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, frame in enumerate(frames):
+        file = io.BytesIO()
+        to_pil_image((frame.float().clamp(-1, 1) + 1) / 2).save(file, "PNG")
+        replace(folder / f"{number:03}.png", file.getvalue())
+
+
+def _ends(settings: Settings) -> list[str]:
+    """Return the ends that the settings name, at least two, without a gap."""
+    ends = [getattr(settings, name) for name in ENDS]
+    number = max([2, *(at for at, end in enumerate(ends, 1) if end)])
+    for name, end in zip(ENDS[:number], ends, strict=False):
+        if not end:
+            raise ConfigError(f"`{name}` is missing: name a label, index:N or an image file, such as a=3 b=8")
+    if settings.corners and number != CORNERS:
+        raise ConfigError(f"`corners` (=true) requires four ends, but there are {number}; name a=, b=, c= and d=")
+    return ends[:number]
+
+
+def _stem_of(settings: Settings, ends: list[str], source: Path) -> str:
+    """Return the name of the files, without suffix."""
+    how = f"{settings.how}{'_own_speed' * (settings.speed == 'own')}"
+    stem = f"{'_to_'.join(map(_stem, ends))}_{'corners' if settings.corners else how}{_suffix(settings.ckpt)}"
     if settings.out:  # figures of other runs may be in the same folder
         stem += f"-{_digest(str(source.resolve()).encode(errors='surrogateescape'))}"
-    figures.save({stem: strip}, folder)
-    replace(folder / f"{stem}.gif", gif(frames))
-    log.info(f"{name_a} → {name_b}: {folder / stem}.png and .gif")
+    return stem
 
 
 def _source(settings: Settings) -> Path:
@@ -113,12 +193,14 @@ def _source(settings: Settings) -> Path:
     return runs[0]
 
 
-def find_image(what: str, name: str, data: "ImageData") -> tuple[str, "Tensor"]:
+def find_image(what: str, name: str, earlier: int, data: "ImageData") -> tuple[str, "Tensor"]:
     """Return the image that a user names.
 
     Args:
-        what: a label, `index:N`, `label:N`, or a file's name. A plain number is a label if there is such a label.
-        name: of the end: "a" takes the first image with a label, "b" the last.
+        what: a label, `index:N`, `label:N`, or a file's name. A plain number is a label if there is such a label, which
+            is the most typical image with it: nearest to the mean of them all, pixel by pixel.
+        name: of the end, for sentences.
+        earlier: number of ends before it with the same label, whose images are left to them.
         data: the data set whose test images labels and indices refer to.
 
     Returns:
@@ -151,7 +233,9 @@ def find_image(what: str, name: str, data: "ImageData") -> tuple[str, "Tensor"]:
         found = (labels == value).nonzero().flatten()
         if not len(found):
             raise ConfigError(f"`{name}` (={what}) must be a label of data={data.name}, 0 to {data.classes - 1}")
-        value = int(found[0 if name == "a" else -1])
+        pixels = to_unit_range(images[found]).flatten(1)
+        typical = (pixels - pixels.mean(0)).square().sum(1).argsort()
+        value = int(found[typical[earlier % len(found)]])
     if value >= len(items):
         raise ConfigError(f"`{name}` (={what}) must be an index below {len(items):,}, the number of test images")
     label = f" (label {int(labels[value])})" if data.labelled else ""

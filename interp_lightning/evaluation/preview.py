@@ -54,7 +54,7 @@ class Preview:
         found = {how: path for how in HOW if not (path := named(how)).fits}
         graph = copy.copy(named("graph"))
         if isinstance(graph, Graph) and len(self.x_train) > 1:
-            graph.nodes = NODES
+            graph.nodes, graph.quiet = NODES, True
             look = Look(model, None if self.judge is None else self.judge.to(model.device).eval())
             codes = model.encode(self.x_train.to(model.device))
             found["graph"] = graph.fit(Space(codes, look, Look(model, judge=None), judged=self.judge is not None))

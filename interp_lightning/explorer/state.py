@@ -15,6 +15,7 @@ from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.evaluation.sample import BATCH, Look
 from interp_lightning.explorer.ends import End, Ends
 from interp_lightning.explorer.witness import Facts, Witness
+from interp_lightning.functional.codes import between_corners
 from interp_lightning.functional.images import to_unit_range
 from interp_lightning.metrics.catalogue import HOW
 from interp_lightning.models.base import Autoencoder
@@ -104,10 +105,8 @@ class Explorer:
         """Decode a grid of `SIDE` × `SIDE` codes, bilinear between four: the two of the first row, then of the last."""
         model = self.models[run]
         z = model.encode(torch.cat([end.x for end in corners]).to(model.device)).view(2, 2, -1)
-        t = torch.linspace(0, 1, SIDE, device=z.device)[:, None]
-        first, last = (torch.lerp(left, right, t) for left, right in z)
-        codes = torch.lerp(first, last, t[:, None])  # (rows, columns, d)
-        images = torch.cat([model.decode(part) for part in codes.flatten(0, 1).split(BATCH)])
+        codes = between_corners(z, SIDE).flatten(0, 1)
+        images = torch.cat([model.decode(part) for part in codes.split(BATCH)])
         return Strip(run, "four corners", images.cpu(), self.witness.facts(model, images, is_path=False))
 
     def _fitted(self, run: str, how: str) -> Path:

@@ -1,4 +1,4 @@
-"""Mix latent codes, and draw some of them."""
+"""Mix latent codes, spread a grid between four, and draw some."""
 
 import torch
 from jaxtyping import Float
@@ -32,3 +32,18 @@ def some(codes: Float[Tensor, "N d"], number: int) -> Float[Tensor, "n d"]:
     """
     order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0))[:number]
     return codes[order.to(codes.device)]
+
+
+def between_corners(z: Float[Tensor, "2 2 d"], steps: int) -> Float[Tensor, "{steps} {steps} d"]:
+    """Return a grid of codes, bilinear between four corners: those of the first row, then of the last.
+
+    Example:
+        >>> corners = torch.tensor([[[0.0], [2.0]], [[4.0], [6.0]]])
+        >>> between_corners(corners, 3)[:, :, 0]
+        tensor([[0., 1., 2.],
+                [2., 3., 4.],
+                [4., 5., 6.]])
+    """
+    t = torch.linspace(0, 1, steps).to(z)[:, None]
+    first, last = (torch.lerp(left, right, t) for left, right in z)
+    return torch.lerp(first, last, t[:, None])

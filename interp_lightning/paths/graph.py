@@ -70,6 +70,7 @@ class Graph(Path):
     """
 
     fits: ClassVar[bool] = True
+    quiet = False  # say nothing of bridges
     _codes: np.ndarray  # of the nodes
     _look: Callable[[Tensor], Tensor]  # where codes lie when distances are measured
     _search: NearestNeighbors  # among them
@@ -104,7 +105,9 @@ class Graph(Path):
         fitted._codes, fitted._search = codes, self._searched(places)
         fitted._unit = float(np.median(lengths)) or 1.0
         fitted._scales = fitted._scale(lengths)
-        fitted._edges = _bridged(fitted._scaled(lengths, nodes), places / fitted._unit)
+        fitted._edges, parts = _bridged(fitted._scaled(lengths, nodes), places / fitted._unit)
+        if parts > 1 and not self.quiet:
+            log.info(f"The graph of {len(codes):,} codes had {parts} parts without connection; joined them by bridges")
         fitted.fitted = True
         return fitted
 
@@ -255,8 +258,12 @@ def _smoothed(polyline: np.ndarray, width: float) -> np.ndarray:
     return line + continued[VERTICES - 1 : 2 * VERTICES - 1]
 
 
-def _bridged(edges: sparse.csr_array, places: np.ndarray) -> sparse.csr_array:
-    """Let edges lead both ways, and join components that no edge joins by the shortest edge between them."""
+def _bridged(edges: sparse.csr_array, places: np.ndarray) -> tuple[sparse.csr_array, int]:
+    """Let edges lead both ways, and join components that no edge joins by the shortest edge between them.
+
+    Returns:
+        The edges, and the number of components before.
+    """
     edges = edges.maximum(edges.T)
     count, component = csgraph.connected_components(edges, directed=False)
     for _ in range(count - 1):
@@ -268,6 +275,4 @@ def _bridged(edges: sparse.csr_array, places: np.ndarray) -> sparse.csr_array:
         bridge = sparse.csr_array(([lengths.min()] * 2, ([one, other], [other, one])), shape=edges.shape)
         edges = edges.maximum(bridge)
         _, component = csgraph.connected_components(edges, directed=False)
-    if count > 1:
-        log.info(f"The graph of {len(places):,} codes had {count} parts without connection; joined them by bridges")
-    return edges.tocsr()
+    return edges.tocsr(), count

@@ -18,6 +18,7 @@ import pytest
 import torch
 from conftest import QUICK, call
 from PIL import Image, ImageSequence
+from torchvision.transforms.v2.functional import to_pil_image
 
 import interp_lightning
 from interp_lightning.commands import compare, evaluate, explore, interpolate
@@ -268,6 +269,39 @@ def test_ends_that_are_none(a, message, trained):
         call(interpolate, f"run={trained['acai']}", f"a={a}", "b=1")
 
 
+def test_a_label_is_its_most_typical_image(trained):
+    data = Digits(64)
+    images, labels = data.test.batch(data.test.all())
+    of_three = images[labels == 3].float()
+    apart = (of_three - of_three.mean(0)).square().sum((1, 2, 3)).argsort()
+    for earlier in (0, 1):
+        name, x = interpolate.find_image("3", "a", earlier, data)
+        assert "(label 3)" in name
+        assert torch.equal(((x[0] + 1) * 127.5).round(), of_three[apart[earlier]])
+
+
+def test_a_chain_has_a_row_for_each_leg_and_one_animation(trained, tmp_path):
+    call(interpolate, f"run={trained['acai']}", "a=3", "b=8", "c=3", f"out={tmp_path}", "steps=4", "frames=true")
+    (strip,) = tmp_path.glob("3_to_8_to_3_lerp-????????.png")
+    assert len(list(strip.with_suffix("").glob("*.png"))) == 7  # the middle end belongs to both legs
+    with Image.open(strip.with_suffix("").with_name(strip.stem + ".gif")) as animation:
+        assert animation.n_frames == 2 * (2 * 40 + 1) - 2  # there and back
+
+
+def test_a_grid_between_four_images(trained, tmp_path):
+    ends = ["a=0", "b=1", "c=2", "d=3"]
+    call(interpolate, f"run={trained['acai']}", *ends, "corners=true", f"out={tmp_path}", "steps=3", "frames=true")
+    (grid,) = tmp_path.glob("0_to_1_to_2_to_3_corners-????????.png")
+    frames = sorted(grid.with_suffix("").glob("*.png"))
+    assert len(frames) == 9
+    run = load_run(trained["acai"])
+    _, x = interpolate.find_image("0", "a", 0, run.datamodule)
+    with torch.no_grad():
+        first = to_pil_image((run.model.decode(run.model.encode(x))[0].clamp(-1, 1) + 1) / 2)
+    with Image.open(frames[0]) as corner:
+        assert np.array_equal(np.asarray(corner), np.asarray(first))
+
+
 def test_what_interpolate_needs(trained):
     for arguments, message in (
         (["run=x", "b=1"], r"`a` is missing: name a label"),
@@ -278,6 +312,9 @@ def test_what_interpolate_needs(trained):
         ),
         (["run=x", "ckpt=y", "a=1", "b=1"], r"`run` and `ckpt` both name a model; remove one of them"),
         (["run=x", "a=1", "b=1", "a=2"], r"`a` is given twice; give one value"),
+        (["run=x", "a=1", "b=1", "d=1"], r"`c` is missing: name a label"),
+        (["run=x", "a=1", "b=1", "c=1", "corners=true"], r"`corners` \(=true\) requires four ends, but there are 3"),
+        (["run=x", "a=1", "b=1", "c=1", "d=1", "corners=true", "steps=51"], r"`steps` \(=51\) must be ≥ 2 and ≤ 50"),
         (["run=x", "a=1", "b=1", "steps=1"], r"`steps` \(=1\) must be ≥ 2 and ≤ 1000"),
     ):
         with pytest.raises(ConfigError, match=message):
