@@ -56,7 +56,7 @@ class Browser:
         return done["result"].get("value")
 
     def wait(self, condition: str) -> Any:
-        """Wait until an expression is true, and return its value."""
+        """Wait until an expression has a value that is true in Python, and return it. An element has none: use !!."""
         end = time.monotonic() + PATIENCE
         while not (value := self.run(condition)):
             if time.monotonic() > end:

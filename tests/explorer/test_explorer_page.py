@@ -78,7 +78,7 @@ def test_an_upload_that_is_no_image_is_a_sentence(page, tmp_path):
     browser.run(
         "[...document.querySelectorAll('#end-B button')].find((each) => /Upload or/.test(each.textContent)).click()"
     )
-    browser.wait("document.querySelector('#end-B input[type=file]')")
+    browser.wait("!!document.querySelector('#end-B input[type=file]')")
     root = browser.call("DOM.getDocument")["root"]["nodeId"]
     field = browser.call("DOM.querySelector", nodeId=root, selector="#end-B input[type=file]")["nodeId"]
     browser.call("DOM.setFileInputFiles", nodeId=field, files=[str(tmp_path / "mine.png")])
@@ -89,7 +89,8 @@ def test_an_upload_that_is_no_image_is_a_sentence(page, tmp_path):
 def test_a_grid_between_four_images(page):
     browser, _ = page
     browser.run("[...document.querySelectorAll('[role=tab]')].find((each) => /Four/.test(each.textContent)).click()")
-    browser.wait("document.querySelector('.grid.known[data-frame]')")
+    browser.wait("!!document.querySelector('.grid.known[data-frame]')")
+    browser.run("document.querySelector('.map').scrollIntoView()")
     left, top, width = browser.run(
         "(({x, y, width}) => [x, y, width])(document.querySelector('.map').getBoundingClientRect())"
     )
