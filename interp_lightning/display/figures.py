@@ -184,7 +184,7 @@ def predictions(predicted: Tensor, target: Tensor, critic: str) -> Figure:
     axes.scatter(right, said, s=4, alpha=0.5)
     axes.set_xlabel("right answer")
     axes.set_ylabel("prediction")
-    axes.set_title(literal(f"critic {critic}", 40), fontsize=9)
+    axes.set_title(literal(f"predictions of {critic}", 40), fontsize=9)
     axes.grid(alpha=0.3)
     return figure
 

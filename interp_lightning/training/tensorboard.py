@@ -122,8 +122,8 @@ def _(logger: TensorBoard, step: int) -> None:
 @rank_zero_only
 def _(logger: TensorBoard, header: Header) -> None:
     logger.hparams.update(header.settings)
-    if header.swept and logger.version == "":
-        logger._version = shortened(printable(header.name).replace(os.sep, "_"), MOST_IN_A_NAME)
+    if logger.version == "":
+        logger._version = _folder(logger, header)
     writer = logger.experiment
     writer.add_text("configuration", f"{markdown(header.title)}\n\n{indent(header.yaml, '    ')}", header.images)
     writer.add_custom_scalars(LAYOUT)
@@ -146,6 +146,14 @@ def _(logger: TensorBoard, metrics: Mapping[str, float], table: str, images: int
     logger.experiment.add_text("results", table, images)
     end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS)
     logger.experiment._get_file_writer().add_summary(_summary(metadata.SESSION_END_INFO_TAG, session_end_info=end))
+
+
+def _folder(logger: TensorBoard, header: Header) -> str:
+    """Return a name for a run's curves: what was swept; for a run that is resumed by itself, the name they have."""
+    if header.swept:
+        return shortened(printable(header.name).replace(os.sep, "_"), MOST_IN_A_NAME)
+    before = {file.parent.name for file in Path(logger.log_dir).glob("*/events*")} if header.images else set()
+    return before.pop() if len(before) == 1 else ""
 
 
 def _plain(value: Any) -> str | float | bool | None:

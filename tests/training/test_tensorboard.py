@@ -119,6 +119,10 @@ def test_a_sweep_is_named_and_sorted_by_what_differs(invoke, tmp_path):
         settings, _, values = session(file)
         assert settings[:2] == ["network.depth", "model"]
         assert values["network.depth"] == depth
+    job = ["network.depth=4", "ckpt_path=last", "trainer.max_epochs=2", "hydra.run.dir=new/sweep/1"]
+    status, output = invoke(*TINY, "trainer.limit_train_batches=2", "penalty.lam=0.1", *job)
+    assert status == 0, output
+    assert {file.parent.name for file in Path(tmp_path, "new/sweep/1/tensorboard").rglob("events*")} == {"depth=4"}
 
 
 def test_names_are_short_where_that_is_clear():
