@@ -24,6 +24,7 @@ from interp_lightning.parameters import (
     Positive,
     Rate,
     Share,
+    Text,
     WayOut,
     Weight,
     accepts,
@@ -75,10 +76,9 @@ SETTINGS: dict[str, Any] = {
     "threads": Annotated[
         Annotated[int, Field(ge=1, le=CORES)] | Literal["auto"], WayOut(f"this machine has {counted(CORES, 'core')}")
     ],
-    "compile": bool,
-    "cuda_graphs": bool,
-    "debug": bool,
-    "sweep.resume": bool,
+    **dict.fromkeys(("compile", "cuda_graphs", "debug", "sweep.resume", "trainer.detect_anomaly"), bool),
+    **dict.fromkeys(("trainer.enable_progress_bar", "trainer.enable_model_summary"), bool),
+    **dict.fromkeys(("logger.default_hp_metric", "logger.offline"), bool),
     "sweep.objective": Literal[tuple(name for names in COLUMNS.values() for name in names)],
     "milestones": Natural,
     "checkpoint.every_minutes": Weight,
@@ -112,17 +112,18 @@ SETTINGS: dict[str, Any] = {
     "trainer.check_val_every_n_epoch": Count,
     "trainer.num_sanity_val_steps": Annotated[int, Field(ge=-1)],
     "trainer.log_every_n_steps": Count,
-    "trainer.enable_progress_bar": bool,
-    "trainer.enable_model_summary": bool,
     "trainer.deterministic": bool | Literal["warn"],
     "trainer.benchmark": bool | None,
-    "trainer.detect_anomaly": bool,
     "trainer.fast_dev_run": bool | Count,
     "trainer.profiler": Literal["simple", "advanced", "pytorch"] | None,
     "logger.name": Name,
     "logger.flush_logs_every_n_steps": Count,
     "logger.version": Natural | Literal[""] | Name,
-    "logger.default_hp_metric": bool,
+    **dict.fromkeys(("logger.project", "logger.experiment_name", "logger.tracking_uri"), Text),
+    "logger.artifact_location": Text,
+    "logger.members": Annotated[
+        dict[str, dict[str, Any]], Field(min_length=1, description="a mapping of loggers as in logger=many")
+    ],
 }
 # Settings that are paths: ~ is expanded. Their classes declare them, too, and check them again.
 PATHS = {"outputs": Folder, "data.root": Folder, "ckpt_path": SETTINGS["ckpt_path"], "metrics.weights": File}
