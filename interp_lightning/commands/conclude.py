@@ -46,6 +46,8 @@ def conclude(sweep: Path, pictures: bool) -> bool:
     write_whole(sweep / NUMBERS, as_csv(ranking_numbers(ranking)))
     _say("Summary", sweep / SUMMARY)
     _say("Numbers", sweep / NUMBERS)
+    if any(sweep.glob("*/tensorboard")):
+        _say("Curves", f"tensorboard --logdir {shlex.quote(str(sweep))}")
     if len(ranking.comparison.results) > 1:
         by_hand = f"python -m interp_lightning compare {shlex.quote(str(sweep))}"
         if not (pictures and _draw(ranking, sweep)):
