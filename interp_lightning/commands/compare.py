@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 FOLDER, REPORT = "comparison", "report.html"
 PAIRS = 4
-KINDS = (parse(HEADLINE)[1].removesuffix(CONSTANT), "lerp")  # of path, with sliders
-MOST_SETTINGS = 16
+KINDS = (parse(HEADLINE)[1].removesuffix(CONSTANT), "lerp")  # of path, in the report and on the sheet
+MOST_SETTINGS = 16  # there
 
 
 @dataclass
@@ -238,9 +238,8 @@ def walk(models: "Models", objective: str = HEADLINE) -> "Walks | None":
     if not models:
         return None
     groups = {group.label: group for group, _ in models}
-    labels, note = choose(
-        [*groups], [group.label for group in best_first([*groups.values()], objective)], MOST_SETTINGS
-    )
+    ranked = [group.label for group in best_first([*groups.values()], objective)]
+    labels, note = choose([*groups], ranked, MOST_SETTINGS)
     facts = {
         label: f"{column_title(objective)} {groups[label].formatted(objective)}" * bool(groups[label].values(objective))
         for label in labels

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Of the sheet:
-PAIRS, STEPS = 2, 6
-MOST_SETTINGS = 16
+PAIRS, STEPS = 2, 6  # of the sheet
 
 
 def conclude(sweep: Path, pictures: bool) -> bool:
@@ -99,7 +97,7 @@ def _sheet(ranking: Ranking, models: "compare.Models") -> "Figure":
     from interp_lightning.comparison.figures import sheet
 
     runs = {group.label: run for group, run in models}
-    settings = [setting for setting in ranking.best_first() if setting.label in runs][:MOST_SETTINGS]
+    settings = [setting for setting in ranking.best_first() if setting.label in runs][: compare.MOST_SETTINGS]
     x = compare.examples(models, PAIRS)
     strips = {
         f"{setting.label}: {column_title(ranking.objective)} {setting.formatted(ranking.objective)}": compare.strips(

@@ -110,7 +110,10 @@
   Object.assign(tip, { id: "tip", hidden: true });
   tip.setAttribute("role", "tooltip");
 
+  let current = null; // the cell or heading that is explained
+
   function explain(cell) {
+    current = cell;
     tip.hidden = !cell;
     if (!cell) return;
     tip.textContent = cell.dataset.hint;
@@ -145,7 +148,7 @@
 
   document.body.append(tip);
   addEventListener("keydown", (event) => event.key === "Escape" && explain(null));
-  addEventListener("scroll", () => explain(null), { capture: true, passive: true });
+  addEventListener("scroll", () => explain(current), { capture: true, passive: true });
   all(document, "table.sortable").forEach(sortable);
   all(document, "table [title]").forEach(explained);
   all(document, "figure.walk").forEach(walk);
