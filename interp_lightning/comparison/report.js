@@ -14,6 +14,7 @@
       path.prepend(canvas);
       return { image, canvas };
     });
+    figure.style.setProperty("--frame", `${100 / frames}%`);
     await Promise.all(paths.map(({ image }) => image.decode()));
 
     function show() {

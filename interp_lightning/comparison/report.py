@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from interp_lightning import __version__
 from interp_lightning.comparison.groups import Comparison
-from interp_lightning.comparison.sortable import sortable_runs, sortable_tables
+from interp_lightning.comparison.sortable import names, sortable_runs, sortable_tables
 from interp_lightning.comparison.walks import FRAMES, Walks, lines
 from interp_lightning.metrics.catalogue import COLUMNS, METRICS, parse
 from interp_lightning.system.text import printable
@@ -58,7 +58,7 @@ def html(comparison: Comparison, figures: Mapping[str, Figure], walks: Walks | N
         notes=comparison.notes,
         walks=walks,
         frames=FRAMES,
-        pairs_of_lines=[] if walks is None else lines(walks),
+        pairs_of_lines=[] if walks is None else lines(walks, names(comparison)),
         pictures=[each for each in pictures if kinds[each[0]] in IMAGES],
         curves=[each for each in pictures if kinds[each[0]] not in IMAGES],
         tables=sortable_tables(comparison),

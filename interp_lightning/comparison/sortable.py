@@ -90,6 +90,17 @@ def sortable_tables(comparison: Comparison) -> list[Sortable]:
     return found
 
 
+def names(comparison: Comparison) -> dict[str, str]:
+    """Return a name for each group as the tables' columns have it, such as "penalty=mmd lam=0.1", by its label."""
+    keys, settings = _settings(comparison.groups)
+    if [key.kind for key in keys] == ["list"]:
+        return {group.label: group.label for group in comparison.groups}
+    return {
+        group.label: " ".join(f"{key.title}={cell.text}" for key, cell in zip(keys, own, strict=True))
+        for group, own in zip(comparison.groups, settings, strict=True)
+    }
+
+
 def sortable_runs(comparison: Comparison) -> Sortable:
     """Return the table of the runs' origins."""
     table = runs_table(comparison)

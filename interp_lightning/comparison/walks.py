@@ -22,7 +22,7 @@ class Walks:
         x: images (2·pairs, C, H, W) in [−1, 1]; paths lead from the first half to the second.
         strips: decoded images (pairs, FRAMES, C, H, W) by kind of path, by the setting's label. A kind that a setting
             lacks leaves a gap.
-        facts: a number to show below each label, such as "score 0.61"; "" for none.
+        facts: a number to show below each setting, such as "score 0.61"; "" for none.
         note: a sentence about settings that are not shown; "" if all are.
     """
 
@@ -41,24 +41,29 @@ class Line(NamedTuple):
     """A setting's paths between one pair of images.
 
     Args:
-        label: the setting's.
-        fact: a number to show below the label.
+        name: the setting's.
+        fact: a number to show below the name.
         sprites: a strip of frames by kind of path, as a data URL; "" for a kind that the setting lacks.
     """
 
-    label: str
+    name: str
     fact: str
     sprites: Mapping[str, str]
 
 
-def lines(walks: Walks) -> list[list[Line]]:
-    """Return a line for each setting, and one of fading pixels, for each pair of images."""
+def lines(walks: Walks, names: Mapping[str, str]) -> list[list[Line]]:
+    """Return a line for each setting, and one of fading pixels, for each pair of images.
+
+    Args:
+        walks: the paths.
+        names: to show, by label.
+    """
     found = []
     for pair, (x_a, x_b) in enumerate(zip(*walks.x.chunk(2), strict=True)):
         faded = sprite(torch.stack([torch.lerp(x_a, x_b, t) for t in torch.linspace(0, 1, FRAMES).tolist()]))
         of_pair = [
             Line(
-                label,
+                names[label],
                 walks.facts[label],
                 {kind: sprite(each[kind][pair]) if kind in each else "" for kind in walks.kinds},
             )
