@@ -225,7 +225,7 @@ def examples(models: "Models", number: int) -> "torch.Tensor":
 def walk(models: "Models", objective: str = HEADLINE) -> "Walks | None":
     """Decode the report's paths between pairs of test images, of the best settings if there are too many.
 
-    Return None if there are no models, or if the paths cannot be made; that is a warning.
+    A setting whose paths cannot be made is left out with a warning. Return None if nothing is left.
 
     Args:
         models: a run of each group.
@@ -245,11 +245,12 @@ def walk(models: "Models", objective: str = HEADLINE) -> "Walks | None":
         for label in labels
     }
     x = examples(models, PAIRS)
-    with figures.skipping("the paths with sliders"):
-        found = {group.label: strips(run, x, FRAMES) for group, run in models if group.label in labels}
-        inner = {label: {how: each[:, 1:-1] for how, each in kinds.items()} for label, kinds in found.items()}
-        return Walks(x, inner, facts, note)
-    return None
+    found = {}
+    for group, run in models:
+        if group.label in labels:
+            with figures.skipping(f"The paths of {group.label}"):
+                found[group.label] = {how: each[:, 1:-1] for how, each in strips(run, x, FRAMES).items()}
+    return Walks(x, found, facts, note) if found else None
 
 
 def strips(run: "Run", x: "torch.Tensor", steps: int) -> "dict[str, torch.Tensor]":

@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from interp_lightning.commands import compare
 from interp_lightning.commands.conclude import conclude
 from interp_lightning.comparison import figures
 from interp_lightning.runs.jobs import FAILED, FINISHED, UNFINISHED
+from interp_lightning.runs.load import Run
 
 PICTURES = {"sheet.png", "trade_off.png", "against_penalty_lam.png", *(f"pair_{pair}.png" for pair in range(1, 5))}
 
@@ -92,6 +94,21 @@ def test_a_job_whose_model_is_lost_costs_only_its_row(sweep, capsys, caplog):
     assert "No pictures of lam=0.1: " in caplog.text
     assert capsys.readouterr().out.splitlines()[-1].startswith("Report:")
     assert {path.name for path in (sweep / "comparison").glob("*.png")} == PICTURES
+
+
+def test_paths_that_fail_cost_only_their_row_of_the_report(sweep, monkeypatch, caplog):
+    strips = compare.strips
+
+    def fail(run: Run, *args: object) -> dict[str, torch.Tensor]:
+        if run.folder == sweep / "0":
+            raise RuntimeError("no way")
+        return strips(run, *args)
+
+    monkeypatch.setattr(compare, "strips", fail)
+    conclude(sweep, pictures=True)
+    assert "The paths of lam=0.1 could not be drawn (RuntimeError: no way)" in caplog.text
+    page = (sweep / "comparison" / "report.html").read_text()
+    assert {*re.findall(r"<th scope=row>(lam=\S+)", page)} == {"lam=0.003"}
 
 
 @pytest.mark.parametrize("lost", ["sheet", "side_by_side", "trade_off"])
