@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from interp_lightning.commands.explain import in_sentences, reason
 from interp_lightning.commands.settings import Common, command, find_last, prepare, setting
 from interp_lightning.errors import CheckpointError, CheckpointMissing, ConfigError
+from interp_lightning.metrics.catalogue import CONSTANT, HEADLINE, column_title, parse
 from interp_lightning.parameters import WayOut, check_value, checked
 from interp_lightning.runs.find import find_runs
 from interp_lightning.system.disk import replace, within
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from interp_lightning.comparison.groups import Comparison, Group
+    from interp_lightning.comparison.walks import Walks
     from interp_lightning.runs.load import Run
 
     Models = list[tuple[Group, Run]]  # a run of each group
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 
 FOLDER, REPORT = "comparison", "report.html"
 PAIRS = 4
+KINDS = (parse(HEADLINE)[1].removesuffix(CONSTANT), "lerp")  # of path, in the report and on the sheet
+MOST_SETTINGS = 16  # there
 
 
 @dataclass
@@ -75,11 +79,13 @@ def work(settings: Settings) -> None:
 
     for table in tables(comparison):
         print_table(table)
-    drawn = curves(comparison)
+    drawn, walks = curves(comparison), None
     if settings.pictures:
-        drawn |= pairs(load_models(comparison, device, skipped, settings.data_root, settings.trust))
+        models = load_models(comparison, device, skipped, settings.data_root, settings.trust)
+        drawn |= pairs(models)
+        walks = walk(models)
     notes = [*comparison.notes, *skipped.values()]
-    write(dataclasses.replace(comparison, notes=notes), drawn, folder)
+    write(dataclasses.replace(comparison, notes=notes), drawn, folder, walks)
     for note in notes:
         log.warning(note)
     log.info(f"Report:  {folder / REPORT}\nTables:  {folder / 'comparison.md'}, {folder / 'comparison.csv'}")
@@ -216,7 +222,58 @@ def examples(models: "Models", number: int) -> "torch.Tensor":
     return torch.cat([x_a[:number], x_b[:number]])
 
 
-def write(comparison: "Comparison", drawn: dict[str, "Figure"], folder: Path) -> None:
+def walk(models: "Models", objective: str = HEADLINE) -> "Walks | None":
+    """Decode the report's paths between pairs of test images, of the best settings if there are too many.
+
+    A setting whose paths cannot be made is left out with a warning. Return None if nothing is left.
+
+    Args:
+        models: a run of each group.
+        objective: the number below each setting's name, which also decides which ones are the best.
+    """
+    from interp_lightning.comparison.groups import best_first
+    from interp_lightning.comparison.walks import FRAMES, Walks, choose
+    from interp_lightning.display import figures
+
+    if not models:
+        return None
+    groups = {group.label: group for group, _ in models}
+    ranked = [group.label for group in best_first([*groups.values()], objective)]
+    labels, note = choose([*groups], ranked, MOST_SETTINGS)
+    facts = {
+        label: f"{column_title(objective)} {groups[label].formatted(objective)}" * bool(groups[label].values(objective))
+        for label in labels
+    }
+    x = examples(models, PAIRS)
+    found = {}
+    for group, run in models:
+        if group.label in labels:
+            with figures.skipping(f"The paths of {group.label}"):
+                found[group.label] = {how: each[:, 1:-1] for how, each in strips(run, x, FRAMES).items()}
+    return Walks(x, found, facts, note) if found else None
+
+
+def strips(run: "Run", x: "torch.Tensor", steps: int) -> "dict[str, torch.Tensor]":
+    """Return paths between pairs of images (2n, C, H, W), by kind: the headline's, if it was kept, and lerp.
+
+    They are at constant speed, with both images themselves at their ends: (n, steps + 2, C, H, W).
+    """
+    import torch
+
+    from interp_lightning.display import figures
+    from interp_lightning.evaluation.protocol import Evaluation
+
+    measured = run.config["metrics"]
+    evaluation = Evaluation(features=measured["features"], weights=measured["weights"])
+    evaluation.folder = run.folder
+    with torch.no_grad():
+        look = evaluation.look(run.model, run.datamodule)
+        kinds = {how: evaluation.kept(how, run.model, run.datamodule) for how in KINDS}
+        x = x.to(run.model.device)
+        return {how: figures.strips(run.model, x, steps, path, look) for how, path in kinds.items() if path is not None}
+
+
+def write(comparison: "Comparison", drawn: dict[str, "Figure"], folder: Path, walks: "Walks | None" = None) -> None:
     """Write a comparison's tables, figures and report to a folder, which exists."""
     from interp_lightning.comparison.report import html
     from interp_lightning.comparison.tables import all_numbers, comparison_markdown
@@ -226,7 +283,7 @@ def write(comparison: "Comparison", drawn: dict[str, "Figure"], folder: Path) ->
     replace(folder / "comparison.csv", as_csv(all_numbers(comparison)))
     replace(folder / "comparison.md", comparison_markdown(comparison) + "\n")
     figures.save(drawn, folder)
-    replace(folder / REPORT, html(comparison, drawn))
+    replace(folder / REPORT, html(comparison, drawn, walks))
 
 
 def _common(runs: list[Path]) -> Path:

@@ -10,7 +10,7 @@ from interp_lightning.commands import compare
 from interp_lightning.commands.explain import reason
 from interp_lightning.commands.settings import prepare
 from interp_lightning.comparison.ranking import Ranking, rank, ranking_numbers, ranking_table
-from interp_lightning.metrics.catalogue import CONSTANT, HEADLINE, column_title, parse
+from interp_lightning.metrics.catalogue import column_title
 from interp_lightning.runs import folders
 from interp_lightning.runs.folders import NUMBERS, SUMMARY
 from interp_lightning.runs.jobs import FINISHED, jobs_table
@@ -20,16 +20,10 @@ from interp_lightning.system.text import terminal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from torch import Tensor
-
-    from interp_lightning.runs.load import Run
 
 log = logging.getLogger(__name__)
 
-# Of the sheet:
-PAIRS, STEPS = 2, 6
-MOST_SETTINGS = 16
-KINDS = (parse(HEADLINE)[1].removesuffix(CONSTANT), "lerp")
+PAIRS, STEPS = 2, 6  # of the sheet
 
 
 def conclude(sweep: Path, pictures: bool) -> bool:
@@ -89,13 +83,15 @@ def _compare(ranking: Ranking, folder: Path, trust: bool) -> None:
     skipped: dict[Path, str] = {}
     folder.mkdir(exist_ok=True)
     models = compare.load_models(comparison, prepare("cpu", threads=1), skipped, trust=trust)
+    order = {setting.label: setting.order for setting in ranking.settings}
+    models.sort(key=lambda model: order[model[0].label])
     drawn = compare.curves(comparison)
     if models:
         drawn |= figures.draw({"sheet": lambda: _sheet(ranking, models)}) | compare.pairs(models)
     for sentence in skipped.values():
         log.warning(sentence)
     notes = [*comparison.notes, *skipped.values()]
-    compare.write(dataclasses.replace(comparison, notes=notes), drawn, folder)
+    compare.write(dataclasses.replace(comparison, notes=notes), drawn, folder, compare.walk(models, ranking.objective))
 
 
 def _sheet(ranking: Ranking, models: "compare.Models") -> "Figure":
@@ -103,33 +99,17 @@ def _sheet(ranking: Ranking, models: "compare.Models") -> "Figure":
     from interp_lightning.comparison.figures import sheet
 
     runs = {group.label: run for group, run in models}
-    settings = [setting for setting in ranking.best_first() if setting.label in runs][:MOST_SETTINGS]
+    settings = [setting for setting in ranking.best_first() if setting.label in runs][: compare.MOST_SETTINGS]
     x = compare.examples(models, PAIRS)
     strips = {
-        f"{setting.label}: {column_title(ranking.objective)} {setting.formatted(ranking.objective)}": _strips(
-            runs[setting.label], x
+        f"{setting.label}: {column_title(ranking.objective)} {setting.formatted(ranking.objective)}": compare.strips(
+            runs[setting.label], x, STEPS
         )
         for setting in sorted(settings, key=lambda setting: setting.order)
     }
     kinds = ", right ".join(dict.fromkeys(kind for each in strips.values() for kind in each))
     best = f", the best {len(settings)} of {len(runs)}" if len(settings) < len(runs) else ""
     return sheet(strips, f"The same pairs by each setting{best}: left {kinds}, at constant speed")
-
-
-def _strips(run: "Run", x: "Tensor") -> "dict[str, Tensor]":
-    """Return paths between pairs of images (2n, C, H, W), by kind: the headline's, if it was kept, and lerp."""
-    import torch
-
-    from interp_lightning.display import figures
-    from interp_lightning.evaluation.protocol import Evaluation
-
-    measured = run.config["metrics"]
-    evaluation = Evaluation(features=measured["features"], weights=measured["weights"])
-    evaluation.folder = run.folder
-    with torch.no_grad():
-        look = evaluation.look(run.model, run.datamodule)
-        kinds = {how: evaluation.kept(how, run.model, run.datamodule) for how in KINDS}
-        return {how: figures.strips(run.model, x, STEPS, path, look) for how, path in kinds.items() if path is not None}
 
 
 def _say(what: str, text: object) -> None:

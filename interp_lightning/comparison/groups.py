@@ -167,6 +167,11 @@ def best_of(groups: Sequence[Group], name: str) -> Group:
     return min(groups, key=lambda group: _sign(name) * group.mean(name))
 
 
+def best_first(groups: Sequence[Group], name: str) -> list[Group]:
+    """Sort groups by their means of a metric, the best first; those without it come last."""
+    return sorted(groups, key=lambda group: (not group.values(name), _sign(name) * group.mean(name)))
+
+
 def _sign(name: str) -> int:
     """Return 1 if a lower metric is better, −1 if a higher one is."""
     return -1 if parse(name)[0].higher_is_better else 1

@@ -7,6 +7,7 @@ from interp_lightning.comparison.groups import Result
 from interp_lightning.system.text import printable, shortened
 
 MOST_OF_A_VALUE, MOST_OF_A_LABEL = 40, 160  # characters
+MOST_COLUMNS = 6  # of settings beside one another
 
 
 def labels(members: Sequence[Result], without: Collection[str] = ()) -> list[str]:
@@ -36,6 +37,42 @@ def labels(members: Sequence[Result], without: Collection[str] = ()) -> list[str
             named = [_named([members[other] for other in same], members[at], key) for key in differ]
             found[at] = _label(", ".join([label, *filter(None, named)]))
     return _numbered(found)
+
+
+def varied(members: Sequence[Result]) -> dict[str, list[str]]:
+    """Return the settings in which runs differ: each run's value, "" if it has none, by dotted name.
+
+    Settings of a part, such as penalty.lam, count only if they differ between runs with the same part. Return an empty
+    dictionary if the settings do not tell all runs apart, or if they are too many for columns of a table.
+
+    Args:
+        members: a run of each group.
+    """
+    facts = [_facts(result) for result in members]
+    found = {}
+    for key in dict.fromkeys(key for each in facts for key in each):
+        part = key.partition(".")[0]
+        values: dict[str | None, set[str]] = {}
+        for each in facts:
+            if key in each:
+                values.setdefault(None if part == key else each.get(part), set()).add(each[key])
+        if any(len(different) > 1 for different in values.values()):
+            found[key] = [each.get(key, "") for each in facts]
+    unique = len({*zip(*found.values(), strict=True)}) == len(members)
+    return found if unique and len(found) <= MOST_COLUMNS else {}
+
+
+def _facts(result: Result) -> dict[str, str]:
+    """Return a run's data, model, penalty and settings; a class by its yaml file."""
+    content = result.content
+    facts = {key: content[key] for key in ("data", "model", "penalty")}
+    for key, value in result.settings.items():
+        group, _, last = key.rpartition(".")
+        if last == "_target_":
+            facts.setdefault(group, str(content["config"]["choices"].get(group)))
+        elif not key.startswith("data"):
+            facts[key] = str(value)
+    return facts
 
 
 def _named(members: Sequence[Result], result: Result, key: str) -> str:

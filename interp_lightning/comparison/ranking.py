@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from interp_lightning.comparison.collect import collect
-from interp_lightning.comparison.groups import Comparison, Group, best_of
+from interp_lightning.comparison.groups import Comparison, Group, best_first, best_of
 from interp_lightning.comparison.verdicts import verdicts
 from interp_lightning.errors import ResultsError
 from interp_lightning.metrics.catalogue import HEADLINE, column_title, heading, parse
@@ -97,10 +97,8 @@ class Ranking:
 
     def best_first(self) -> list[Setting]:
         """Return the settings that have results, the best mean first."""
-        sign = -1 if parse(self.objective)[0].higher_is_better else 1
-        means = {setting.label: sign * setting.group.mean(self.objective) for setting in self.settings if setting.group}
-        known = [setting for setting in self.settings if setting.group]
-        return sorted(known, key=lambda setting: (math.isnan(means[setting.label]), means[setting.label]))
+        settings = {setting.label: setting for setting in self.settings}
+        return [settings[group.label] for group in best_first(self.comparison.groups, self.objective)]
 
 
 def rank(sweep: Path) -> Ranking:

@@ -1,6 +1,7 @@
 """Write a comparison as one HTML file that loads nothing: no network, no other file."""
 
 import base64
+import hashlib
 import io
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,7 +13,8 @@ from matplotlib.figure import Figure
 
 from interp_lightning import __version__
 from interp_lightning.comparison.groups import Comparison
-from interp_lightning.comparison.tables import runs_table, tables
+from interp_lightning.comparison.sortable import names, sortable_runs, sortable_tables
+from interp_lightning.comparison.walks import FRAMES, Walks, lines
 from interp_lightning.metrics.catalogue import COLUMNS, METRICS, parse
 from interp_lightning.system.text import printable
 
@@ -24,30 +26,45 @@ CAPTIONS = {
 }
 
 
-def html(comparison: Comparison, figures: Mapping[str, Figure]) -> str:
-    """Return the report: tables, figures, the meaning of the numbers, and the origin of the runs.
+IMAGES = ("pair", "sheet")  # figures of images, which the paths with sliders replace
+
+
+def html(comparison: Comparison, figures: Mapping[str, Figure], walks: Walks | None = None) -> str:
+    """Return the report: paths with sliders, tables, figures, the meaning of the numbers, and the origin of the runs.
 
     Args:
         comparison: the groups of runs.
         figures: by name; the part before the first underscore chooses the caption.
+        walks: paths between the same pairs of images. They take the place of the figures of pairs.
     """
     shown = {parse(name)[0] for names in COLUMNS.values() for name in comparison.columns(names)}
-    pictures = [(name, _png(figure), CAPTIONS[name.split("_")[0]]) for name, figure in figures.items()]
+    kinds = {name: name.split("_")[0] for name in figures}
+    pictures = [
+        (name, _png(figure), CAPTIONS[kinds[name]])
+        for name, figure in figures.items()
+        if walks is None or kinds[name] not in IMAGES
+    ]
+    style, script = (Path(__file__).with_suffix(kind).read_text(encoding="utf-8") for kind in (".css", ".js"))
     return _template().render(
         data=", ".join(sorted({result.content["data"] for result in comparison.results})),
-        style=Markup(Path(__file__).with_suffix(".css").read_text(encoding="utf-8")),
+        style=Markup(style),
+        style_hash=Markup(_hash(style)),
+        script=Markup(script),
+        script_hash=Markup(_hash(script)),
         runs=len(comparison.results),
         protocol=", ".join(f"{key} {value}" for key, value in comparison.results[0].content["protocol"].items()),
         version=__version__,
         now=f"{datetime.now():%Y-%m-%d %H:%M}",
         notes=comparison.notes,
-        pairs=[each for each in pictures if each[0].startswith("pair_")],
-        sheets=[each for each in pictures if each[0].startswith("sheet")],
-        curves=[each for each in pictures if not each[0].startswith(("pair_", "sheet"))],
-        tables=tables(comparison),
+        walks=walks,
+        frames=FRAMES,
+        pairs_of_lines=[] if walks is None else lines(walks, names(comparison)),
+        pictures=[each for each in pictures if kinds[each[0]] in IMAGES],
+        curves=[each for each in pictures if kinds[each[0]] not in IMAGES],
+        tables=sortable_tables(comparison),
         entries=[entry for entry in METRICS.values() if entry in shown],
         settings=len(comparison.groups),
-        origins=runs_table(comparison),
+        origins=sortable_runs(comparison),
     )
 
 
@@ -59,6 +76,11 @@ def _template() -> Template:
         finalize=lambda value: value if isinstance(value, Markup) else printable(value),
     )
     return environment.get_template("report.html.j2")
+
+
+def _hash(text: str) -> str:
+    """Return the only inline text that the page's Content-Security-Policy lets a browser use."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _png(figure: Figure) -> str:

@@ -14,19 +14,36 @@ from interp_lightning.system.text import markdown
 def tables(comparison: Comparison) -> list[Table]:
     """Return a table for each question that metrics answer; `Comparison.leading` decides which cells are best."""
     found = []
-    for question, every in COLUMNS.items():
-        if names := comparison.columns(every):
-            leading = [comparison.leading(name) for name in names]
-            rows = [
-                Row(
-                    [group.label, group.size, *map(group.formatted, names)],
-                    [at for at, best in enumerate(leading, 2) if group in best],
-                )
-                for group in comparison.groups
-            ]
-            columns = [Column("", "list"), Column("runs"), *(Column(heading(name)) for name in names)]
-            found.append(Table(question, columns, rows + _anchors(comparison, names), verdicts(comparison, names)))
+    for question, names in questions(comparison).items():
+        leading = [comparison.leading(name) for name in names]
+        rows = [
+            Row(
+                [group.label, group.size, *map(group.formatted, names)],
+                [at for at, best in enumerate(leading, 2) if group in best],
+            )
+            for group in comparison.groups
+        ]
+        rows += [Row([title, "", *cells], kind="anchor") for title, cells in anchors(comparison, names).items()]
+        columns = [Column("", "list"), Column("runs"), *(Column(heading(name)) for name in names)]
+        found.append(Table(question, columns, rows, verdicts(comparison, names)))
     return found
+
+
+def questions(comparison: Comparison) -> dict[str, list[str]]:
+    """Return the metrics that at least one run has, by the question that they answer."""
+    found = {question: comparison.columns(every) for question, every in COLUMNS.items()}
+    return {question: names for question, names in found.items() if names}
+
+
+def anchors(comparison: Comparison, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return numbers to compare with, a row by title: real images, pixels faded over, noise."""
+    if len({result.content["data"] for result in comparison.results}) > 1:
+        return {}  # they differ between data sets
+    rows = {
+        title: [parse(name)[0].format(comparison.groups[0].sanity(anchor(name, title))) for name in names]
+        for title in ANCHORS
+    }
+    return {title: cells for title, cells in rows.items() if any(cell != "–" for cell in cells)}
 
 
 def comparison_markdown(comparison: Comparison) -> str:
@@ -63,15 +80,3 @@ def all_numbers(comparison: Comparison) -> Table:
     # If a name occurs twice, a fact hides a metric, and a metric hides a setting.
     rows = [Row([(settings | metrics | facts).get(name) for name in names]) for facts, settings, metrics in runs]
     return Table("", [Column(name) for name in names], rows)
-
-
-def _anchors(comparison: Comparison, names: Sequence[str]) -> list[Row]:
-    """Return rows to compare with: real images, pixels faded over, noise."""
-    if len({result.content["data"] for result in comparison.results}) > 1:
-        return []  # they differ between data sets
-    rows = []
-    for title in ANCHORS:
-        cells = [parse(name)[0].format(comparison.groups[0].sanity(anchor(name, title))) for name in names]
-        if any(cell != "–" for cell in cells):
-            rows.append(Row([title, "", *cells], kind="anchor"))
-    return rows

@@ -94,8 +94,18 @@ def swept(jobs: Jobs) -> dict[str, str]:
     known = [values(job) for job in jobs.values() if job["overrides"]]
     keys = dict.fromkeys(key for job in known for key in job)
     varied = [key for key in keys if len({job.get(key) for job in known}) > 1]
-    last = [key.rpartition(".")[2] for key in varied]
-    return {key: short if last.count(short) == 1 else key for key, short in zip(varied, last, strict=True)}
+    return dict(zip(varied, short(varied), strict=True))
+
+
+def short(keys: Sequence[str]) -> list[str]:
+    """Return the last part of each dotted name that is unique, and other names as they are.
+
+    Example:
+        >>> short(["penalty.lam", "model.rate", "data.rate"])
+        ['lam', 'model.rate', 'data.rate']
+    """
+    last = [key.rpartition(".")[2] for key in keys]
+    return [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]
 
 
 def values(job: Mapping[str, Any]) -> dict[str, str]:

@@ -527,9 +527,11 @@ def test_what_a_comparison_leaves(sweep, capsys):
     assert re.search(r"^\| ae × none \| 1 \|.* 9 \|", table, re.M)
 
     page = (folder / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 6
+    assert page.count("<figure class=walk") == 4
+    assert page.count("data:image/png;base64,") == 2 + 4 * 4 * 2  # curves; three settings and fading, graph and lerp
     assert not re.search(r"""(src|href)\s*=\s*(?!["']?data:)""", page)
-    assert not re.search(r"<script|@import|url\(", page)
+    assert re.findall(r"<script[^>]*>", page) == ["<script>"]
+    assert not re.search(r"@import|url\(", page)
     assert "acai × wasserstein, penalty.lam=0.1" in page
 
 

@@ -2,16 +2,18 @@
 
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from interp_lightning.commands import compare
-from interp_lightning.commands import conclude as module
 from interp_lightning.commands.conclude import conclude
 from interp_lightning.comparison import figures
 from interp_lightning.runs.jobs import FAILED, FINISHED, UNFINISHED
+from interp_lightning.runs.load import Run
 
 PICTURES = {"sheet.png", "trade_off.png", "against_penalty_lam.png", *(f"pair_{pair}.png" for pair in range(1, 5))}
 
@@ -55,8 +57,10 @@ def test_what_a_sweep_leaves(sweep, capsys):
     written = {path.name for path in (sweep / "comparison").iterdir()}
     assert written == {"comparison.csv", "comparison.md", "report.html", *PICTURES}
     page = (sweep / "comparison" / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == len(PICTURES)
-    assert "The same pairs by every setting" in page
+    assert page.count("data:image/png;base64,") == 2 + 4 * 3 * 2  # curves; two settings and fading, graph and lerp
+    assert re.findall(r"<th scope=row>(lam=\S+) <small>([^<]*)", page) == 4 * [
+        ("lam=0.003", "score 15.0% ± 7.1%"), ("lam=0.1", "score 55.0% ± 7.1%")
+    ]  # fmt: skip
 
 
 def test_the_sheet_has_a_row_for_each_setting_in_order_with_graph_and_lerp(sweep, monkeypatch):
@@ -92,6 +96,21 @@ def test_a_job_whose_model_is_lost_costs_only_its_row(sweep, capsys, caplog):
     assert {path.name for path in (sweep / "comparison").glob("*.png")} == PICTURES
 
 
+def test_paths_that_fail_cost_only_their_row_of_the_report(sweep, monkeypatch, caplog):
+    strips = compare.strips
+
+    def fail(run: Run, *args: object) -> dict[str, torch.Tensor]:
+        if run.folder == sweep / "0":
+            raise RuntimeError("no way")
+        return strips(run, *args)
+
+    monkeypatch.setattr(compare, "strips", fail)
+    conclude(sweep, pictures=True)
+    assert "The paths of lam=0.1 could not be drawn (RuntimeError: no way)" in caplog.text
+    page = (sweep / "comparison" / "report.html").read_text()
+    assert {*re.findall(r"<th scope=row>(lam=\S+)", page)} == {"lam=0.003"}
+
+
 @pytest.mark.parametrize("lost", ["sheet", "side_by_side", "trade_off"])
 def test_pictures_that_fail_change_nothing_else(lost, sweep, monkeypatch, capsys, caplog):
     def fail(*_: object) -> None:
@@ -125,11 +144,14 @@ def test_a_sheet_of_too_many_settings_shows_the_best(sweep, monkeypatch):
     drawn = []
     draw = figures.sheet
     monkeypatch.setattr(figures, "sheet", lambda *args: drawn.append(args) or draw(*args))
-    monkeypatch.setattr(module, "MOST_SETTINGS", 1)
+    monkeypatch.setattr(compare, "MOST_SETTINGS", 1)
     conclude(sweep, pictures=True)
     ((strips, title),) = drawn
     assert [*strips] == ["lam=0.1: score 55.0% ± 7.1%"]
     assert title.startswith("The same pairs by each setting, the best 1 of 2:")
+    page = (sweep / "comparison" / "report.html").read_text()
+    assert "Only the best 1 of 2 settings are shown." in page
+    assert {*re.findall(r"<th scope=row>(lam=\S+)", page)} == {"lam=0.1"}
 
 
 def test_an_interrupted_sweep_does_not_wait_for_pictures(sweep, capsys):

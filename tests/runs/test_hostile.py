@@ -469,5 +469,5 @@ def test_bad_runs_are_named_in_a_comparison_of_the_others(trained, state, tmp_pa
         assert said in caplog.text
         assert said.replace("'", "&#x27;") in report
     assert "unfinished has no results.json" in report
-    assert "pair_1" in report
+    assert "α of pair 1" in report
     assert not SPRUNG.exists()

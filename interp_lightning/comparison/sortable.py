@@ -1,0 +1,152 @@
+"""The tables of the report: settings in columns, keys to sort by, and an explanation of each number."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from interp_lightning.comparison.groups import Comparison, Group
+from interp_lightning.comparison.labels import varied
+from interp_lightning.comparison.tables import anchors, questions, runs_table
+from interp_lightning.comparison.verdicts import verdicts
+from interp_lightning.metrics.catalogue import heading, parse, title
+from interp_lightning.runs.jobs import number_of, short, shown
+from interp_lightning.system.text import counted
+
+
+class Heading(NamedTuple):
+    """A column's title, layout and explanation, and the order of its first sorting.
+
+    Args:
+        title: the heading.
+        kind: see `system.table.Column`.
+        hint: an explanation.
+        first: the order in which the best number, or the first text, comes first.
+    """
+
+    title: str
+    kind: str
+    hint: str = ""
+    first: Literal["ascending", "descending"] = "ascending"
+
+
+class Cell(NamedTuple):
+    """A cell's text, and what lies behind it.
+
+    Args:
+        text: a mean, or a text.
+        spread: the deviation, such as "± 0.1"; "" for none.
+        key: a number or a text to sort by; "" sorts last in both orders.
+        hint: an explanation; "" for none.
+        best: mark the cell.
+    """
+
+    text: str
+    spread: str = ""
+    key: float | str = ""
+    hint: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Sortable:
+    """A table whose rows a reader sorts; its anchors stay where they are.
+
+    Args:
+        title: the heading.
+        headings: of all columns.
+        rows: cells by column.
+        anchors: rows of numbers to compare with: a title in place of the key columns, and a text for each other one.
+        remarks: paragraphs below.
+        keys: the number of columns at the start that tell the rows apart.
+    """
+
+    title: str
+    headings: Sequence[Heading]
+    rows: Sequence[Sequence[Cell]]
+    anchors: Sequence[tuple[str, Sequence[str]]] = ()
+    remarks: Sequence[str] = ()
+    keys: int = 1
+
+
+def sortable_tables(comparison: Comparison) -> list[Sortable]:
+    """Return a table for each question that metrics answer, see `tables.tables`."""
+    keys, settings = _settings(comparison.groups)
+    found = []
+    for question, names in questions(comparison).items():
+        leading = [comparison.leading(name) for name in names]
+        rows = [
+            [*own, Cell(group.size, key=len(group.results)), *(_number(group, name, best) for name, best in numbers)]
+            for group, own in zip(comparison.groups, settings, strict=True)
+            for numbers in [list(zip(names, (group in each for each in leading), strict=True))]
+        ]
+        headings = [
+            *keys,
+            Heading("runs", "number", "runs of a setting, each with another seed"),
+            *map(_heading, names),
+        ]
+        beside = [(name, ["", *cells]) for name, cells in anchors(comparison, names).items()]
+        found.append(Sortable(question, headings, rows, beside, verdicts(comparison, names), len(keys)))
+    return found
+
+
+def names(comparison: Comparison) -> dict[str, str]:
+    """Return a name for each group as the tables' columns have it, such as "penalty=mmd lam=0.1", by its label."""
+    keys, settings = _settings(comparison.groups)
+    if [key.kind for key in keys] == ["list"]:
+        return {group.label: group.label for group in comparison.groups}
+    return {
+        group.label: " ".join(f"{key.title}={cell.text}" for key, cell in zip(keys, own, strict=True))
+        for group, own in zip(comparison.groups, settings, strict=True)
+    }
+
+
+def sortable_runs(comparison: Comparison) -> Sortable:
+    """Return the table of the runs' origins."""
+    table = runs_table(comparison)
+    headings = [Heading(column.title, column.kind) for column in table.columns]
+    rows = [[Cell(str(cell), key=_key(str(cell).replace(",", ""))) for cell in row.cells] for row in table.rows]
+    return Sortable(table.title, headings, rows)
+
+
+def _settings(groups: Sequence[Group]) -> tuple[list[Heading], list[list[Cell]]]:
+    """Return the columns of the settings in which groups differ, or a column of labels, and each group's cells."""
+    found = varied([group.results[0] for group in groups])
+    if not found:
+        return [Heading("setting", "list")], [[Cell(group.label, key=group.label)] for group in groups]
+    columns = [[Cell(shown(value) or "–", key=_key(value)) for value in values] for values in found.values()]
+    headings = [Heading(name, "text", key) for name, key in zip(short([*found]), found, strict=True)]
+    return headings, [list(row) for row in zip(*columns, strict=True)]
+
+
+def _heading(name: str) -> Heading:
+    entry = parse(name)[0]
+    return Heading(heading(name), "number", _meaning(name), "descending" if entry.higher_is_better else "ascending")
+
+
+def _number(group: Group, name: str, best: bool) -> Cell:
+    values = group.values(name)
+    if not values:
+        return Cell("–", hint=f"not measured. {_meaning(name)}")
+    mean, _, deviation = group.formatted(name).partition(" ± ")
+    exact = [f"mean {_exact(name, group.mean(name))}"]
+    if deviation:
+        exact.append(f"standard deviation {_exact(name, group.deviation(name))}")
+    exact.append(f"{counted(len(values), 'seed')}: {', '.join(_exact(name, value) for value in values)}")
+    hint = f"{'; '.join(exact)}. {_meaning(name)}"
+    return Cell(mean, f"± {deviation}" if deviation else "", group.mean(name), hint, best)
+
+
+def _meaning(name: str) -> str:
+    entry = parse(name)[0]
+    return f"{title(name)}: {entry.meaning}; {'higher' if entry.higher_is_better else 'lower'} is better"
+
+
+def _exact(name: str, value: float) -> str:
+    return f"{value:.3%}" if parse(name)[0].percent else f"{value:.6g}"
+
+
+def _key(text: str) -> float | str:
+    """Return a text as a number to sort by if it is one; NaN is none."""
+    number = number_of(text)
+    return text if isinstance(number, float) and not math.isfinite(number) else number

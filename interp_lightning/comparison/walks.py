@@ -1,0 +1,94 @@
+"""Paths between the same pairs of images by several settings, as strips of frames for the report's sliders."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+FRAMES = 21  # positions of a slider
+FADED = "pixels faded over"
+
+
+@dataclass(frozen=True)
+class Walks:
+    """Paths by several settings, frame by frame.
+
+    Args:
+        x: images (2·pairs, C, H, W) in [−1, 1]; paths lead from the first half to the second.
+        strips: decoded images (pairs, FRAMES, C, H, W) by kind of path, by the setting's label. A kind that a setting
+            lacks leaves a gap.
+        facts: a number to show below each setting, such as "score 0.61"; "" for none.
+        note: a sentence about settings that are not shown; "" if all are.
+    """
+
+    x: Tensor
+    strips: Mapping[str, Mapping[str, Tensor]]
+    facts: Mapping[str, str]
+    note: str = ""
+
+    @property
+    def kinds(self) -> list[str]:
+        """All kinds of path, in the order of their first setting."""
+        return [*dict.fromkeys(kind for each in self.strips.values() for kind in each)]
+
+
+class Line(NamedTuple):
+    """A setting's paths between one pair of images.
+
+    Args:
+        name: the setting's.
+        fact: a number to show below the name.
+        sprites: a strip of frames by kind of path, as a data URL; "" for a kind that the setting lacks.
+    """
+
+    name: str
+    fact: str
+    sprites: Mapping[str, str]
+
+
+def lines(walks: Walks, names: Mapping[str, str]) -> list[list[Line]]:
+    """Return a line for each setting, and one of fading pixels, for each pair of images.
+
+    Args:
+        walks: the paths.
+        names: to show, by label.
+    """
+    found = []
+    for pair, (x_a, x_b) in enumerate(zip(*walks.x.chunk(2), strict=True)):
+        faded = sprite(torch.stack([torch.lerp(x_a, x_b, t) for t in torch.linspace(0, 1, FRAMES).tolist()]))
+        of_pair = [
+            Line(
+                names[label],
+                walks.facts[label],
+                {kind: sprite(each[kind][pair]) if kind in each else "" for kind in walks.kinds},
+            )
+            for label, each in walks.strips.items()
+        ]
+        found.append([*of_pair, Line(FADED, "", dict.fromkeys(walks.kinds, faded))])
+    return found
+
+
+def sprite(images: Tensor) -> str:
+    """Return images (N, C, H, W) in [−1, 1], side by side, as the data URL of a PNG."""
+    row = torch.cat([*images.cpu().float()], dim=2)  # (C, H, N·W)
+    pixels = row.clamp(-1, 1).add(1).mul(127.5).round().byte().movedim(0, 2).squeeze(2).numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def choose(labels: Sequence[str], best_first: Sequence[str], most: int) -> tuple[list[str], str]:
+    """Return the settings to show in their order, the best if there are too many, and a sentence if some are missing.
+
+    Example:
+        >>> choose(["a", "b", "c"], ["c", "a", "b"], 2)
+        (['a', 'c'], 'Only the best 2 of 3 settings are shown.')
+    """
+    kept = best_first[:most]
+    note = f"Only the best {most} of {len(labels)} settings are shown." if len(kept) < len(labels) else ""
+    return [label for label in labels if label in kept], note
