@@ -78,7 +78,7 @@ def read_plan(sweep: Path) -> Planned:
     try:
         plan = json.loads(regular(sweep / PLAN).read_text(encoding="utf-8"))
         jobs = [[str(setting) for setting in job] for job in plan["jobs"]]
-        swept = [str(name) for name in plan["swept"]]
+        swept = [str(name) for name in plan.get("swept", [])]
         return Planned(jobs, str(plan["objective"]), swept, _finite(plan["started"]) or 0.0)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return Planned()

@@ -44,8 +44,9 @@ def job(folder: Path, status: str, lam: float, seed: int, error: str | None = No
 
 def test_what_a_sweep_leaves(sweep, capsys):
     assert not conclude(sweep, pictures=True)  # a job has failed
-    *_, summary, numbers, last = printed = capsys.readouterr().out.splitlines()
+    *_, summary, numbers, curves, last = printed = capsys.readouterr().out.splitlines()
     assert (summary, numbers) == (f"Summary:  {sweep / 'summary.md'}", f"Numbers:  {sweep / 'summary.csv'}")
+    assert curves == f"Curves:   tensorboard --logdir {sweep}"
     assert last == f"Report:   {sweep / 'comparison' / 'report.html'}"
     assert "Best by score (*): lam=0.1 (jobs 0, 1), 55.0% ± 7.1% over 2 seeds" in " ".join(printed)
     assert "Job 4: `penalty.lam` (=-1) must be ≥ 0" in printed
