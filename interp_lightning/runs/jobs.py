@@ -133,14 +133,14 @@ def number_of(value: str) -> float | str:
         return value
 
 
-def standing(sweep: Path) -> str:
+def standing(sweep: Path, brief: bool = False) -> str:
     """Say how many of a sweep's jobs have ended, and how long the others will take.
 
     The time is an estimate from the finished jobs' times and the number that run at once.
     """
     jobs, plan = read_jobs(sweep), read_plan(sweep)
     states = [job["status"] for job in jobs.values()]
-    said = f"{states.count(FINISHED)} of {counted(len(jobs), 'job')} finished"
+    said = f"{states.count(FINISHED)} of {len(jobs) if brief else counted(len(jobs), 'job')} finished"
     failed = f", {states.count(FAILED)} failed" if FAILED in states else ""
     left = _seconds_left(jobs, plan.started)
     return said + failed + (f", {duration(left)} left" if left else "")
@@ -159,7 +159,7 @@ def ending(folder: Path, score: float | None = None, objective: str = HEADLINE) 
     outcome = [] if job["status"] == FINISHED else [job["status"]]
     outcome += [] if score is None else [f"{column_title(objective)} {parse(objective)[0].format(score)}"]
     outcome += [] if job["seconds"] is None else [duration(job["seconds"])]
-    return ": ".join(filter(None, [standing(folder.parent), settings, ", ".join(outcome)]))
+    return ": ".join(filter(None, [standing(folder.parent, brief=True), settings, ", ".join(outcome)]))
 
 
 def jobs_table(sweep: Path, title: str) -> Table:

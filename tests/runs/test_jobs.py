@@ -92,9 +92,9 @@ def test_the_line_after_a_job(tmp_path):
         file.write_text(file.read_text().replace(str(NOW), str(NOW - 480)))
     jobs.record_job(tmp_path / "0", settings(0), FINISHED)
     line = jobs.ending(tmp_path / "0", 0.5542, "score_graph_constant")
-    assert line == "1 of 3 jobs finished, 8 min left: lam=0: score 55.4%, 8 min"
+    assert line == "1 of 3 finished, 8 min left: lam=0: score 55.4%, 8 min"
     jobs.record_job(tmp_path / "1", settings(1), FAILED, "it broke")
-    assert jobs.ending(tmp_path / "1") == "1 of 3 jobs finished, 1 failed, 8 min left: lam=1: failed, 8 min"
+    assert jobs.ending(tmp_path / "1") == "1 of 3 finished, 1 failed, 8 min left: lam=1: failed, 8 min"
     assert "1 of 3 jobs finished, 1 failed, 8 min left" in (tmp_path / "summary.md").read_text()
 
 
