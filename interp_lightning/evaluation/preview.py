@@ -38,14 +38,13 @@ class Preview:
     """
 
     def __init__(self, data: ImageData, judge: Judge | None) -> None:
-        number = min(IMAGES, max(LEAST, PIXELS // math.prod(data.image_shape)))
-        self.x_train = _some(data.train, min(NODES, number))
+        self.x_train = some_of(data.train, data, NODES)
         self.judge = judge if len(data.val) > NEIGHBOURS + 1 else None
         if self.judge is None:
             return
         if judges.trust(self.judge, data).problem:
             self.judge = FeaturesOnly(self.judge)
-        self.x = _some(data.val, number)
+        self.x = some_of(data.val, data, IMAGES)
         self._faded: dict[str, float] = {}  # the numbers of blended pixels, which are always the same
 
     @torch.no_grad()
@@ -95,7 +94,8 @@ class Preview:
         return numbers
 
 
-def _some(source: Source, number: int) -> Tensor:
-    """Return some images of a split, always the same, (n, C, H, W) in [−1, 1]."""
+def some_of(source: Source, data: ImageData, most: int) -> Tensor:
+    """Return images of a split, always the same, fewer if they are large: (n, C, H, W) in [−1, 1]."""
+    number = min(most, max(LEAST, PIXELS // math.prod(data.image_shape)))
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:number]
     return to_unit_range(source.batch(source.all()[order])[0])

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import TINY, train_in
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -10,6 +11,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata
 
 from interp_lightning.metrics.catalogue import title
+from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.training.logger import swept_name
 
 EPOCH = 1257 // 64 * 64  # images
@@ -129,3 +131,9 @@ def test_names_are_short_where_that_is_clear():
     assert swept_name({"penalty.lam": 0.1, "seed": 1}) == "lam=0.1,seed=1"
     assert swept_name({"penalty.lam": 0.1, "model.lam": 1}) == "penalty.lam=0.1,model.lam=1"
     assert swept_name({}) == ""
+
+
+def test_what_is_shown_changes_no_weight(run, launch):
+    silent = launch(*RUN, "milestones=0", "logger=none")
+    ours, theirs = (read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"] for folder in (run, silent))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())

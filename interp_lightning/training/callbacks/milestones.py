@@ -9,12 +9,11 @@ from torch import Tensor
 from interp_lightning.data.base import ImageData
 from interp_lightning.display import figures
 from interp_lightning.display.grid import mosaic, pixels_of
-from interp_lightning.evaluation.preview import Preview
+from interp_lightning.evaluation.preview import Preview, some_of
 from interp_lightning.evaluation.protocol import Evaluation
-from interp_lightning.functional.images import to_unit_range
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.paths.base import Path
-from interp_lightning.training.logger import Pixels, show
+from interp_lightning.training.logger import NoLogger, Pixels, show
 from interp_lightning.training.tensorboard import TensorBoard
 
 STEPS = 11  # frames of a path
@@ -37,12 +36,14 @@ class Milestones(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Autoencoder)
+        if all(isinstance(logger, NoLogger) for logger in trainer.loggers):
+            self.number = 0
         self._reached = self._passed(trainer, pl_module)
         if self.number and trainer.is_global_zero:
             data: ImageData = trainer.datamodule  # type: ignore[attr-defined]
             self._preview = Preview(data, self.evaluation.judge(data))
             self._x = figures.examples(data)
-            self._more = to_unit_range(data.test.batch(data.test.all()[:CODES])[0])
+            self._more = some_of(data.test, data, CODES)
             if not pl_module.batches_seen:
                 self._show(trainer, pl_module)
 
