@@ -59,13 +59,13 @@ def write_outcome(
     model.to(trainer.strategy.root_device)
     evaluation.folder = folder
     assessment = evaluation(model, data)
-    history.draw_images()
-    history.draw_summary(assessment, trainer)
     _warn(model, assessment.metrics["reconstruction_mse"])
     state: dict[str, Any] = {}
     model.on_save_checkpoint(state)
     results = new_results(config, budget(state, history.seconds)) | assessment.results()
-    write_results(folder, results)
+    write_results(folder, results)  # before pictures, which may fill a disk
+    history.draw_images()
+    history.draw_summary(assessment, trainer)
     for logger in trainer.loggers:
         log_results(logger, results["metrics"], results_markdown(results), model.images_seen)
         logger.finalize("success")
