@@ -35,9 +35,7 @@ def test_one_failing_job_is_named_and_the_others_finish(invoke, tmp_path):
     assert "| 1 | penalty=gan penalty.lam=-1 | failed | `penalty.lam` (=-1)" in (sweep / "summary.md").read_text()
     assert "2 of 4 jobs finished, 2 failed" in output
     assert re.search(r"INFO 1 of 4 finished, \d+ s left: penalty=gan lam=0.1: \d+ s$", output, re.MULTILINE)
-    assert re.search(
-        r"INFO 1 of 4 finished, 1 failed, .* left: penalty=gan lam=-1: failed, 0 s$", output, re.MULTILINE
-    )
+    assert re.search(r"INFO 1 of 4 finished, 1 failed, .* left: penalty=gan lam=-1: failed, 0 s$", output, re.MULTILINE)
     assert "samples of the prior" not in output  # of a job's own tables
     assert "Jobs 1, 3: `penalty.lam` (=-1) must be ≥ 0" in " ".join(output.split())
     assert output.splitlines()[-1].endswith("comparison/report.html")
