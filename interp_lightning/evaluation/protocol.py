@@ -97,7 +97,7 @@ class Evaluation(Configurable, group="metrics"):
     def kept(self, how: str, model: Autoencoder, data: ImageData) -> Path | None:
         """Return a kind of path if it needs no fitting or is kept in `folder`; None if it would have to be fitted."""
         path = named(how)
-        if path.fits and not (self.folder and Kept(self.folder, model, self.judge(data)).load(path)):
+        if path.fits and not self._store(self.look(model, data)).load(path):
             return None
         return self.path(how, model, data)
 

@@ -5,7 +5,6 @@ Any logger of Lightning is one yaml in conf/logger; it is built with `save_dir`,
 
 import csv
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
 from interp_lightning.errors import ConfigError
+from interp_lightning.runs.jobs import short
 from interp_lightning.system.text import shortened
 
 log = logging.getLogger(__name__)
@@ -64,9 +64,7 @@ def swept_name(settings: Mapping[str, Any]) -> str:
         >>> swept_name({"penalty.lam": 0.01, "seed": 1}), swept_name({"penalty.lam": 0.01, "model.lam": 0.1})
         ('lam=0.01,seed=1', 'penalty.lam=0.01,model.lam=0.1')
     """
-    last = Counter(key.rpartition(".")[2] for key in settings)
-    names = {key: short if last[short := key.rpartition(".")[2]] == 1 else key for key in settings}
-    return ",".join(f"{names[key]}={value}" for key, value in settings.items())
+    return ",".join(f"{name}={value}" for name, value in zip(short([*settings]), settings.values(), strict=True))
 
 
 def build_loggers(settings: Mapping[str, Any], folder: Path) -> list[Logger]:
@@ -166,6 +164,11 @@ def show(logger: Logger, name: str, pixels: Pixels, images: int) -> None:
         pixels: (H, W, 3), or (H, W, 1) in grey.
         images: number that the model has been trained on.
     """
+
+
+def viewers(loggers: Sequence[Logger]) -> list[Logger]:
+    """Return the loggers that can show pictures."""
+    return [logger for logger in loggers if show.dispatch(type(logger)) is not show.dispatch(Logger)]
 
 
 @singledispatch

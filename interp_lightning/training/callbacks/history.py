@@ -1,6 +1,7 @@
 """Record a run's losses and speed, and draw figures from the first minute on."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from interp_lightning.functional.images import to_unit_range
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.runs.record import run_title
 from interp_lightning.steps.players import PLAYERS
-from interp_lightning.training.logger import show
+from interp_lightning.training.logger import show, viewers
 from interp_lightning.training.tensorboard import TensorBoard
 
 SHOWN = (*PLAYERS, "penalty")  # groups of the curves that are kept
@@ -108,17 +109,22 @@ class Recorder(L.Callback):
         if self.history:
             drawn |= figures.draw({"loss_curves": partial(figures.loss_curves, self.history, self.title)})
         self._save(drawn)
-        for name, figure in drawn.items():
+        shown_by = viewers(trainer.loggers)
+        for name, figure in drawn.items() if shown_by else ():
             with figures.skipping(f"{name} in a logger"):
-                for logger in trainer.loggers:
-                    show(logger, f"summary/{name}", pixels_of(figure), self.images)
-        with figures.skipping("the projector"):
-            size = max(self.data.image_shape)
-            number = min(PROJECTED, len(self.data.test), (SPRITES // size) ** 2)
-            x = to_unit_range(self.data.test.batch(self.data.test.all()[:number])[0])
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoard):
-                    logger.project(assessment.test.z[:number], assessment.test.labels[:number], x, self.images)
+                pixels = pixels_of(figure)
+                for logger in shown_by:
+                    show(logger, f"summary/{name}", pixels, self.images)
+        boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
+        if boards:
+            with figures.skipping("the projector"):
+                self._project(assessment, boards)
+
+    def _project(self, assessment: Assessment, boards: Sequence[TensorBoard]) -> None:
+        number = min(PROJECTED, len(self.data.test), (SPRITES // max(self.data.image_shape)) ** 2)
+        x = to_unit_range(self.data.test.batch(self.data.test.all()[:number])[0])
+        for board in boards:
+            board.project(assessment.test.z[:number], assessment.test.labels[:number], x, self.images)
 
     def _save(self, drawn: dict[str, Figure]) -> None:
         for name, figure in drawn.items():

@@ -13,7 +13,7 @@ from interp_lightning.evaluation.preview import Preview, some_of
 from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.paths.base import Path
-from interp_lightning.training.logger import NoLogger, Pixels, show
+from interp_lightning.training.logger import NoLogger, Pixels, show, viewers
 from interp_lightning.training.tensorboard import TensorBoard
 
 STEPS = 11  # frames of a path
@@ -69,8 +69,9 @@ class Milestones(L.Callback):
             numbers = self._preview(model, paths)
             for logger in trainer.loggers if numbers else ():
                 logger.log_metrics({f"interpolation/{name}": value for name, value in numbers.items()}, images)
-            for name, pixels in self._pictures(model, paths):
-                for logger in trainer.loggers:
+            shown_by = viewers(trainer.loggers)
+            for name, pixels in self._pictures(model, paths) if shown_by else ():
+                for logger in shown_by:
                     show(logger, name, pixels, images)
             codes = {"images": model.encode(self._more.to(model.device)), "prior": _prior(model, CODES)}
             for logger in trainer.loggers:
