@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from interp_lightning.paths.lerp import Lerp
+
 FRAMES = 21  # positions of a slider
 FADED = "pixels faded over"
 
@@ -60,7 +62,7 @@ def lines(walks: Walks, names: Mapping[str, str]) -> list[list[Line]]:
     """
     found = []
     for pair, (x_a, x_b) in enumerate(zip(*walks.x.chunk(2), strict=True)):
-        faded = sprite(torch.stack([torch.lerp(x_a, x_b, t) for t in torch.linspace(0, 1, FRAMES).tolist()]))
+        faded = sprite(Lerp().points(x_a.flatten()[None], x_b.flatten()[None], FRAMES)[0].unflatten(1, x_a.shape))
         of_pair = [
             Line(
                 names[label],

@@ -22,6 +22,7 @@ from interp_lightning.metrics.catalogue import HOW, IMAGES, PATHS, SANITY
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.paths import base as paths
 from interp_lightning.paths.base import named
+from interp_lightning.paths.lerp import Lerp
 from interp_lightning.system.disk import replace
 
 log = logging.getLogger(__name__)
@@ -126,10 +127,13 @@ def interpolations(
 def paths_compared(
     model: Autoencoder, x: Tensor, title: str, kinds: Mapping[str, paths.Path], look: Callable[[Tensor], Tensor]
 ) -> Figure:
-    """Draw every pair by every kind of path, all at constant speed, a row for each kind."""
+    """Draw every pair by every kind of path, all at constant speed, a row for each kind, and last by fading pixels."""
     steps = 11
-    rows = torch.stack([strips(model, x, steps, path, look) for path in kinds.values()], dim=1)
-    names = [*kinds] * len(rows)
+    x_a, x_b = x.cpu().chunk(2)
+    faded = Lerp().points(x_a.flatten(1), x_b.flatten(1), steps).unflatten(2, x.shape[1:])
+    drawn = [strips(model, x, steps, path, look) for path in kinds.values()]
+    rows = torch.stack([*drawn, torch.cat([x_a[:, None], faded, x_b[:, None]], 1)], dim=1)
+    names = [*kinds, "pixels fade"] * len(rows)
     return image_grid(rows.flatten(0, 1), f"Kinds of paths, constant speed\n{title}", names, path_columns(steps))
 
 
