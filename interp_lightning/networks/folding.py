@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+FEW = 8  # output channels, below which a transposed convolution takes up to three times as long as it should
+
 
 class Folding(nn.Sequential):
     """A Sequential that on a CPU computes some pairs of layers as one. Parameters, state dict and values do not change.
@@ -16,7 +18,7 @@ class Folding(nn.Sequential):
 
     - A 1 × 1 convolution directly before a 3 × 3 one, as in ACAI's encoder, becomes one 3 × 3 convolution.
     - A nearest-neighbour upsampling by 2 before a 3 × 3 convolution becomes one transposed convolution of the small
-      image.
+      image, or for few output channels one 2 × 2 convolution for all four pixels that a small one becomes.
 
     Example:
         >>> layers = nn.Upsample(scale_factor=2), nn.Conv2d(3, 5, 3, padding=1)
@@ -88,7 +90,27 @@ def upsample_then_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
         conv: 3 × 3 convolution with padding 1.
     """
     weight = 4 * F.avg_pool2d(conv.weight.flip(2, 3), 2, stride=1, padding=1)  # (C′, C, 4, 4)
+    if conv.out_channels < FEW:
+        return _by_parity(x, weight, conv.bias)
     return F.conv_transpose2d(x, _as_stored(weight.transpose(0, 1), conv), conv.bias, stride=2, padding=1)
+
+
+def _by_parity(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Compute that transposed convolution as a convolution with four outputs per channel: one per parity of a pixel.
+
+    Pixels 2m take the inputs m − 1 and m through t = 3 and 1, pixels 2m + 1 the inputs m and m + 1 through 2 and 0.
+
+    Args:
+        x: (B, C, H, W).
+        weight: (C′, C, 4, 4).
+        bias: (C′,).
+    """
+    height, width = x.shape[2:]
+    taps = [[3, 1], [2, 0]]
+    weight = weight[:, :, taps][..., taps].permute(0, 2, 4, 1, 3, 5).flatten(0, 2)  # (4C′, C, 2, 2)
+    y = F.conv2d(x, weight, None if bias is None else bias.repeat_interleave(4), padding=1).unflatten(1, (-1, 2, 2))
+    rows = [torch.stack([y[:, :, i, j, i : i + height, j : j + width] for j in (0, 1)], -1) for i in (0, 1)]
+    return torch.stack(rows, 3).flatten(4).flatten(2, 3)
 
 
 def _as_stored(tensor: Tensor, conv: nn.Conv2d) -> Tensor:
