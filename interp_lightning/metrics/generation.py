@@ -63,9 +63,7 @@ def kernel_distance(real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"],
         real.new_zeros(SUBSETS, len(x)).scatter_(1, torch.stack(subsets).to(x.device), 1)
         for x, subsets in zip((real, generated), zip(*drawn, strict=True), strict=True)
     )
-    within_real = _cubes(real, real, in_real, in_real) - in_real @ _cube(real.square().sum(1), real)
-    within_generated = _cubes(generated, generated, in_generated, in_generated)
-    within_generated = within_generated - in_generated @ _cube(generated.square().sum(1), generated)
+    within_real, within_generated = _pairs_of_real(real, in_real), _pairs(generated, in_generated)
     across = _cubes(real, generated, in_real, in_generated)
     return ((within_real + within_generated) / (size * (size - 1)) - 2 * across / size**2).mean().item()
 
@@ -76,7 +74,14 @@ def _cube(products: Tensor, like: Tensor) -> Tensor:
     return base.square() * base
 
 
-@remembered  # the sum over pairs of real images is the same for all generated ones
+def _pairs(x: Float[Tensor, "n d"], subsets: Float[Tensor, "subsets n"]) -> Float[Tensor, " subsets"]:
+    """Sum the kernel over all ordered pairs of two different members of each subset."""
+    return _cubes(x, x, subsets, subsets) - subsets @ _cube(x.square().sum(1), x)
+
+
+_pairs_of_real = remembered(_pairs)  # the same for all generated images
+
+
 def _cubes(
     a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], in_a: Float[Tensor, "subsets n"], in_b: Float[Tensor, "subsets m"]
 ) -> Float[Tensor, " subsets"]:

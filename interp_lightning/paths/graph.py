@@ -80,7 +80,7 @@ class Graph(Path):
 
     def __init__(
         self,
-        nodes: Nodes = 30_000,
+        nodes: Nodes = 20_000,
         neighbours: Count = 12,
         exponent: Exponent = 4.5,
         smoothing: Width = 0.1,
