@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from interp_lightning.metrics.catalogue import conditions, must_beat, parse
+from interp_lightning.metrics.catalogue import conditions, idle, must_beat, parse
 from interp_lightning.runs.relevance import Effect, relevant
 from interp_lightning.system.text import counted
 
@@ -122,9 +122,11 @@ class Comparison:
     def leading(self, name: str) -> list[Group]:
         """Return the groups to mark as best in a metric: the best mean, and means within its spread over seeds.
 
-        Return an empty list if that would mark all groups, if the spread is unknown, or if the runs were measured by
-        different protocols.
+        Return an empty list if that would mark all groups, if the spread is unknown, if the runs were measured by
+        different protocols, or if fading pixels over is best.
         """
+        if idle(name):
+            return []
         deserving = [group for group in self.having(name) if self.deserves(group, name)]
         if not deserving or not self.alike or math.isnan(self.pooled_deviation(name)):
             return []

@@ -13,6 +13,7 @@ from interp_lightning.metrics.catalogue import (
     MUST_BEAT,
     column_title,
     conditions,
+    idle,
     must_beat,
     parse,
 )
@@ -25,7 +26,8 @@ WINNERS = {
     "prior": "samples of the prior",
     "prior_mixture": "samples of a Gaussian mixture",
 }
-RIVALS = dict.fromkeys(("midpoints_blend", "blend_constant", "blend"), "fading pixels over") | {"noise": "noise"}
+FADING = "fading pixels over"
+RIVALS = dict.fromkeys(("midpoints_blend", "blend_constant", "blend"), FADING) | {"noise": "noise"}
 
 
 def verdicts(comparison: Comparison, names: Sequence[str]) -> list[str]:
@@ -33,8 +35,11 @@ def verdicts(comparison: Comparison, names: Sequence[str]) -> list[str]:
     lost: dict[tuple[str, str], list[tuple[str, str]]] = {}  # (condition, column) by duel
     unmarked: dict[tuple[str, str], list[str]] = {}  # columns by (group, reason)
     level, mixed = [], []
-    for name in comparison.columns(names):
+    shown = comparison.columns(names)
+    for name in shown:
         having = comparison.having(name)
+        if idle(name):
+            continue
         deserving = [group for group in having if comparison.deserves(group, name)]
         if not deserving:
             all_fail = [each for each in conditions(name) if not any(comparison.beats(g, each) for g in having)]
@@ -58,6 +63,8 @@ def verdicts(comparison: Comparison, names: Sequence[str]) -> list[str]:
         f"{label} has the best number in {', '.join(columns)}, but is not marked: its {failed}."
         for (label, failed), columns in unmarked.items()
     ]
+    if (faded := dict.fromkeys(column_title(name) for name in shown if idle(name))) and len(comparison.groups) > 1:
+        sentences.append(f"Nothing is marked best in {', '.join(faded)}: no path is better there than {FADING}.")
     if mixed:
         sentences.append(f"No run beats all that it must in {', '.join(mixed)}, so nothing is marked best there.")
     if level:

@@ -186,18 +186,25 @@ def spec_of(name: str) -> Spec | None:
 def must_beat(name: str) -> str | None:
     """Return the baseline's number that a number must beat; None if there is none, as for the codes.
 
-    At constant speed, numbers that mean little by themselves have none: fading pixels is as short and even as a path
-    can be.
-
     Example:
         >>> must_beat("fid_midpoints_lerp")
         'fid_midpoints_blend'
     """
     entry, kind = parse(name)
-    idle = entry.requires and kind.endswith(CONSTANT)
-    if kind not in MUST_BEAT or idle or (kind in FADED and not entry.of_blends):
+    if kind not in MUST_BEAT or idle(name) or (kind in FADED and not entry.of_blends):
         return None
     return f"{name.removesuffix(kind)}{MUST_BEAT[kind]}"
+
+
+def idle(name: str) -> bool:
+    """Return True for a number of paths at constant speed that is best where pixels fade: it says little by itself.
+
+    Example:
+        >>> idle("detour_graph_constant"), idle("detour_graph"), idle("realism_graph_constant")
+        (True, False, False)
+    """
+    entry, kind = parse(name)
+    return bool(entry.requires) and kind.endswith(CONSTANT)
 
 
 def anchor(name: str, title: str) -> str:

@@ -501,6 +501,27 @@ def test_short_and_even_steps_are_no_duel_at_constant_speed(realism, told, tmp_p
     assert "detour 1.5" not in shown["terminal"]
 
 
+def test_nothing_is_marked_where_fading_pixels_wins(tmp_path):
+    faded = {"sanity.realism_blend_constant": 0.5, "sanity.detour_blend_constant": 1.1}
+    runs = [
+        fid(
+            9,
+            seed,
+            lam,
+            **{f"metrics.{name}_graph_constant": lam + seed / 9 for name in ("detour", "realism")},
+            **faded,
+        )
+        for lam in (1, 2)
+        for seed in (0, 1)
+    ]
+    comparison = made(tmp_path, *runs)
+    assert [group.label[-1] for group in comparison.leading("realism_graph_constant")] == ["2"]
+    assert comparison.leading("detour_graph_constant") == []
+    assert "Nothing is marked best in detour: no path is better there than fading pixels over." in said(
+        comparison, tmp_path
+    )
+
+
 def test_curves_show_sanity_numbers_as_lines_on_an_axis_that_begins_at_nought(tmp_path):
     comparison = made(tmp_path, *(fid(value, 0, lam) for value, lam in ((30, 0), (20, 0.01), (10, 1))))
     figure = comparison_figures.against_lambda(comparison)["against_penalty_lam"]
