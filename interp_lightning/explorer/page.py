@@ -17,7 +17,7 @@ import gradio as gr
 from interp_lightning.errors import ConfigError
 from interp_lightning.explorer import HOST
 from interp_lightning.explorer.ends import End
-from interp_lightning.explorer.saving import FORMATS, formats, saved
+from interp_lightning.explorer.saving import FORMATS, formats, saved, saved_grid
 from interp_lightning.explorer.state import SPEEDS, Explorer
 from interp_lightning.explorer.view import end_html, gallery_html, grid_html, path_html, problem_html
 
@@ -27,6 +27,7 @@ MONO = ["ui-monospace", "monospace"]
 ASSETS = Path(__file__).parent
 MOST_UPLOADED = "50mb"
 ANY = -1  # label
+NO_RUN = "nothing is chosen: choose a run"
 PANELS = 4
 FIRST = ("lerp", "graph")  # kinds of path that are shown at first
 PAD = '<div class="pad"><canvas width="280" height="280" aria-label="area to draw in"></canvas></div>'
@@ -115,10 +116,9 @@ class Page:
         self._show(self._strips, asked, rows, [a, b], [kinds.input, runs.input, speed.input])
         with gr.Row():
             buttons = {kind: gr.Button(f"Save {FORMATS[kind]}", size="sm", min_width=80) for kind in formats()}
-        told, text = gr.HTML(), gr.Textbox(visible=False)
+        told = gr.HTML()
         for kind, button in buttons.items():
-            made = button.click(self._saver(kind), asked, [text, told], **PRIVATE)
-            made.then(None, text, js=DOWNLOAD, api_visibility="private")
+            self._download(button, self._saver(kind), asked, told)
 
     def _corners_tab(self, tab: gr.Tab, a: Panel, b: Panel) -> None:
         gr.Markdown("Codes between four images: A and B above, C and D below. Point at the grid.")
@@ -128,6 +128,15 @@ class Page:
             c, d = self._panel("C", 2), self._panel("D", 3)
         asked = [runs, a.end, b.end, c.end, d.end]
         self._show(self._grids, asked, grids, [c, d], [runs.input, tab.select])
+        save, told = gr.Button("Save PNG of the grid", size="sm"), gr.HTML()
+        self._download(save, self._save_grids, asked, told)
+
+    def _download(
+        self, button: gr.Button, save: Callable[..., tuple[str, str]], asked: Sequence[Any], told: gr.HTML
+    ) -> None:
+        """Let a button download the file that `save` returns, or show the sentence that it returns instead."""
+        text = gr.Textbox(visible=False)
+        button.click(save, asked, [text, told], **PRIVATE).then(None, text, js=DOWNLOAD, api_visibility="private")
 
     def _show(
         self, make: Callable[..., str], asked: Sequence[Any], place: gr.HTML, panels: Sequence[Panel], events: list[Any]
@@ -145,9 +154,13 @@ class Page:
 
     def _grids(self, runs: list[str], *corners: End) -> str:
         if not runs:
-            return problem_html("nothing is chosen: choose a run")
-        a, b, c, d = corners
-        return grid_html([self.explorer.grid(run, a, b, c, d) for run in runs], self.unit)
+            return problem_html(NO_RUN)
+        return grid_html([self.explorer.grid(run, *corners) for run in runs], self.unit)
+
+    def _save_grids(self, runs: list[str], *corners: End) -> tuple[str, str]:
+        if not runs:
+            return "", problem_html(NO_RUN)
+        return json.dumps(saved_grid([self.explorer.grid(run, *corners) for run in runs], corners)), ""
 
     def _saver(self, kind: str) -> Callable[..., tuple[str, str]]:
         def save(runs: list[str], kinds: list[str], speed: str, a: End, b: End) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Save paths as GIF, PNG or MP4."""
+"""Save paths as GIF, PNG or MP4, and grids as PNG."""
 
 import base64
 import io
@@ -6,12 +6,13 @@ import re
 from collections.abc import Sequence
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from interp_lightning.display.animation import encoder, gif, mp4
 from interp_lightning.display.grid import image_grid
 from interp_lightning.explorer.ends import End
-from interp_lightning.explorer.state import Strip
+from interp_lightning.explorer.state import SIDE, Strip
 
 FORMATS = {"gif": "GIF", "png": "PNG", "mp4": "MP4"}
 TYPES = {"gif": "image/gif", "png": "image/png", "mp4": "video/mp4"}
@@ -34,7 +35,24 @@ def saved(kind: str, strips: Sequence[Strip], speed: str, a: End, b: End) -> tup
     content = {"gif": lambda: gif(_film(strips)), "mp4": lambda: mp4(_film(strips))}.get(
         kind, lambda: _picture(strips, f"{a.name} → {b.name}\n{speed} speed")
     )()
-    stem = re.sub(r"[^\w]+", "_", f"{a.name} to {b.name}").strip("_")
+    return _file(kind, f"{a.name} to {b.name}", content)
+
+
+def saved_grid(grids: Sequence[Strip], corners: Sequence[End]) -> tuple[str, str]:
+    """Return a name for a picture, and the picture as a data URL.
+
+    Args:
+        grids: one below the other.
+        corners: of the grids: two above, two below.
+    """
+    images = torch.cat([grid.images.unflatten(0, (SIDE, SIDE)) for grid in grids])
+    a, b, c, d = (corner.name for corner in corners)
+    names = [name if row == SIDE // 2 else "" for name in (grid.run for grid in grids) for row in range(SIDE)]
+    return _file("png", f"{a} to {b} {c} {d}", _png(image_grid(images, f"{a} … {b}\n{c} … {d}", names)))
+
+
+def _file(kind: str, title: str, content: bytes) -> tuple[str, str]:
+    stem = re.sub(r"[^\w]+", "_", title).strip("_")
     return f"{stem}.{kind}", f"data:{TYPES[kind]};base64,{base64.b64encode(content).decode()}"
 
 
@@ -49,7 +67,10 @@ def _picture(strips: Sequence[Strip], title: str) -> bytes:
     at = torch.linspace(0, len(strips[0].images) - 1, FRAMES).round().long()
     rows = torch.stack([strip.images[at] for strip in strips])
     names = [f"{strip.how}, {strip.run}" for strip in strips]
-    figure = image_grid(rows, title, names, [f"{step / (FRAMES - 1):.1f}" for step in range(FRAMES)])
+    return _png(image_grid(rows, title, names, [f"{step / (FRAMES - 1):.1f}" for step in range(FRAMES)]))
+
+
+def _png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()

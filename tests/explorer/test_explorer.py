@@ -25,7 +25,7 @@ from interp_lightning.errors import ConfigError, DataError
 from interp_lightning.evaluation.kept import Kept
 from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.explorer.ends import EXAMPLES, Ends
-from interp_lightning.explorer.saving import formats, saved
+from interp_lightning.explorer.saving import formats, saved, saved_grid
 from interp_lightning.explorer.state import POSITIONS, SIDE, Explorer, Strip
 from interp_lightning.explorer.view import end_html, gallery_html, grid_html, path_html, png, said
 from interp_lightning.explorer.witness import Facts, Witness
@@ -311,6 +311,15 @@ def test_paths_are_saved(explorer):
     assert name.endswith(".png")
     assert url.startswith("data:image/png;base64,")
     assert pixels(url).ndim == 3
+
+
+def test_grids_are_saved(explorer):
+    corners = [explorer.ends.test_image(label, 0) for label in range(4)]
+    grids = [explorer.grid(run, *corners) for run in explorer.models]
+    (name, url), (_, first) = saved_grid(grids, corners), saved_grid(grids[:1], corners)
+    assert name.startswith(f"test_image_{corners[0].name.split()[2]}_label_0_to_test_image")
+    assert name.endswith("_label_3.png")
+    assert pixels(url).shape[0] > 1.6 * pixels(first).shape[0]
 
 
 def test_a_gif_of_one_image_is_256_pixels_high():
