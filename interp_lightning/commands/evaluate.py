@@ -26,7 +26,7 @@ from interp_lightning.config.check import check_config
 from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import checked
 from interp_lightning.runs.find import find_runs, has_checkpoints, results_folder, run_folder
-from interp_lightning.system.disk import within
+from interp_lightning.system.disk import replace, within
 
 if TYPE_CHECKING:
     import torch
@@ -178,6 +178,7 @@ def _write(run: "Run", assessment: "Assessment", results: dict[str, Any], folder
     from interp_lightning.runs.record import run_title
     from interp_lightning.runs.results import write_results
 
+    _keep_others(folder, results)
     write_results(folder, results)
     x, heading = figures.examples(run.datamodule).to(run.model.device), run_title(run.config)
     with torch.inference_mode():
@@ -185,6 +186,22 @@ def _write(run: "Run", assessment: "Assessment", results: dict[str, Any], folder
             assessment, run.model, run.datamodule, heading
         )
     figures.save(drawn, folder / "figures")
+
+
+def _keep_others(folder: Path, results: dict[str, Any]) -> None:
+    """Keep a folder's results under another name if they have numbers that new ones lack, and say so."""
+    from interp_lightning.runs.results import read_results
+
+    try:
+        before = read_results(folder)["metrics"]
+    except ConfigError:  # none, or damaged
+        return
+    if lost := [name for name in before if name not in results["metrics"]]:
+        kept = folder / "results.before.json"
+        replace(kept, (folder / "results.json").read_bytes())
+        log.warning(
+            f"{len(lost)} numbers were not measured this time, such as {lost[0]}; the earlier results are in {kept}"
+        )
 
 
 def _metrics(overrides: Sequence[str]) -> DictConfig:

@@ -46,7 +46,8 @@ class Evaluation(Configurable, group="metrics"):
         features: judge of the images: "digits" (shipped), "own" (trained on the training images, once), "inception"
             (requires torch-fidelity), None (skip the metrics that need a judge), or "auto", the data set's default.
         weights: file with the weights of "inception"; None downloads them.
-        paths: kinds of paths to measure: a list, "quick" for those that take seconds, or "all".
+        paths: kinds of paths to measure: a list, "quick" for those that take seconds, also because `folder` has kept
+            what took long, or "all".
 
     Raises:
         ConfigError: a number is too small, or `features` or a kind of path unknown.
@@ -67,7 +68,8 @@ class Evaluation(Configurable, group="metrics"):
         self.restarts, self.images, self.pairs, self.steps = restarts, images, pairs, steps
         self.features, self.weights = features, weights
         asked = HOW if isinstance(paths, str) else [check_choice("metrics.paths", how, HOW) for how in paths]
-        self.kinds = [how for how in HOW if how in asked and (paths != "quick" or not named(how).slow)]
+        self.quick = paths == "quick"
+        self.kinds = [how for how in HOW if how in asked and not (self.quick and named(how).slow)]
 
     def judge(self, data: ImageData) -> Judge | None:
         """Return the judge of a data set's images; None if there is none.
@@ -167,7 +169,7 @@ class Evaluation(Configurable, group="metrics"):
             judge, trust = self._trusted(self._if_enough(judge, data), data, model.device)
             sample = Sample(model, data, test.z, look, **self._sizes(data))
             space = self._space(train.z, look)
-            paths = dict(_fitted(self.kinds, space))
+            paths = dict(_fitted(self._kinds(space.store), space))
             samples = sample.drawn(train.z, paths)
             everywhere = {how: path for how, path in paths.items() if _cheap(path)}
             measures = Measures(data, self.restarts)
@@ -206,6 +208,11 @@ class Evaluation(Configurable, group="metrics"):
 
     def _store(self, look: Look) -> Store:
         return Store() if self.folder is None else Kept(self.folder, look.model, look.judge)
+
+    def _kinds(self, store: Store) -> list[str]:
+        """Return the kinds of path to measure: those asked for, and slow ones whose fitting has been kept."""
+        kept = (how for how in HOW if self.quick and store.load(path := named(how)) and path.at_hand(store))
+        return sorted({*self.kinds, *kept}, key=list(HOW).index)
 
     def _features(self, data: ImageData) -> str | None:
         return data.features if self.features == "auto" else self.features

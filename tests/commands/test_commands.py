@@ -178,6 +178,15 @@ def test_evaluating_a_run_again_gives_its_own_numbers(trained, tmp_path, capsys)
     assert "max/mean" in capsys.readouterr().out
 
 
+def test_numbers_that_are_not_measured_again_are_not_lost(trained, tmp_path, caplog):
+    run = Path(shutil.copytree(trained["acai"], tmp_path / "run"))
+    before = results(run)
+    call(evaluate, f"run={run}", *QUICK, "metrics.paths=[lerp]")
+    assert not any("slerp" in name for name in results(run)["metrics"])
+    assert json.loads((run / "results.before.json").read_text()) == before
+    assert "the earlier results are in" in caplog.text
+
+
 def test_evaluating_elsewhere_leaves_the_run_alone(trained, tmp_path):
     run, before = trained["acai"], {path: path.stat().st_mtime for path in trained["acai"].rglob("*")}
     call(evaluate, f"run={run}", f"out={tmp_path}/out", *QUICK, "metrics.images=150")

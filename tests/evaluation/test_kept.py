@@ -167,6 +167,16 @@ def test_a_graph_is_made_once(tmp_path, model):
     assert torch.equal(first.points(*z, 5), again.points(*z, 5))
 
 
+def test_a_flow_that_was_kept_is_measured_without_being_asked_for(tmp_path, model):
+    store, path, velocity = Kept(tmp_path, model), named("flow"), {"mean": torch.zeros(4)}
+    assert "flow" not in Evaluation()._kinds(store)
+    store.save(path, velocity | {"step": torch.tensor(100)})  # of a training that was interrupted
+    assert "flow" not in Evaluation()._kinds(store)
+    store.save(path, velocity)
+    assert "flow" in Evaluation()._kinds(store)
+    assert Evaluation(paths=["lerp"])._kinds(store) == ["lerp"]
+
+
 def test_interpolate_keeps_the_graph_in_the_run(launch):
     run = launch("metrics.features=auto")
     kept = run / "paths" / "graph.safetensors"
