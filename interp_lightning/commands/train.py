@@ -84,17 +84,25 @@ def job(cfg: DictConfig, state: HydraConf, folder: Path) -> float | None:
             log.info(f"Finished before: {folder}")
             return sweeps.score(folder, cfg.sweep.objective)
         run(cfg, state, folder)
-        found = sweeps.score(folder, cfg.sweep.objective)
-        jobs.record_job(folder, overrides, jobs.FINISHED)
-        log.info(jobs.ending(folder, found, cfg.sweep.objective))
-        return found
     except Exception as error:
         reason = complain(error) or traceback.format_exc()
         if not begun:  # the folder is another job's
             raise
-        jobs.record_job(folder, overrides, jobs.FAILED, reason)
+        record(folder, overrides, jobs.FAILED, reason)
         log.info(jobs.ending(folder))
         return None
+    found = sweeps.score(folder, cfg.sweep.objective)
+    record(folder, overrides, jobs.FINISHED)
+    log.info(jobs.ending(folder, found, cfg.sweep.objective))
+    return found
+
+
+def record(folder: Path, overrides: list[str], status: str, reason: str | None = None) -> None:
+    """Record how a job has ended. If that cannot be written, the other jobs of its sweep go on."""
+    try:
+        jobs.record_job(folder, overrides, status, reason)
+    except ConfigError as error:
+        log.warning(f"{error}; sweep.resume=true would do this job again")
 
 
 def run(cfg: DictConfig, state: HydraConf, folder: Path) -> None:
@@ -175,8 +183,7 @@ def _main() -> None:
             explain(error) or f"the settings cannot be read: {reason} ({type(error).__name__}; debug=true shows where)"
         )
     finally:
-        sweeps_here = [folder for folder in folders.new if (folder / folders.SUMMARY).is_file()]
-        finished = [conclude(folder, pictures=not stopped) for folder in sweeps_here]
+        finished = [concluded(folder, not stopped) for folder in folders.new if jobs.begun(folder)]
         folders.remove_empty()
     if not all(finished):
         raise SystemExit(1)
@@ -189,10 +196,19 @@ def end_early(number: int, frame: FrameType | None) -> None:
     fail(INTERRUPTED, 128 + number)
 
 
+def concluded(sweep: Path, pictures: bool) -> bool:
+    """Say what a sweep has shown; an error costs what it concerns only. Return False if a job has failed."""
+    try:
+        return conclude(sweep, pictures)
+    except Exception as error:
+        complain(error)
+        return False
+
+
 def check_jobs() -> None:
-    """Raise ConfigError if a sweep had no jobs; each would have written a summary."""
+    """Raise ConfigError if a sweep had no jobs."""
     for folder in folders.new:
-        if (folder / "multirun.yaml").is_file() and not (folder / folders.SUMMARY).is_file():
+        if (folder / "multirun.yaml").is_file() and not jobs.begun(folder):
             raise ConfigError(
                 "the sweep has no jobs, as a setting has no values, such as seed=range(0,0); give it some"
             )

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, Field
 
+from interp_lightning.config.loggers import LOGGERS, check_members
 from interp_lightning.config.names import did_you_mean, groups, keys, top
 from interp_lightning.errors import CheckpointError, ConfigError
 from interp_lightning.metrics.catalogue import COLUMNS
@@ -24,7 +25,6 @@ from interp_lightning.parameters import (
     Positive,
     Rate,
     Share,
-    Text,
     WayOut,
     Weight,
     accepts,
@@ -78,7 +78,6 @@ SETTINGS: dict[str, Any] = {
     ],
     **dict.fromkeys(("compile", "cuda_graphs", "debug", "sweep.resume", "trainer.detect_anomaly"), bool),
     **dict.fromkeys(("trainer.enable_progress_bar", "trainer.enable_model_summary"), bool),
-    **dict.fromkeys(("logger.default_hp_metric", "logger.offline"), bool),
     "sweep.objective": Literal[tuple(name for names in COLUMNS.values() for name in names)],
     "milestones": Natural,
     "checkpoint.every_minutes": Weight,
@@ -116,14 +115,7 @@ SETTINGS: dict[str, Any] = {
     "trainer.benchmark": bool | None,
     "trainer.fast_dev_run": bool | Count,
     "trainer.profiler": Literal["simple", "advanced", "pytorch"] | None,
-    "logger.name": Name,
-    "logger.flush_logs_every_n_steps": Count,
-    "logger.version": Natural | Literal[""] | Name,
-    **dict.fromkeys(("logger.project", "logger.experiment_name", "logger.tracking_uri"), Text),
-    "logger.artifact_location": Text,
-    "logger.members": Annotated[
-        dict[str, dict[str, Any]], Field(min_length=1, description="a mapping of loggers as in logger=many")
-    ],
+    **{f"logger.{name}": annotation for name, annotation in LOGGERS.items()},
 }
 # Settings that are paths: ~ is expanded. Their classes declare them, too, and check them again.
 PATHS = {"outputs": Folder, "data.root": Folder, "ckpt_path": SETTINGS["ckpt_path"], "metrics.weights": File}
@@ -252,6 +244,7 @@ def _checks(config: dict[str, Any]) -> None:
         part = config[group] if group else config
         if key in part and (group not in groups() or key in keys(group, part["_target_"])):
             check_value(name, part[key], annotation)
+    check_members(config["logger"].get("members", {}))
 
 
 def _check_classes(config: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The jobs of a sweep on disk: what is recorded of each, the summary of all, and the time left. Imports no torch."""
 
 import json
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -9,11 +10,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from interp_lightning.errors import ConfigError
 from interp_lightning.metrics.catalogue import HEADLINE, column_title, parse
 from interp_lightning.runs.folders import PLAN, SUMMARY
 from interp_lightning.system.disk import regular, write_whole
 from interp_lightning.system.table import Column, Row, Table, as_markdown
 from interp_lightning.system.text import counted, duration
+
+log = logging.getLogger(__name__)
 
 JOB = "job.json"  # a job's settings, status, error and times, in its folder
 NOT_STARTED, UNFINISHED, FINISHED, FAILED = "not started", "unfinished", "finished", "failed"
@@ -41,7 +45,15 @@ def record_job(folder: Path, overrides: Sequence[str], status: str, error: str |
     seconds = None if status == UNFINISHED or started is None else now - started
     content = {"overrides": own(overrides), "status": status, "error": error, "started": started, "seconds": seconds}
     write_whole(folder / JOB, json.dumps(content, indent=2) + "\n")
-    summarise(folder.parent)
+    try:
+        summarise(folder.parent)
+    except ConfigError as error:  # the record is what counts
+        log.warning(error)
+
+
+def begun(sweep: Path) -> bool:
+    """Return True if a job of a sweep has been recorded."""
+    return any(sweep.glob(f"*/{JOB}"))
 
 
 def read_job(folder: Path) -> dict[str, Any]:

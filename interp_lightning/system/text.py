@@ -1,5 +1,7 @@
 """Escape text of unknown origin: one function for each format. Imports no torch."""
 
+import hashlib
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +32,23 @@ def shortened(text: str, most: int) -> str:
     """Return a text with at most that many characters; omit the middle of a longer one."""
     kept = most - 1
     return text if len(text) <= most else f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+
+
+def file_name(name: str, most: int = 150) -> str:
+    """Return a name for a file: at most so many bytes; a longer one has a digest of it in its middle.
+
+    Example:
+        >>> file_name("a/b"), file_name("é" * 100, most=20)
+        ('a_b', 'éé~f42ec48e~éé')
+    """
+    name = name.replace(os.sep, "_")
+    content = name.encode(errors="surrogateescape")
+    if len(content) <= most:
+        return name
+    middle = f"~{hashlib.sha256(content).hexdigest()[:8]}~"
+    kept = most - len(middle)
+    first, last = (part.decode(errors="ignore") for part in (content[: kept - kept // 2], content[-(kept // 2) :]))
+    return f"{first}{middle}{last}"
 
 
 def counted(number: int, noun: str) -> str:

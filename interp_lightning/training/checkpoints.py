@@ -1,6 +1,7 @@
 """Write checkpoints during training: all or nothing, and never a bad one over a good one."""
 
 import io
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from interp_lightning.errors import CheckpointError
 from interp_lightning.runs.checkpoints import GENERATIONS, is_calm
 from interp_lightning.system.disk import fresh
+
+log = logging.getLogger(__name__)
+
+BEST = "best"  # name of the checkpoint with the lowest loss, without suffix
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -53,6 +58,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 part.replace(target)
             _flush_folder(target.parent)
         except OSError as error:
+            if target.stem == BEST:  # last.ckpt, which comes next, is what a run needs
+                log.warning(f"{target} cannot be written ({error.strerror}); it stays as it was, and the run continues")
+                return
             raise CheckpointError(
                 f"`{target}` cannot be written ({error.strerror}); the checkpoint before it is whole: make room, or "
                 "remove what is in the way, and resume with ckpt_path=last"
@@ -62,10 +70,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class Best(ModelCheckpoint):
     """Keep the checkpoint with the lowest loss of all validations."""
 
-    def __init__(self, folder: Path, name: str, monitor: str) -> None:
+    def __init__(self, folder: Path, monitor: str) -> None:
         super().__init__(
             folder,
-            filename=name,
+            filename=BEST,
             monitor=monitor,
             save_on_train_epoch_end=False,  # after validation, which a resumed run would otherwise skip
             enable_version_counter=False,

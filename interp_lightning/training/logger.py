@@ -1,10 +1,12 @@
 """Loggers: what each of them gets. A logger that fails ends with a sentence, and never a run.
 
-Any logger of Lightning is one yaml in conf/logger; it is built with `save_dir`, the run's folder.
+Any logger of Lightning is one yaml in conf/logger. If it takes a folder, `save_dir` or `root_dir`, it gets the run's.
 """
 
 import csv
+import inspect
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,12 +24,19 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from interp_lightning.errors import ConfigError
 from interp_lightning.runs.jobs import short
+from interp_lightning.system.conf import find
 from interp_lightning.system.text import shortened
 
 log = logging.getLogger(__name__)
 
 RESULTS = "test/"  # before the names of the evaluation's numbers
 CALLED = ("log_metrics", "log_hyperparams", "log_image", "save", "finalize", "after_save_checkpoint")
+WAYS_OUT = {
+    "WandbLogger": "logger.offline=true, or ",
+    "MLFlowLogger": "logger.tracking_uri=sqlite:///mlflow.db, or ",
+}
+# MLflow waits minutes for a server by itself.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 LOCAL = (TensorBoardLogger, CSVLogger)  # they open files, and that late
 
 Pixels = UInt8[np.ndarray, "H W channels"]
@@ -42,14 +51,14 @@ class Header:
         settings: by dotted name.
         swept: dotted names of the settings in which the jobs of its sweep differ.
         yaml: its whole configuration.
-        images: that it has seen before it is resumed; 0 for a new run.
+        images: that it has seen before it is resumed; None for a new run.
     """
 
     title: str
     settings: Mapping[str, Any]
     swept: Sequence[str]
     yaml: str
-    images: int
+    images: int | None
 
     @property
     def name(self) -> str:
@@ -80,8 +89,10 @@ def build_loggers(settings: Mapping[str, Any], folder: Path) -> list[Logger]:
 def _built(settings: Mapping[str, Any], folder: Path) -> Logger:
     """Build a logger whose methods never raise."""
     kind = settings["_target_"].rpartition(".")[2]
+    for name, value in PATIENCE.items() if kind == "MLFlowLogger" else ():
+        os.environ.setdefault(name, value)
     try:
-        logger: Logger = instantiate(settings, save_dir=folder)
+        logger = instantiate(settings, **_place(settings["_target_"], folder))
     except InstantiationException as error:
         if isinstance(missing := error.__cause__, ModuleNotFoundError):
             package = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}.get(kind, missing.name or "")
@@ -90,14 +101,19 @@ def _built(settings: Mapping[str, Any], folder: Path) -> Logger:
                 f"`logger` ({kind}) requires a package that is not installed: {install}, or use logger=tensorboard"
             ) from error
         raise
+    if not isinstance(logger, Logger):
+        raise ConfigError(
+            f"`logger` builds a {type(logger).__name__}, but must build a logger of Lightning; set logger._target_ to "
+            "one, or use logger=tensorboard"
+        )
     if not isinstance(logger, LOCAL):
         try:
             getattr(logger, "experiment", None)  # a server is asked now, before any long work
         except Exception as error:
             reason = shortened(" ".join(str(error).split()), 200)
             raise ConfigError(
-                f"`logger` ({kind}) cannot be opened ({reason}); mend that, or use logger=tensorboard, or offline=true "
-                "for a WandbLogger"
+                f"`logger` ({kind}) cannot be opened ({reason}); mend that, or use {WAYS_OUT.get(kind, '')}"
+                "logger=tensorboard"
             ) from error
     for name in CALLED:
         if hasattr(logger, name):
@@ -105,12 +121,21 @@ def _built(settings: Mapping[str, Any], folder: Path) -> Logger:
     return logger
 
 
+def _place(target: str, folder: Path) -> dict[str, Path]:
+    """Return the argument by which a logger's class takes the run's folder, if it takes one."""
+    try:
+        parameters = inspect.signature(find(target)).parameters
+    except ValueError:  # of a class in C
+        return {}
+    return {name: folder for name in ("save_dir", "root_dir") if name in parameters}
+
+
 @contextmanager
 def logging_to(loggers: Sequence[Logger], header: Header) -> Iterator[None]:
     """Begin a run in its loggers, and close them at the end, also of a run that fails."""
     for logger in loggers:
-        if header.images:
-            attempt(logger, rewind, logger, header.images + 1)
+        if header.images is not None:  # what is logged before the first batch is logged again
+            attempt(logger, rewind, logger, header.images and header.images + 1)
         attempt(logger, begin, logger, header)
     try:
         yield

@@ -93,7 +93,7 @@ def train(cfg: DictConfig, folder: Path, choices: Mapping[str, str], job: Job | 
             settings=flat(config) | config["choices"],
             swept=job.swept if job else (),
             yaml=OmegaConf.to_yaml(config),
-            images=checkpoint.state["images_seen"] if checkpoint else 0,
+            images=checkpoint.state["images_seen"] if checkpoint else None,
         )
         with logging_to(trainer.loggers, header):
             fit(trainer, model, data, checkpoint)

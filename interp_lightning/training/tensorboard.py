@@ -18,13 +18,12 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.writer import FileWriter
 
-from interp_lightning.system.text import markdown, printable, shortened
+from interp_lightning.system.text import file_name, markdown, printable
 from interp_lightning.training import logger as loggers
 from interp_lightning.training.logger import Header, Pixels
 
 log = logging.getLogger(__name__)
 
-MOST_IN_A_NAME = 150  # characters of a folder
 # Beside what was swept, the settings that HPARAMS shows, and the numbers: last points of curves.
 SETTINGS = ("model", "penalty", "model.lam", "penalty.lam", "latent_dim", "optimizer.lr", "seed")
 NUMBERS = {
@@ -125,7 +124,7 @@ def _(logger: TensorBoard, header: Header) -> None:
     if logger.version == "":
         logger._version = _folder(logger, header)
     writer = logger.experiment
-    writer.add_text("configuration", f"{markdown(header.title)}\n\n{indent(header.yaml, '    ')}", header.images)
+    writer.add_text("configuration", f"{markdown(header.title)}\n\n{indent(header.yaml, '    ')}", header.images or 0)
     writer.add_custom_scalars(LAYOUT)
     shown = list(dict.fromkeys([*header.swept, *SETTINGS]))
     settings = {name: value for name in shown if (value := _plain(header.settings.get(name))) is not None}
@@ -151,8 +150,9 @@ def _(logger: TensorBoard, metrics: Mapping[str, float], table: str, images: int
 def _folder(logger: TensorBoard, header: Header) -> str:
     """Return a name for a run's curves: what was swept; for a run that is resumed by itself, the name they have."""
     if header.swept:
-        return shortened(printable(header.name).replace(os.sep, "_"), MOST_IN_A_NAME)
-    before = {file.parent.name for file in Path(logger.log_dir).glob("*/events*")} if header.images else set()
+        return file_name(printable(header.name))
+    resumed = header.images is not None
+    before = {file.parent.name for file in Path(logger.log_dir).glob("*/events*")} if resumed else set()
     return before.pop() if len(before) == 1 else ""
 
 

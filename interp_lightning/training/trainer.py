@@ -56,7 +56,7 @@ def build_trainer(
     every: list[Callback] = [
         *callbacks,
         Critics(),
-        Best(checkpoints, "best", "val/autoencoder/reconstruction"),
+        Best(checkpoints, "val/autoencoder/reconstruction"),
         Saver(checkpoints / "last.ckpt", cfg.checkpoint.every_minutes, cfg.trainer.max_time),
     ]
     if cfg.trainer.enable_progress_bar:

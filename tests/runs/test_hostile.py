@@ -232,7 +232,7 @@ def test_a_state_does_not_say_which_file_is_deleted(tmp_path):
     (folder / "best.ckpt").touch()
     victim = str(folder / ".." / "victim")
     for best in (victim, ""):
-        generation = Best(folder, "best", "loss")
+        generation = Best(folder, "loss")
         generation.load_state_dict(
             {"dirpath": str(folder), "best_model_path": best, "best_model_score": torch.tensor(1.0)}
             | {"kth_best_model_path": victim, "best_k_models": {victim: torch.tensor(1.0)}, "last_model_path": victim}

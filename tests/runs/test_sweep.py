@@ -41,6 +41,35 @@ def test_one_failing_job_is_named_and_the_others_finish(invoke, tmp_path):
     assert output.splitlines()[-1].endswith("comparison/report.html")
 
 
+def test_a_summary_that_cannot_be_written_costs_no_job(invoke, monkeypatch, tmp_path):
+    def be_in_the_way(_: object) -> None:
+        for summary in tmp_path.glob("outputs/*/*/summary.md"):
+            if summary.is_file():
+                summary.unlink()
+                summary.mkdir()
+
+    at_batch(monkeypatch, 2, be_in_the_way)
+    _, output = invoke(*SWEEP, "penalty.lam=0.1,1")
+    assert "Traceback" not in output
+    assert "summary.md` cannot be written" in output
+    assert [job["status"] for job in jobs(tmp_path).values()] == ["finished", "finished"]
+
+
+def test_a_job_whose_end_cannot_be_recorded_does_not_end_the_sweep(invoke, monkeypatch, tmp_path):
+    def be_in_the_way(_: object) -> None:
+        (job,) = tmp_path.glob("outputs/*/*/0/job.json")
+        if job.is_file():
+            job.unlink()
+            job.mkdir()
+
+    at_batch(monkeypatch, 2, be_in_the_way)
+    _, output = invoke(*SWEEP, "penalty.lam=0.1,1")
+    assert "Traceback" not in output
+    assert "sweep.resume=true would do this job again" in " ".join(output.split())
+    (second,) = tmp_path.glob("outputs/*/*/1/job.json")
+    assert json.loads(second.read_text())["status"] == "finished"
+
+
 def test_an_error_of_the_programs_own_is_kept_whole(invoke, tmp_path):
     def before() -> None:
         torch.save = None

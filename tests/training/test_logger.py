@@ -7,8 +7,9 @@ import pytest
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from interp_lightning.config.loggers import check_members
 from interp_lightning.errors import ConfigError
-from interp_lightning.training.logger import NoLogger, rewind
+from interp_lightning.training.logger import NoLogger, build_loggers, rewind
 
 
 @pytest.mark.parametrize("rest", ["", "1", "1,2,3,4", "7,x\0", "1,odd", "1,1.5"])
@@ -23,6 +24,7 @@ def test_curves_continue_after_a_row_that_a_kill_has_cut(rest, tmp_path):
     assert (folder / "metrics.csv").read_text().split() == ["loss,step", "0.5,1", "0.25,2", "0.1,3"]
 
 
+CSV = {"_target_": "lightning.pytorch.loggers.CSVLogger", "name": "csv", "version": "", "flush_logs_every_n_steps": 9}
 RUN = ["model=ae", "penalty=none", "trainer.limit_train_batches=2", "milestones=2"]
 
 
@@ -48,6 +50,56 @@ def test_several_loggers_get_the_same_numbers(launch):
     name = "train/autoencoder/reconstruction"
     (point,) = events.Scalars(name)
     assert [(int(row["step"]), float(row[name])) for row in rows if row[name]] == [(128, pytest.approx(point.value))]
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"a": CSV, "b": CSV}, r"`logger.members.a` and `logger.members.b` would write to the same place"),
+        (
+            {"a": CSV | {"flush_logs_every_n_steps": 0}},
+            r"`logger.members.a.flush_logs_every_n_steps` \(=0\) must be ≥ 1",
+        ),
+        ({"a": CSV | {"version": None}}, r"`logger.members.a.version` \(=null\)"),
+        (
+            {"a": {"_target_": "x.build_loggers", "members": {}}},
+            r"`logger.members.a` must name the class of one logger",
+        ),
+        ({"a": {}}, r"`logger.members.a` must name the class of one logger"),
+    ],
+)
+def test_members_are_checked_as_a_logger_alone_is(members, message):
+    check_members({"a": CSV, "b": CSV | {"name": "other"}})
+    with pytest.raises(ConfigError, match=message):
+        check_members(members)
+
+
+class Placeless(NoLogger):
+    """As a logger that knows no folder."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+
+class Rooted(NoLogger):
+    """As a logger that calls its folder otherwise."""
+
+    def __init__(self, root_dir: str) -> None:
+        super().__init__("")
+        self.root = root_dir
+
+
+def test_a_logger_gets_the_runs_folder_under_its_own_name(tmp_path):
+    built = [
+        build_loggers({"_target_": f"{__name__}.{kind.__name__}"}, tmp_path) for kind in (Placeless, Rooted, NoLogger)
+    ]
+    assert [type(logger) for (logger,) in built] == [Placeless, Rooted, NoLogger]
+    assert built[1][0].root == tmp_path
+
+
+def test_a_class_that_is_no_logger_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"`logger` builds a dict, but must build a logger of Lightning"):
+        build_loggers({"_target_": "builtins.dict"}, tmp_path)
 
 
 class Failing(NoLogger):

@@ -173,7 +173,7 @@ def altered(trained_file, configure, tmp_path, monkeypatch):
             enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
             callbacks=[
                 Recorder(folder),
-                Best(folder, "best", "val/autoencoder/reconstruction"),
+                Best(folder, "val/autoencoder/reconstruction"),
                 Saver(folder / "last.ckpt", 5),
             ],
             plugins=[AtomicCheckpointIO(found.state)],

@@ -12,7 +12,8 @@ from tensorboard.plugins.hparams import metadata
 
 from interp_lightning.metrics.catalogue import title
 from interp_lightning.runs.checkpoints import read_checkpoint
-from interp_lightning.training.logger import swept_name
+from interp_lightning.training.logger import Header, logging_to, swept_name
+from interp_lightning.training.tensorboard import TensorBoard
 
 EPOCH = 1257 // 64 * 64  # images
 RUN = ["model=acai", "penalty=gan", "trainer.max_epochs=2", "milestones=10", "metrics.features=auto"]
@@ -51,6 +52,21 @@ def test_curves_count_images_and_have_more_than_one_point(board):
     assert board.Scalars("train/critic/alpha")[0].step == 10 * 64
     faded = {point.value for point in board.Scalars("interpolation/realism_midpoints_blend")}
     assert len(faded) == 1
+
+
+@pytest.mark.parametrize(("images", "steps"), [(None, [0, 64, 128]), (0, [0, 32]), (64, [0, 64, 32])])
+def test_a_resumed_run_logs_no_point_twice(images, steps, tmp_path):
+    def run(start: int | None, *at: int) -> None:
+        logger = TensorBoard(tmp_path, name="tensorboard", version="")
+        with logging_to([logger], Header("a run", {}, (), "", start)):
+            for step in at:
+                logger.log_metrics({"loss": 1.0}, step)
+            logger.finalize("success")
+
+    run(None, 0, 64, 128)
+    if images is not None:
+        run(images, *([0] if images == 0 else []), 32)  # a run from its start shows its first milestone again
+    assert [point.step for point in events(tmp_path / "tensorboard").Scalars("loss")] == steps
 
 
 @pytest.mark.pictures
