@@ -91,7 +91,8 @@ def _compare(ranking: Ranking, folder: Path, trust: bool) -> None:
     for sentence in skipped.values():
         log.warning(sentence)
     notes = [*comparison.notes, *skipped.values()]
-    compare.write(dataclasses.replace(comparison, notes=notes), drawn, folder, compare.walk(models, ranking.objective))
+    walks = compare.walk(models, ranking.objective)
+    compare.write(dataclasses.replace(comparison, notes=notes), drawn, folder, walks, ranking.objective)
 
 
 def _sheet(ranking: Ranking, models: "compare.Models") -> "Figure":

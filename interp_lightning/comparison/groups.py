@@ -101,11 +101,24 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All groups, with notes that limit how far they can be compared."""
+    """All groups, and what limits how far they can be compared.
+
+    Args:
+        groups: of runs.
+        notes: sentences.
+        alike: all runs were measured by the same protocol.
+        doubt: why nothing is best in any number, as a clause; "" if something may be.
+    """
 
     groups: Sequence[Group]
     notes: Sequence[str]
-    alike: bool = True  # all runs were measured by the same protocol
+    alike: bool = True
+    doubt: str = ""
+
+    @property
+    def caveats(self) -> list[str]:
+        """The notes, and a sentence on marking if nothing is marked."""
+        return [*self.notes, *([f"Nothing is marked best, because {self.doubt}."] if self.doubt else [])]
 
     @property
     def results(self) -> list[Result]:

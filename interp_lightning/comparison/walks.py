@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from interp_lightning.comparison.groups import Group
+from interp_lightning.metrics.catalogue import anchor, column_title, parse, title
 from interp_lightning.paths.lerp import Lerp
 
 FRAMES = 21  # positions of a slider
@@ -24,7 +27,7 @@ class Walks:
         x: images (2·pairs, C, H, W) in [−1, 1]; paths lead from the first half to the second.
         strips: decoded images (pairs, FRAMES, C, H, W) by kind of path, by the setting's label. A kind that a setting
             lacks leaves a gap.
-        facts: a number to show below each setting, such as "score 0.61"; "" for none.
+        facts: a number to show below each setting and below `FADED`, see `facts`.
         note: a sentence about settings that are not shown; "" if all are.
     """
 
@@ -44,7 +47,7 @@ class Line(NamedTuple):
 
     Args:
         name: the setting's.
-        fact: a number to show below the name.
+        fact: a number to show below the name; "" for none.
         sprites: a strip of frames by kind of path, as a data URL; "" for a kind that the setting lacks.
     """
 
@@ -66,12 +69,12 @@ def lines(walks: Walks, names: Mapping[str, str]) -> list[list[Line]]:
         of_pair = [
             Line(
                 names[label],
-                walks.facts[label],
+                walks.facts.get(label, ""),
                 {kind: sprite(each[kind][pair]) if kind in each else "" for kind in walks.kinds},
             )
             for label, each in walks.strips.items()
         ]
-        found.append([*of_pair, Line(FADED, "", dict.fromkeys(walks.kinds, faded))])
+        found.append([*of_pair, Line(FADED, walks.facts.get(FADED, ""), dict.fromkeys(walks.kinds, faded))])
     return found
 
 
@@ -82,6 +85,19 @@ def sprite(images: Tensor) -> str:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="png", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def facts(groups: Sequence[Group], objective: str) -> dict[str, str]:
+    """Return a number of each setting by label, as "score of graph paths at constant speed 61%", and of `FADED`."""
+    found = {
+        group.label: f"{title(objective)} {group.formatted(objective)}" for group in groups if group.values(objective)
+    }
+    faded = groups[0].sanity(anchor(objective, FADED))
+    return (
+        found
+        if math.isnan(faded)
+        else found | {FADED: f"{column_title(objective)} {parse(objective)[0].format(faded)}"}
+    )
 
 
 def choose(labels: Sequence[str], best_first: Sequence[str], most: int) -> tuple[list[str], str]:

@@ -130,7 +130,7 @@ FADED = {
 MUST_BEAT = FADED | dict.fromkeys(("reconstructions", "prior", "prior_mixture"), "noise")
 # What tables and curves show beside the runs: the numbers of other images or paths in their place.
 ANCHORS: dict[str, Mapping[str, str]] = {
-    "real images": dict.fromkeys(IMAGES, "real"),
+    "real images": dict.fromkeys((*IMAGES, *PATHS), "real"),
     "pixels faded over": FADED,
     "noise": dict.fromkeys(IMAGES, "noise"),
 }
@@ -230,8 +230,13 @@ def title(name: str) -> str:
     Example:
         >>> title("fid_midpoints_lerp")
         'FID of midpoints, lerp'
+        >>> title("score_graph_constant")
+        'score of graph paths at constant speed'
     """
     entry, kind = parse(name)
+    if kind in FADED and kind in PATHS:
+        how = kind.removesuffix(CONSTANT)
+        return f"{entry.title} of {how} paths at {'their own' if kind == how else 'constant'} speed"
     return f"{entry.title} of {(IMAGES | PATHS).get(kind, kind)}" if kind else entry.title
 
 

@@ -250,7 +250,7 @@ def test_a_sweeps_summary_shows_settings_and_errors_as_they_are(tmp_path, capsys
     assert not conclude(tmp_path, pictures=True)
     summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
     (first, *settings), (_, *jobs) = rows_of(summary)
-    assert {first} == set(settings) == {4}
+    assert {first} == set(settings) == {5}
     assert set(jobs) == {5}
     assert summary.partition("### Jobs")[2].count("`penalty.lam` (=") == len(jobs) - 1
     assert not re.search(r"[<>\[\]\\$]|https?:|www\.", re.sub(r"^>", "", summary, flags=re.MULTILINE))
@@ -328,7 +328,7 @@ def said(comparison: Comparison, room: Path) -> str:
         assert sentence in shown["terminal"]
         assert markdown(sentence) in shown["markdown"]
         assert sentence in Structure(shown["html"]).text
-    return " ".join([*texts, *comparison.notes])
+    return " ".join([*texts, *comparison.caveats])
 
 
 def test_a_run_that_is_reached_twice_counts_once(tmp_path, monkeypatch):
@@ -472,7 +472,7 @@ def test_one_seed_is_no_evidence(tmp_path):
     comparison = made(tmp_path, fid(4, lam=1), fid(9, lam=2))
     assert not any(row.best for table in tables(comparison) for row in table.rows)
     told = said(comparison, tmp_path)
-    assert "Each setting has one seed, so the spread over seeds is unknown and nothing is marked best" in told
+    assert "Nothing is marked best, because each setting has one seed (train several, such as -m seed=0,1,2)." in told
     mixed = made(tmp_path / "b", fid(4, lam=1), fid(9, 0, 2), fid(9.5, 1, 2))
     assert [group.label[-1] for group in mixed.leading("fid_midpoints_lerp")] == ["1"]
     assert "Settings with one seed are judged by the spread of the others" in said(mixed, tmp_path)
@@ -482,7 +482,7 @@ def test_unlike_protocols_rank_nothing(tmp_path):
     runs = [fid(4 + seed / 9, seed, lam, **{"protocol.images": 10 + lam}) for lam in (1, 2) for seed in (0, 1)]
     comparison = made(tmp_path, *runs)
     assert comparison.leading("fid_midpoints_lerp") == []
-    assert "The runs were measured by different protocols" in said(comparison, tmp_path)
+    assert "Nothing is marked best, because the runs were measured by different protocols" in said(comparison, tmp_path)
 
 
 def test_a_runs_own_report_says_what_is_worthless(tmp_path):
