@@ -37,6 +37,8 @@ class Entry:
         percent: the number is a share of 1.
         requires: the number of the same paths, or of their midpoints, that must beat pixel fading before this one says
             anything about interpolation: a blurred path is short and even.
+        fading_wins: no path is better in this number than pixel fading, at any speed. At constant speed that is so for
+            every number with `requires`.
         of_blends: pixel fading has this number, too.
         tables: the tables of a comparison with a column for it; by default all that suit its metric.
     """
@@ -46,6 +48,7 @@ class Entry:
     higher_is_better: bool = False
     percent: bool = False
     requires: str = ""
+    fading_wins: bool = False
     of_blends: bool = True
     tables: tuple[str, ...] = ()
 
@@ -197,14 +200,14 @@ def must_beat(name: str) -> str | None:
 
 
 def idle(name: str) -> bool:
-    """Return True for a number of paths at constant speed that is best where pixels fade: it says little by itself.
+    """Return True for a number of paths that is best where pixels fade: it says little by itself.
 
     Example:
-        >>> idle("detour_graph_constant"), idle("detour_graph"), idle("realism_graph_constant")
-        (True, False, False)
+        >>> idle("detour_graph"), idle("evenness_graph_constant"), idle("evenness_graph")
+        (True, True, False)
     """
     entry, kind = parse(name)
-    return bool(entry.requires) and kind.endswith(CONSTANT)
+    return entry.fading_wins or (bool(entry.requires) and kind.endswith(CONSTANT))
 
 
 def anchor(name: str, title: str) -> str:

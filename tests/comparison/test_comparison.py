@@ -428,7 +428,7 @@ def test_nothing_worse_than_fading_pixels_over_is_marked(tmp_path):
     )
     assert (
         "No run's paths (lerp, own speed) beat fading pixels over (realism 40.0%), so nothing is marked best in "
-        "own-speed realism, own-speed max/mean step, own-speed detour." in told
+        "own-speed realism, own-speed max/mean step." in told
     )
 
 
@@ -520,6 +520,16 @@ def test_nothing_is_marked_where_fading_pixels_wins(tmp_path):
     assert "Nothing is marked best in detour: no path is better there than fading pixels over." in said(
         comparison, tmp_path
     )
+
+
+@pytest.mark.parametrize("detour", [1.05, 3.0])
+def test_a_detour_at_a_paths_own_speed_is_no_duel_either(detour, tmp_path):
+    runs = [fid(9, seed, lam, **{"metrics.detour_lerp": detour + lam + seed / 9}) for lam in (1, 2) for seed in (0, 1)]
+    comparison = made(tmp_path, *runs)  # realism beats that of fading pixels over
+    assert comparison.leading("detour_lerp") == []
+    told = said(comparison, tmp_path)
+    assert "Nothing is marked best in own-speed detour: no path is better there than fading pixels over." in told
+    assert "detour 1.3" not in told
 
 
 def test_curves_show_sanity_numbers_as_lines_on_an_axis_that_begins_at_nought(tmp_path):
