@@ -369,6 +369,17 @@ def test_one_and_one_point_nought_are_the_same_setting(tmp_path):
     assert len(made(tmp_path, fid(1, 0, 1), fid(1, 1, 1.0)).groups) == 1
 
 
+@pytest.mark.parametrize("key", ["limit_train_batches", "overfit_batches", "val_check_interval"])
+def test_one_batch_and_all_batches_are_different_settings(key, tmp_path):
+    runs = [{"config.trainer": {key: value}, "seed": seed} for value in (1, 1.0, 0.5) for seed in (0, 1)]
+    comparison = made(tmp_path, *runs)
+    assert [group.label.partition(", ")[2] for group in comparison.groups] == [
+        f"trainer.{key}={value}" for value in ("1", "1.0", "0.5")
+    ]
+    table = html(comparison, {}).partition("</table>")[0]
+    assert re.findall(r'<tr><td class="text key"[^>]*>([^<]*)', table) == ["1", "1.0", "0.5"]
+
+
 KEYS = ["a", "model.lam", "penalty.lam", "penalty.x", "network._target_", "data.batch_size", "n.b"]
 VALUES = [None, True, 1, 1.0, "1", "true", "null", "x" * 50 + "1", "x" * 50 + "2", [1], "a, b", "\n"]
 
