@@ -28,18 +28,18 @@ MOST_IN_A_NAME = 150  # characters of a folder
 # Beside what was swept, the settings that HPARAMS shows, and the numbers: last points of curves.
 SETTINGS = ("model", "penalty", "model.lam", "penalty.lam", "latent_dim", "optimizer.lr", "seed")
 NUMBERS = {
-    "interpolation/realism_midpoints_graph": "realism, graph",
-    "interpolation/membership_midpoints_graph": "membership, graph",
-    "interpolation/realism_midpoints_lerp": "realism, lerp",
-    "interpolation/fid_midpoints_lerp": "FID, lerp",
+    "interpolation/graph/realism": "realism, graph",
+    "interpolation/graph/membership": "membership, graph",
+    "interpolation/lerp/realism": "realism, lerp",
+    "interpolation/lerp/fid": "FID, lerp",
     "val/autoencoder/reconstruction": "MSE",
 }
 # Cards of CUSTOM SCALARS: regular expressions of the curves that share a chart.
 LAYOUT = {
     "Interpolation": {
-        "realism of midpoints": ["Multiline", ["interpolation/realism_midpoints_.*"]],
-        "membership of midpoints": ["Multiline", ["interpolation/membership_midpoints_.*"]],
-        "FID of midpoints": ["Multiline", ["interpolation/fid_midpoints_.*"]],
+        "realism of midpoints": ["Multiline", ["(interpolation|sanity)/[^/]+/realism"]],
+        "membership of midpoints": ["Multiline", ["(interpolation|sanity)/[^/]+/membership"]],
+        "FID of midpoints": ["Multiline", ["(interpolation|sanity)/[^/]+/fid"]],
     },
     "Players": {
         "autoencoder": ["Multiline", ["train/autoencoder/.*"]],

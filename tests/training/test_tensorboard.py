@@ -1,5 +1,6 @@
 """What TensorBoard shows of a run and of a sweep, read back from its files."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tensorboard.plugins.hparams import metadata
 from interp_lightning.metrics.catalogue import title
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.training.logger import swept_name
+from interp_lightning.training.tensorboard import LAYOUT
 
 EPOCH = 1257 // 64 * 64  # images
 RUN = ["model=acai", "penalty=gan", "trainer.max_epochs=2", "milestones=10", "metrics.features=auto"]
@@ -42,15 +44,26 @@ def test_curves_count_images_and_have_more_than_one_point(board):
         "train/gradient_norm/autoencoder", "train/gradient_norm/critic",
         "train/learning_rate/autoencoder", "train/learning_rate/critic", "speed/images_per_second",
         "val/critic/critic_explained", "val/critic/latent_discriminator_spread", "val/autoencoder/penalty",
-        "val/penalty/value", "val/penalty/baseline", "interpolation/realism_midpoints_lerp",
-        "interpolation/realism_midpoints_graph", "interpolation/fid_midpoints_lerp",
+        "val/penalty/value", "val/penalty/baseline", "interpolation/lerp/realism",
+        "interpolation/graph/realism", "interpolation/graph/membership", "interpolation/lerp/fid",
     } <= set(names)  # fmt: skip
     assert "epoch" not in names
     assert all(len(board.Scalars(name)) > 1 for name in names)
     assert [point.step for point in board.Scalars("val/autoencoder/reconstruction")] == [EPOCH, 2 * EPOCH]
     assert board.Scalars("train/critic/alpha")[0].step == 10 * 64
-    faded = {point.value for point in board.Scalars("interpolation/realism_midpoints_blend")}
+    faded = {point.value for point in board.Scalars("sanity/blend/realism")}
     assert len(faded) == 1
+
+
+def test_the_first_curves_are_the_models_own_and_charts_draw_the_baseline_beside_them(board):
+    names = sorted(board.Tags()["scalars"])  # as Time Series shows them
+    assert names[:2] == ["interpolation/graph/membership", "interpolation/graph/realism"]
+    assert not [name for name in names if "blend" in name and not name.startswith("sanity/")]
+    for number, cell in (("realism", "realism of midpoints"), ("fid", "FID of midpoints")):
+        _, (pattern,) = LAYOUT["Interpolation"][cell]
+        drawn = [name for name in names if re.fullmatch(pattern, name)]
+        assert {f"sanity/blend/{number}", f"interpolation/lerp/{number}"} <= set(drawn)
+        assert all(name.endswith(number) for name in drawn)
 
 
 @pytest.mark.pictures
@@ -107,7 +120,7 @@ def test_a_run_is_one_row_of_hparams(run, board):
     settings, numbers, values = session(run / "tensorboard")
     assert settings == ["model", "penalty", "model.lam", "penalty.lam", "latent_dim", "optimizer.lr", "seed"]
     assert values["penalty.lam"] == 0.01
-    assert numbers[0].startswith("interpolation/")
+    assert numbers[0] == "interpolation/graph/realism"
     assert set(numbers) <= set(board.Tags()["scalars"])
 
 
