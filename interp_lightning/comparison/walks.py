@@ -11,12 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from interp_lightning.comparison.figures import FADED, faded
 from interp_lightning.comparison.groups import Group
 from interp_lightning.metrics.catalogue import anchor, column_title, parse, title
-from interp_lightning.paths.lerp import Lerp
 
 FRAMES = 21  # positions of a slider
-FADED = "pixels faded over"
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def lines(walks: Walks, names: Mapping[str, str]) -> list[list[Line]]:
     """
     found = []
     for pair, (x_a, x_b) in enumerate(zip(*walks.x.chunk(2), strict=True)):
-        faded = sprite(Lerp().points(x_a.flatten()[None], x_b.flatten()[None], FRAMES)[0].unflatten(1, x_a.shape))
+        fading = sprite(faded(torch.stack([x_a, x_b]), FRAMES)[0])
         of_pair = [
             Line(
                 names[label],
@@ -74,7 +73,7 @@ def lines(walks: Walks, names: Mapping[str, str]) -> list[list[Line]]:
             )
             for label, each in walks.strips.items()
         ]
-        found.append([*of_pair, Line(FADED, walks.facts.get(FADED, ""), dict.fromkeys(walks.kinds, faded))])
+        found.append([*of_pair, Line(FADED, walks.facts.get(FADED, ""), dict.fromkeys(walks.kinds, fading))])
     return found
 
 
@@ -92,12 +91,10 @@ def facts(groups: Sequence[Group], objective: str) -> dict[str, str]:
     found = {
         group.label: f"{title(objective)} {group.formatted(objective)}" for group in groups if group.values(objective)
     }
-    faded = groups[0].sanity(anchor(objective, FADED))
-    return (
-        found
-        if math.isnan(faded)
-        else found | {FADED: f"{column_title(objective)} {parse(objective)[0].format(faded)}"}
-    )
+    sanity = groups[0].sanity(anchor(objective, FADED))
+    if not math.isnan(sanity):
+        found[FADED] = f"{column_title(objective)} {parse(objective)[0].format(sanity)}"
+    return found
 
 
 def choose(labels: Sequence[str], best_first: Sequence[str], most: int) -> tuple[list[str], str]:

@@ -73,7 +73,7 @@ def test_what_a_sweep_leaves(sweep, capsys):
 def test_the_sheet_has_a_row_for_each_setting_in_order_with_graph_and_lerp(sweep, monkeypatch):
     drawn = []
     draw = figures.sheet
-    monkeypatch.setattr(figures, "sheet", lambda strips, title: drawn.append(strips) or draw(strips, title))
+    monkeypatch.setattr(figures, "sheet", lambda strips, *names: drawn.append(strips) or draw(strips, *names))
     conclude(sweep, pictures=True)
     (strips,) = drawn
     assert [*strips] == ["lam=0.003: score 15.0% ± 7.1%", "lam=0.1: score 55.0% ± 7.1%"]
@@ -90,7 +90,7 @@ def test_a_graph_that_was_not_kept_is_not_fitted_for_the_sheet(sweep, monkeypatc
     shutil.rmtree(sweep / "0" / "paths")
     drawn = []
     draw = figures.sheet
-    monkeypatch.setattr(figures, "sheet", lambda strips, title: drawn.append(strips) or draw(strips, title))
+    monkeypatch.setattr(figures, "sheet", lambda strips, *names: drawn.append(strips) or draw(strips, *names))
     conclude(sweep, pictures=True)
     assert [[*each] for each in drawn[0].values()] == [["graph", "lerp"], ["lerp"]]
 
@@ -153,9 +153,10 @@ def test_a_sheet_of_too_many_settings_shows_the_best(sweep, monkeypatch):
     monkeypatch.setattr(figures, "sheet", lambda *args: drawn.append(args) or draw(*args))
     monkeypatch.setattr(compare, "MOST_SETTINGS", 1)
     conclude(sweep, pictures=True)
-    ((strips, title),) = drawn
+    ((strips, title, below),) = drawn
     assert [*strips] == ["lam=0.1: score 55.0% ± 7.1%"]
-    assert title.startswith("The same pairs by each setting, the best 1 of 2:")
+    assert title == "The same pairs by each setting, the best 1 of 2: left graph, right lerp, at constant speed"
+    assert below == "pixels faded over: score 0.0%"
     page = (sweep / "comparison" / "report.html").read_text()
     assert "Only the best 1 of 2 settings are shown." in page
     assert {*re.findall(r"<th scope=row>(lam=\S+)", page)} == {"lam=0.1"}

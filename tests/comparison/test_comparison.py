@@ -558,13 +558,46 @@ def test_curves_show_sanity_numbers_as_lines_on_an_axis_that_begins_at_nought(tm
 
 def test_a_sheet_leaves_a_gap_for_a_kind_of_path_that_a_setting_lacks():
     strip = torch.full((2, 5, 1, 8, 8), -1.0)  # black
+    strip[:, -1] = 0  # grey
     figure = comparison_figures.sheet({"lam=1": {"graph": strip, "lerp": strip}, "lam=2": {"lerp": strip}}, "Sheet")
     (axes,) = figure.axes
     (picture,) = axes.images
     cells = torch.as_tensor(picture.get_array())[::9, ::9]  # a pixel of each
-    assert cells.shape == (5, 11)
-    black = "#####.#####"
-    assert ["".join("#" if cell == 0 else "." for cell in row) for row in cells] == [
-        black, "......#####", "...........", black, "......#####"
-    ]  # fmt: skip
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["lam=1", "lam=2", "", "lam=1", "lam=2"]
+    assert cells.shape == (7, 11)
+    shades = [[round(cell.item() * 4) for cell in row] for row in cells]
+    path, fading, gap = [0, 0, 0, 0, 2], [0, 0, 1, 2, 2], 4
+    block = [[*path, gap, *path], [*[gap] * 6, *path], [*fading, gap, *fading]]
+    assert shades == [*block, [gap] * 11, *block]
+    names = ["lam=1", "lam=2", "pixels faded over"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [*names, "", *names]
+
+
+def test_pairs_say_which_path_they_show_and_end_with_fading_pixels():
+    x = torch.stack([torch.full((1, 8, 8), value) for value in (-1.0, 1.0)])
+    figure = side_by_side([("a", Still()), ("b", Still())], x, 3)["pair_1"]
+    (axes,) = figure.axes
+    assert " ".join(axes.get_title().split()) == "Pair 1: straight lines between codes (lerp), at their own speed"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "pixels faded over"]
+    cells = torch.as_tensor(axes.images[0].get_array())[::9, ::9]
+    assert cells[-1].tolist() == [0, 0, 0.5, 1, 1]
+
+
+@pytest.mark.pictures
+def test_labels_of_a_trade_off_stay_within_its_frame_and_are_not_struck_through(tmp_path):
+    runs = [
+        {"config.penalty.lam": lam, "metrics.reconstruction_mse": mse, "metrics.fid_midpoints_lerp": value}
+        for lam, mse, value in ((0.0003, 0.028, 4), (0.001, 0.032, 3), (0.01, 0.059, 12))
+    ]
+    figure = comparison_figures.trade_off(made(tmp_path, *runs))["trade_off"]
+    image_grids.pixels_of(figure)  # lays it out
+    (axes,) = figure.axes
+    frame = axes.get_window_extent()
+    assert len(axes.texts) == 3
+    for label in axes.texts:
+        box = label.get_window_extent()
+        assert frame.x0 < box.x0
+        assert box.x1 < frame.x1
+        assert frame.y0 < box.y0
+        assert box.y1 < frame.y1
+        assert label.get_bbox_patch().get_facecolor()[:3] == (1, 1, 1)
+        assert label.zorder > max(line.zorder for line in axes.lines)
