@@ -18,7 +18,7 @@ from interp_lightning.comparison.groups import Comparison, Result
 from interp_lightning.comparison.labels import varied
 from interp_lightning.comparison.report import html
 from interp_lightning.comparison.sortable import sortable_tables
-from interp_lightning.comparison.walks import FADED, FRAMES, Walks, lines
+from interp_lightning.comparison.walks import FADED, FRAMES, MOST_BYTES, Walks, lines, sprite
 from interp_lightning.system.text import printable
 from scripts.chromium import PROGRAM, Browser, chromium
 
@@ -115,8 +115,12 @@ def test_a_strip_shows_each_frame_as_it_is(channels):
 
 
 def pixels(url: str) -> np.ndarray:
-    content = base64.b64decode(url.removeprefix("data:image/png;base64,"), validate=True)
-    return np.asarray(Image.open(io.BytesIO(content)))
+    assert url.startswith("data:image/png;")
+    return np.asarray(picture(url))
+
+
+def picture(url: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(url.partition("base64,")[2], validate=True)))
 
 
 def test_each_pair_has_a_slider_and_a_row_for_each_setting(page):
@@ -132,6 +136,29 @@ def test_each_pair_has_a_slider_and_a_row_for_each_setting(page):
 def test_six_settings_and_four_pairs_stay_small(comparison):
     walks = walks_of([group.label for group in comparison.groups])
     assert len(html(comparison, {}, walks)) * 6 / 3 * 4 / PAIRS < 3e6  # even of noise
+
+
+@pytest.mark.parametrize("noise", [0.05, 1.0])
+def test_a_report_of_large_colour_images_stays_below_ten_megabytes(noise, comparison):
+    torch.manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.randn(FRAMES, 3, 32, 32), size=256, mode="bicubic")
+    path = (smooth + noise * torch.randn(FRAMES, 3, 256, 256)).expand(4, -1, -1, -1, -1)
+    strips = {group.label: {"graph": path, "lerp": path} for group in comparison.groups}
+    assert len(html(comparison, {}, Walks(smooth[:8], strips, {}))) < 8e6
+    room = MOST_BYTES // (2 * (16 + 1) * 4)  # of sixteen settings
+    url = sprite(path[0], room)
+    width, height = picture(url).size
+    assert len(url) <= room
+    assert width == FRAMES * height
+    assert height >= 32
+
+
+def test_a_reduced_strip_shows_the_same_frames():
+    shades = torch.linspace(-1, 1, FRAMES).view(-1, 1, 1, 1).expand(-1, 3, 200, 100)
+    shown = np.asarray(picture(sprite(shades, 10**6)).convert("L"))
+    assert shown.shape == (128, FRAMES * 64)
+    middles = shown[64, 32::64].astype(float)
+    assert np.abs(middles - np.linspace(0, 255, FRAMES)).max() < 8
 
 
 # Tables
