@@ -85,7 +85,7 @@ class Milestones(L.Callback):
         x_a, x_b = x.chunk(2)
         for how, path in paths.items():
             between = model.interpolate(x_a, x_b, STEPS, path)
-            yield f"interpolation/{how}", _pixels(torch.cat([x_a[:, None], between, x_b[:, None]], 1))
+            yield f"paths/{how}", _pixels(torch.cat([x_a[:, None], between, x_b[:, None]], 1))
         rows = torch.stack([x, model.decode(model.encode(x))]).unflatten(1, (2, -1)).transpose(0, 1)
         yield "reconstructions/image above reconstruction", _pixels(rows.flatten(0, 1))
         drawn = model.decode(_prior(model, ROWS * COLUMNS))
