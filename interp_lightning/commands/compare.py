@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from interp_lightning.commands.explain import in_sentences, reason
 from interp_lightning.commands.settings import Common, command, find_last, prepare, setting
 from interp_lightning.errors import CheckpointError, CheckpointMissing, ConfigError
-from interp_lightning.metrics.catalogue import CONSTANT, HEADLINE, column_title, parse
+from interp_lightning.metrics.catalogue import CONSTANT, HEADLINE, parse
 from interp_lightning.parameters import WayOut, check_value, checked
 from interp_lightning.runs.find import find_runs
 from interp_lightning.system.disk import replace, within
@@ -84,9 +84,9 @@ def work(settings: Settings) -> None:
         models = load_models(comparison, device, skipped, settings.data_root, settings.trust)
         drawn |= pairs(models)
         walks = walk(models)
-    notes = [*comparison.notes, *skipped.values()]
-    write(dataclasses.replace(comparison, notes=notes), drawn, folder, walks)
-    for note in notes:
+    comparison = dataclasses.replace(comparison, notes=[*comparison.notes, *skipped.values()])
+    write(comparison, drawn, folder, walks)
+    for note in comparison.caveats:
         log.warning(note)
     log.info(f"Report:  {folder / REPORT}\nTables:  {folder / 'comparison.md'}, {folder / 'comparison.csv'}")
     if skipped:
@@ -126,7 +126,7 @@ def compare(
     check_value("runs", runs, Annotated[Sequence[Run | str | Path], WayOut("give runs, or folders of runs")])
     found = _named([str(run.folder if isinstance(run, Run) else run) for run in runs])
     comparison = collect(found, data, across_data)
-    for note in comparison.notes:
+    for note in comparison.caveats:
         log.warning(note)
     table = all_numbers(comparison)
     rows = [dict(zip([column.title for column in table.columns], row.cells, strict=True)) for row in table.rows]
@@ -232,7 +232,7 @@ def walk(models: "Models", objective: str = HEADLINE) -> "Walks | None":
         objective: the number below each setting's name, which also decides which ones are the best.
     """
     from interp_lightning.comparison.groups import best_first
-    from interp_lightning.comparison.walks import FRAMES, Walks, choose
+    from interp_lightning.comparison.walks import FRAMES, Walks, choose, facts
     from interp_lightning.display import figures
 
     if not models:
@@ -240,17 +240,13 @@ def walk(models: "Models", objective: str = HEADLINE) -> "Walks | None":
     groups = {group.label: group for group, _ in models}
     ranked = [group.label for group in best_first([*groups.values()], objective)]
     labels, note = choose([*groups], ranked, MOST_SETTINGS)
-    facts = {
-        label: f"{column_title(objective)} {groups[label].formatted(objective)}" * bool(groups[label].values(objective))
-        for label in labels
-    }
     x = examples(models, PAIRS)
     found = {}
     for group, run in models:
         if group.label in labels:
             with figures.skipping(f"The paths of {group.label}"):
                 found[group.label] = {how: each[:, 1:-1] for how, each in strips(run, x, FRAMES).items()}
-    return Walks(x, found, facts, note) if found else None
+    return Walks(x, found, facts([*groups.values()], objective), note) if found else None
 
 
 def strips(run: "Run", x: "torch.Tensor", steps: int) -> "dict[str, torch.Tensor]":
@@ -273,8 +269,14 @@ def strips(run: "Run", x: "torch.Tensor", steps: int) -> "dict[str, torch.Tensor
         return {how: figures.strips(run.model, x, steps, path, look) for how, path in kinds.items() if path is not None}
 
 
-def write(comparison: "Comparison", drawn: dict[str, "Figure"], folder: Path, walks: "Walks | None" = None) -> None:
-    """Write a comparison's tables, figures and report to a folder, which exists."""
+def write(
+    comparison: "Comparison",
+    drawn: dict[str, "Figure"],
+    folder: Path,
+    walks: "Walks | None" = None,
+    objective: str = HEADLINE,
+) -> None:
+    """Write a comparison's tables, figures and report, whose objective decides, to a folder, which exists."""
     from interp_lightning.comparison.report import html
     from interp_lightning.comparison.tables import all_numbers, comparison_markdown
     from interp_lightning.display import figures
@@ -283,7 +285,7 @@ def write(comparison: "Comparison", drawn: dict[str, "Figure"], folder: Path, wa
     replace(folder / "comparison.csv", as_csv(all_numbers(comparison)))
     replace(folder / "comparison.md", comparison_markdown(comparison) + "\n")
     figures.save(drawn, folder)
-    replace(folder / REPORT, html(comparison, drawn, walks))
+    replace(folder / REPORT, html(comparison, drawn, walks, objective))
 
 
 def _common(runs: list[Path]) -> Path:

@@ -91,12 +91,14 @@ def _compare(ranking: Ranking, folder: Path, trust: bool) -> None:
     for sentence in skipped.values():
         log.warning(sentence)
     notes = [*comparison.notes, *skipped.values()]
-    compare.write(dataclasses.replace(comparison, notes=notes), drawn, folder, compare.walk(models, ranking.objective))
+    walks = compare.walk(models, ranking.objective)
+    compare.write(dataclasses.replace(comparison, notes=notes), drawn, folder, walks, ranking.objective)
 
 
 def _sheet(ranking: Ranking, models: "compare.Models") -> "Figure":
     """Draw the same pairs by every setting in the order of the swept values; by the best if there are too many."""
-    from interp_lightning.comparison.figures import sheet
+    from interp_lightning.comparison.figures import FADED, sheet
+    from interp_lightning.comparison.walks import facts
 
     runs = {group.label: run for group, run in models}
     settings = [setting for setting in ranking.best_first() if setting.label in runs][: compare.MOST_SETTINGS]
@@ -107,9 +109,12 @@ def _sheet(ranking: Ranking, models: "compare.Models") -> "Figure":
         )
         for setting in sorted(settings, key=lambda setting: setting.order)
     }
-    kinds = ", right ".join(dict.fromkeys(kind for each in strips.values() for kind in each))
+    kinds = list(dict.fromkeys(kind for each in strips.values() for kind in each))
+    where = f"left {', right '.join(kinds)}," if len(kinds) > 1 else kinds[0]
+    faded = facts(ranking.comparison.groups, ranking.objective).get(FADED)
     best = f", the best {len(settings)} of {len(runs)}" if len(settings) < len(runs) else ""
-    return sheet(strips, f"The same pairs by each setting{best}: left {kinds}, at constant speed")
+    title = f"The same pairs by each setting{best}: {where} at constant speed"
+    return sheet(strips, title, f"{FADED}: {faded}" if faded else FADED)
 
 
 def _say(what: str, text: object) -> None:

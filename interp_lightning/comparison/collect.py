@@ -11,6 +11,11 @@ from interp_lightning.errors import ResultsError
 from interp_lightning.runs.results import read_results
 from interp_lightning.system.text import counted
 
+UNLIKE = (
+    "the runs were measured by different protocols, see results.json (python -m interp_lightning evaluate run=… "
+    "measures all with the same metrics=…)"
+)
+ONE_SEED = "each setting has one seed (train several, such as -m seed=0,1,2)"
 UNFINISHED = 0.9  # share of another run's images below which a run did not get the same training
 
 
@@ -52,12 +57,9 @@ def collect(
     protocols = {(r.content["data"], json.dumps(r.content["protocol"], sort_keys=True)) for r in results}
     alike = len(protocols) == len(used)
     groups = _groups(results) if named is None else _groups_named(results, named)
-    if not alike:
-        notes.append(
-            "The runs were measured by different protocols (see results.json), so small differences mean nothing, and "
-            "nothing is marked best; measure all with the same metrics=… by python -m interp_lightning evaluate run=…."
-        )
-    return Comparison(groups, [*notes, *_caveats(groups)], alike)
+    one_seed = len(groups) > 1 and all(len(group.counted) == 1 for group in groups)
+    doubt = UNLIKE if not alike else ONE_SEED if one_seed else ""
+    return Comparison(groups, [*notes, *_caveats(groups)], alike, doubt)
 
 
 def _groups(results: Sequence[Result]) -> list[Group]:
@@ -92,11 +94,6 @@ def _caveats(groups: Sequence[Group]) -> list[str]:
                 "more than their seed; resume those that were interrupted, or compare the others only."
             )
     single = [len(group.counted) == 1 for group in groups]
-    if len(groups) > 1 and all(single):
-        notes.append(
-            "Each setting has one seed, so the spread over seeds is unknown and nothing is marked best; train several "
-            "seeds, such as -m seed=0,1,2."
-        )
-    elif len(groups) > 1 and any(single):
+    if any(single) and not all(single):
         notes.append("Settings with one seed are judged by the spread of the others, which is weak evidence.")
     return notes

@@ -16,6 +16,7 @@ from interp_lightning.display.figures import path_columns
 from interp_lightning.display.grid import image_grid, legend_label
 from interp_lightning.metrics.catalogue import anchor, parse, title
 from interp_lightning.models.base import Autoencoder
+from interp_lightning.paths.lerp import Lerp
 
 AGAINST_LAMBDA = (
     "score_graph_constant",
@@ -29,13 +30,22 @@ AGAINST_LAMBDA = (
     "lines_mean_distance_lerp",
     "lines_smoothness_lerp",
 )
+FADED = "pixels faded over"
 QUALITY = ("score_graph_constant", "fid_midpoints_lerp", "lines_mean_distance_lerp")  # the first that a run has
 COLOURS, MARKERS, STYLES = 10, "osD^vP*X<>", ("-", "--", ":", "-.")
 BASELINES: dict[str, dict[str, Any]] = {
     "real images": {"color": "0.45", "linestyle": "--", "linewidth": 1},
-    "pixels faded over": {"color": "0.45", "linestyle": ":", "linewidth": 1},
+    FADED: {"color": "0.45", "linestyle": ":", "linewidth": 1},
 }
 LEGEND_LINE = 0.16  # inches
+# Of a point: above it, on white, so that no curve strikes it through.
+LABEL: dict[str, Any] = {
+    "xytext": (0, 7),
+    "textcoords": "offset points",
+    "ha": "center",
+    "fontsize": 7,
+    "bbox": {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
+}
 
 
 def against_lambda(comparison: Comparison) -> dict[str, Figure]:
@@ -93,9 +103,8 @@ def trade_off(comparison: Comparison) -> dict[str, Figure]:
                 varied = [group.setting(key) for key in LAMBDAS if len({g.setting(key) for g in curve}) > 1]
                 values = ["–" if value is None else f"{value:g}" for value in varied]
                 if math.isfinite(at_x) and math.isfinite(at_y):
-                    axes.annotate(
-                        f"λ={', '.join(values)}", (at_x, at_y), xytext=(4, 4), textcoords="offset points", fontsize=7
-                    )
+                    axes.annotate(f"λ={', '.join(values)}", (at_x, at_y), **LABEL)
+    axes.margins(0.12)  # room for the labels
     _value_axis(axes, "x", "reconstruction_mse")
     _value_axis(axes, "y", quality[0])
     best = "upper" if parse(quality[0])[0].higher_is_better else "lower"
@@ -105,7 +114,7 @@ def trade_off(comparison: Comparison) -> dict[str, Figure]:
 
 
 def side_by_side(models: Sequence[tuple[str, Autoencoder]], x: Tensor, steps: int = 11) -> dict[str, Figure]:
-    """Draw the interpolations of the same pairs of images by every model, a row for each model.
+    """Draw the straight lines between the same pairs of images by every model, and fading pixels, a row for each.
 
     Args:
         models: names and models.
@@ -115,38 +124,50 @@ def side_by_side(models: Sequence[tuple[str, Autoencoder]], x: Tensor, steps: in
     Returns:
         A figure for each pair, by name.
     """
-    x_a, x_b = x.chunk(2)
+    x_a, x_b, fading = *x.chunk(2), faded(x, steps)
     with torch.inference_mode():
         paths = [
             model.interpolate(x_a.to(model.device), x_b.to(model.device), steps, "lerp").cpu() for _, model in models
         ]
     drawn = {}
     for pair in range(len(x_a)):
-        rows = torch.stack([torch.cat([x_a[pair, None], path[pair], x_b[pair, None]]) for path in paths])
-        names = [name for name, _ in models]
-        drawn[f"pair_{pair + 1}"] = image_grid(rows, f"Pair {pair + 1}", rows=names, columns=path_columns(steps))
+        rows = torch.stack([torch.cat([x_a[pair, None], path[pair], x_b[pair, None]]) for path in [*paths, fading]])
+        names = [*(name for name, _ in models), FADED]
+        title = f"Pair {pair + 1}: straight lines between codes (lerp), at their own speed"
+        drawn[f"pair_{pair + 1}"] = image_grid(rows, title, rows=names, columns=path_columns(steps))
     return drawn
 
 
-def sheet(strips: Mapping[str, Mapping[str, Tensor]], title: str) -> Figure:
-    """Draw the same pairs of images by every setting, a row for each, with its kinds of path side by side.
+def sheet(strips: Mapping[str, Mapping[str, Tensor]], title: str, below: str = FADED) -> Figure:
+    """Draw the same pairs of images by every setting, a row for each, and one of fading pixels.
+
+    The kinds of path are side by side, and there is a gap between the pairs.
 
     Args:
         strips: paths between the pairs with the images themselves at both ends, (pairs, steps + 2, C, H, W), by kind
             of path, by the setting's label. A kind that a setting lacks leaves a gap.
         title: of the figure.
+        below: the name of the row of fading pixels.
     """
     kinds = dict.fromkeys(kind for each in strips.values() for kind in each)
     like = next(strip for each in strips.values() for strip in each.values())
     white = torch.ones_like(like)
+    ends = torch.cat([like[:, 0], like[:, -1]])
+    fading = torch.cat([like[:, :1], faded(ends, like.shape[1] - 2), like[:, -1:]], dim=1)
     rows = []
-    for each in strips.values():
+    for each in [*strips.values(), dict.fromkeys(kinds, fading)]:
         parts = [part for kind in kinds for part in (white[:, :1], each.get(kind, white))]
         rows.append(torch.cat(parts[1:], dim=1))
     blocks = torch.stack([*rows, torch.ones_like(rows[0])], dim=1)  # an empty row after each pair
     columns = [name for _ in kinds for name in ("", *path_columns(like.shape[1] - 2))]
-    names = [*strips, ""] * len(blocks)
+    names = [*strips, below, ""] * len(blocks)
     return image_grid(blocks.flatten(0, 1)[:-1], title, names[:-1], columns[1:])
+
+
+def faded(x: Tensor, steps: int) -> Tensor:
+    """Fade the pixels of the first half of images (2n, C, H, W) over to the second's: (n, steps, C, H, W)."""
+    x_a, x_b = x.cpu().flatten(1).chunk(2)
+    return Lerp().points(x_a, x_b, steps).unflatten(2, x.shape[1:])
 
 
 def curves(comparison: Comparison, *keys: str) -> dict[str, list[Group]]:
@@ -208,7 +229,8 @@ def _lambda_axis(axes: Axes, values: list[float]) -> None:
 def _value_axis(axes: Axes, which: str, name: str) -> None:
     entry, _ = parse(name)
     arrow = "higher is better" if entry.higher_is_better else "lower is better"
-    axes.set(**{f"{which}label": f"{title(name)}\n({arrow})"})
+    shown = title(name).replace(" paths at ", " paths\nat ") if which == "y" else title(name)
+    axes.set(**{f"{which}label": f"{shown}\n({arrow})"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     if entry.percent:
         axis.set_major_formatter(lambda value, _: f"{value:.1%}")

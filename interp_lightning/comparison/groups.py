@@ -14,6 +14,12 @@ from interp_lightning.runs.relevance import Effect, relevant
 from interp_lightning.system.text import counted
 
 LAMBDAS = ("penalty.lam", "model.lam")
+# Settings of which Lightning takes an integer for a number of batches, and a float for a share: 1 is not 1.0.
+SHARES = (
+    *(f"trainer.limit_{stage}_batches" for stage in ("train", "val", "test", "predict")),
+    "trainer.overfit_batches",
+    "trainer.val_check_interval",
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Result:
     @cached_property
     def settings(self) -> dict[str, float | str]:
         """Settings that change the weights, by dotted name: numbers as they are, everything else as text."""
-        return {key: _setting(value) for key, value in relevant(self.content["config"], Effect.WEIGHTS).items()}
+        return {key: _setting(key, value) for key, value in relevant(self.content["config"], Effect.WEIGHTS).items()}
 
     def key(self, without: Collection[str] = ()) -> str:
         """Return a text that is the same for all runs with the same data, cell and settings.
@@ -101,11 +107,24 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All groups, with notes that limit how far they can be compared."""
+    """All groups, and what limits how far they can be compared.
+
+    Args:
+        groups: of runs.
+        notes: sentences.
+        alike: all runs were measured by the same protocol.
+        doubt: why nothing is best in any number, as a clause; "" if something may be.
+    """
 
     groups: Sequence[Group]
     notes: Sequence[str]
-    alike: bool = True  # all runs were measured by the same protocol
+    alike: bool = True
+    doubt: str = ""
+
+    @property
+    def caveats(self) -> list[str]:
+        """The notes, and a sentence on marking if nothing is marked."""
+        return [*self.notes, *([f"Nothing is marked best, because {self.doubt}."] if self.doubt else [])]
 
     @property
     def results(self) -> list[Result]:
@@ -183,8 +202,10 @@ def _numbers(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None and math.isfinite(value)]
 
 
-def _setting(value: Any) -> float | str:
-    """Return a setting to compare and to show; 1 and 1.0 are the same."""
+def _setting(key: str, value: Any) -> float | str:
+    """Return a setting to compare and to show; 1 and 1.0 are the same, except in `SHARES`."""
+    if key in SHARES and isinstance(value, float):
+        return str(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return int(value) if value == int(value) else value

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from interp_lightning.comparison.collect import collect
-from interp_lightning.comparison.groups import Comparison, Group, best_first, best_of
+from interp_lightning.comparison.groups import Comparison, Group, best_first
+from interp_lightning.comparison.overview import conclusion, main_anchors, main_numbers, seconds
 from interp_lightning.comparison.verdicts import verdicts
 from interp_lightning.errors import ResultsError
-from interp_lightning.metrics.catalogue import HEADLINE, column_title, heading, parse
+from interp_lightning.metrics.catalogue import anchor, column_title, heading
 from interp_lightning.runs.jobs import (
     FINISHED,
     Jobs,
@@ -26,15 +27,8 @@ from interp_lightning.runs.jobs import (
     values,
 )
 from interp_lightning.system.table import Column, Row, Table
-from interp_lightning.system.text import counted
+from interp_lightning.system.text import duration
 
-NUMBERS = (
-    HEADLINE,
-    "realism_graph_constant",
-    "membership_graph_constant",
-    "fid_midpoints_lerp",
-    "reconstruction_mse",
-)
 OPEN = "–"  # the value of a setting that a search has not chosen yet
 MARK = "*"  # of the best, where bold type is lost
 
@@ -71,6 +65,11 @@ class Setting:
         states = Counter(job["status"] for job in self.jobs.values())
         return ", ".join(state if len(self.jobs) == 1 else f"{number} {state}" for state, number in states.items())
 
+    @property
+    def seconds(self) -> float:
+        """Mean time of training over seeds; NaN if no job has results."""
+        return math.nan if self.group is None else seconds(self.group)
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -93,7 +92,7 @@ class Ranking:
     @property
     def names(self) -> list[str]:
         """The numbers to show: the objective first."""
-        return [self.objective, *(name for name in self.comparison.columns(NUMBERS) if name != self.objective)]
+        return main_numbers(self.comparison, self.objective)
 
     def best_first(self) -> list[Setting]:
         """Return the settings that have results, the best mean first."""
@@ -123,27 +122,42 @@ def rank(sweep: Path) -> Ranking:
 
 
 def ranking_table(ranking: Ranking) -> Table:
-    """Return the table of a ranking for readers, with sentences about the best and the reasons of failures."""
+    """Return the table of a ranking for readers, with a sentence about the best and the reasons of failures.
+
+    The rows of real images and of faded pixels come last. The status has a column unless all jobs have finished.
+    """
     leading = ranking.comparison.leading(ranking.objective)
-    columns = [Column(key, "text") for key in ranking.keys] or [Column("setting", "text")]
-    at = len(columns) + 1  # the objective's
+    keys = [Column(key, "text") for key in ranking.keys] or [Column("setting", "text")]
+    jobs = [job for setting in ranking.settings for job in setting.jobs.values()]
+    status = [Column("status", "list")] if any(job["status"] != FINISHED for job in jobs) else []
+    at = len([*keys, *status])  # the objective's column
     rows = []
     for setting in ranking.settings:
-        cells = [*map(shown, setting.values)] or ["all"]
+        cells = [*(map(shown, setting.values) if ranking.keys else ["all"]), *(setting.status for _ in status)]
         best = setting.group in leading
         numbers = [setting.formatted(name) for name in ranking.names]
         numbers[0] += f" {MARK}" * best
+        time = "–" if math.isnan(setting.seconds) else duration(setting.seconds)
         kind: Any = "failed" if setting.group is None and "failed" in setting.status else ""
-        rows.append(Row([*cells, setting.status, *numbers], [at] if best else [], kind))
-    columns += [Column("status", "list"), *(Column(heading(name), "mean") for name in ranking.names)]
-    return Table(ranking.title, columns, rows, [*conclusions(ranking), *_errors(ranking)], keys=at - 1)
+        rows.append(Row([*cells, *numbers, time], [at] if best else [], kind))
+    rows += [
+        Row([title, *[""] * (at - 1), *cells, ""], kind="anchor")
+        for title, cells in main_anchors(ranking.comparison, ranking.objective).items()
+    ]
+    numbers_of = [*(Column(heading(name), "mean") for name in ranking.names), Column("training")]
+    remarks = [*conclusions(ranking), *_errors(ranking)]
+    return Table(ranking.title, [*keys, *status, *numbers_of], rows, remarks, keys=len(keys))
 
 
 def ranking_numbers(ranking: Ranking) -> Table:
-    """Return the table of a ranking for programs: values, jobs, means and standard deviations, unrounded."""
+    """Return the table of a ranking for programs: values, jobs, means and standard deviations, unrounded.
+
+    The last rows are sanity numbers: their status names them, and they have no values of the swept keys.
+    """
     leading = ranking.comparison.leading(ranking.objective)
     titles = [*ranking.keys, "jobs", "status", "seeds", "best"]
     titles += [title for name in ranking.names for title in (name, f"{name}_sd")]
+    titles.append("seconds")
     errors = any(job["error"] for setting in ranking.settings for job in setting.jobs.values())
     rows = []
     for setting in ranking.settings:
@@ -152,35 +166,37 @@ def ranking_numbers(ranking: Ranking) -> Table:
         cells += [len(group.counted) if group else 0, str(group in leading).lower()]
         for name in ranking.names:
             cells += [None, None] if group is None else [_known(group.mean(name)), _known(group.deviation(name))]
+        cells.append(_known(setting.seconds))
         if errors:
             cells.append("; ".join(filter(None, (_on_one_line(job["error"]) for job in setting.jobs.values()))))
         rows.append(Row(cells))
+    for title in main_anchors(ranking.comparison, ranking.objective):
+        sanity = [_known(ranking.comparison.groups[0].sanity(anchor(name, title))) for name in ranking.names]
+        cells = [
+            *[None] * len(ranking.keys),
+            None,
+            title,
+            0,
+            "false",
+            *(each for pair in sanity for each in (pair, None)),
+        ]
+        rows.append(Row([*cells, None, *([None] if errors else [])]))
     return Table("", [Column(title) for title in [*titles, *(["error"] if errors else [])]], rows)
 
 
 def conclusions(ranking: Ranking) -> list[str]:
-    """Return sentences: which setting is best, with its uncertainty, and why this can or cannot be said."""
+    """Return sentences: which setting is best, with its uncertainty, and what else limits the comparison."""
     comparison, objective = ranking.comparison, ranking.objective
-    having = comparison.having(objective)
-    title = column_title(objective)
-    if not having:
-        missing = f"No run has a {title} ({objective}), so nothing is best; sweep.objective=… names another number."
-        return [*([missing] if comparison.groups else []), *comparison.notes]
-    leading = comparison.leading(objective)
-    best = best_of(leading or having, objective)
-    number = f"{best.formatted(objective)} over {counted(len(best.values(objective)), 'seed')}"
-    said = f"{best.label} ({_named(result.run.name for result in best.results)}), {number}"
-    level = [group.label for group in leading if group is not best]
-    if len(ranking.settings) == 1:
-        sentences = [f"The {title} is {number}."]
-    elif not leading:
-        extreme = "highest" if parse(objective)[0].higher_is_better else "lowest"
-        sentences = [f"The {extreme} {title}: {said}. It cannot be called the best with certainty."]
-    elif level:
-        sentences = [f"Best by {title} ({MARK}): {said}; within the spread over seeds of it: {'; '.join(level)}."]
-    else:
-        sentences = [f"Best by {title} ({MARK}): {said}, further ahead of all others than the spread over seeds."]
-    return [*sentences, *verdicts(comparison, [objective]), *comparison.notes]
+    names = {
+        group.label: f"{group.label} ({_named(result.run.name for result in group.results)})"
+        for group in comparison.groups
+    }
+    said = conclusion(comparison, objective, names, MARK)
+    if not said and comparison.groups:
+        name = column_title(objective)
+        said = f"No run has a {name} ({objective}), so nothing is best; sweep.objective=… names another number."
+    unmarked = verdicts(comparison, [objective]) if comparison.leading(objective) else []
+    return [*([said] if said else []), *unmarked, *comparison.notes]
 
 
 def _labels(names: Sequence[str], settings: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
@@ -202,8 +218,7 @@ def _compared(named: Mapping[Path, str]) -> Comparison:
         return Comparison([], [str(error)] if named else [])
     if len({result.content["data"] for result in comparison.results}) == 1:
         return comparison
-    note = "Numbers of different data sets do not compare, so nothing is marked best."
-    return dataclasses.replace(comparison, alike=False, notes=[*comparison.notes, note])
+    return dataclasses.replace(comparison, alike=False, doubt="numbers of different data sets do not compare")
 
 
 def _errors(ranking: Ranking) -> list[str]:

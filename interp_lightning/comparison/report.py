@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 
 from interp_lightning import __version__
 from interp_lightning.comparison.groups import Comparison
-from interp_lightning.comparison.sortable import names, sortable_runs, sortable_tables
+from interp_lightning.comparison.overview import conclusion
+from interp_lightning.comparison.sortable import names, sortable_overview, sortable_runs, sortable_tables
 from interp_lightning.comparison.walks import FRAMES, Walks, lines
-from interp_lightning.metrics.catalogue import COLUMNS, METRICS, parse
+from interp_lightning.metrics.catalogue import COLUMNS, HEADLINE, METRICS, parse
 from interp_lightning.system.text import printable
 
 CAPTIONS = {
@@ -29,14 +30,18 @@ CAPTIONS = {
 IMAGES = ("pair", "sheet")  # figures of images, which the paths with sliders replace
 
 
-def html(comparison: Comparison, figures: Mapping[str, Figure], walks: Walks | None = None) -> str:
-    """Return the report: paths with sliders, tables, figures, the meaning of the numbers, and the origin of the runs.
+def html(
+    comparison: Comparison, figures: Mapping[str, Figure], walks: Walks | None = None, objective: str = HEADLINE
+) -> str:
+    """Return the report: the best setting, paths with sliders, tables, figures, meanings, and the runs' origin.
 
     Args:
         comparison: the groups of runs.
         figures: by name; the part before the first underscore chooses the caption.
         walks: paths between the same pairs of images. They take the place of the figures of pairs.
+        objective: the number that decides which setting is best. If no run has it, the report does without an answer.
     """
+    named = names(comparison)
     shown = {parse(name)[0] for names in COLUMNS.values() for name in comparison.columns(names)}
     kinds = {name: name.split("_")[0] for name in figures}
     pictures = [
@@ -55,10 +60,13 @@ def html(comparison: Comparison, figures: Mapping[str, Figure], walks: Walks | N
         protocol=", ".join(f"{key} {value}" for key, value in comparison.results[0].content["protocol"].items()),
         version=__version__,
         now=f"{datetime.now():%Y-%m-%d %H:%M}",
+        answer=conclusion(comparison, objective, named),
+        overview=sortable_overview(comparison, objective) if comparison.having(objective) else None,
+        doubt=comparison.doubt,
         notes=comparison.notes,
         walks=walks,
         frames=FRAMES,
-        pairs_of_lines=[] if walks is None else lines(walks, names(comparison)),
+        pairs_of_lines=[] if walks is None else lines(walks, named),
         pictures=[each for each in pictures if kinds[each[0]] in IMAGES],
         curves=[each for each in pictures if kinds[each[0]] not in IMAGES],
         tables=sortable_tables(comparison),

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from interp_lightning.comparison.groups import Comparison, Group
+from interp_lightning.comparison.groups import Comparison, Group, best_first
 from interp_lightning.comparison.labels import varied
+from interp_lightning.comparison.overview import main_anchors, main_numbers, seconds
 from interp_lightning.comparison.tables import anchors, questions, runs_table
 from interp_lightning.comparison.verdicts import verdicts
 from interp_lightning.metrics.catalogue import heading, parse, title
 from interp_lightning.runs.jobs import number_of, short, shown
-from interp_lightning.system.text import counted
+from interp_lightning.system.text import counted, duration
 
 
 class Heading(NamedTuple):
@@ -72,22 +73,34 @@ class Sortable:
 def sortable_tables(comparison: Comparison) -> list[Sortable]:
     """Return a table for each question that metrics answer, see `tables.tables`."""
     keys, settings = _settings(comparison.groups)
+    runs = Heading("runs", "number", "runs of a setting, each with another seed")
     found = []
     for question, names in questions(comparison).items():
-        leading = [comparison.leading(name) for name in names]
         rows = [
-            [*own, Cell(group.size, key=len(group.results)), *(_number(group, name, best) for name, best in numbers)]
+            [*own, Cell(group.size, key=len(group.results)), *_numbers(comparison, group, names)]
             for group, own in zip(comparison.groups, settings, strict=True)
-            for numbers in [list(zip(names, (group in each for each in leading), strict=True))]
-        ]
-        headings = [
-            *keys,
-            Heading("runs", "number", "runs of a setting, each with another seed"),
-            *map(_heading, names),
         ]
         beside = [(name, ["", *cells]) for name, cells in anchors(comparison, names).items()]
+        headings = [*keys, runs, *map(_heading, names)]
         found.append(Sortable(question, headings, rows, beside, verdicts(comparison, names), len(keys)))
     return found
+
+
+def sortable_overview(comparison: Comparison, objective: str) -> Sortable:
+    """Return a table of the main numbers and the time of training, the best setting first.
+
+    Args:
+        comparison: the settings.
+        objective: the number that decides, which at least one run has.
+    """
+    groups, names = best_first(comparison.groups, objective), main_numbers(comparison, objective)
+    keys, settings = _settings(groups)
+    rows = [
+        [*own, *_numbers(comparison, group, names), _time(group)] for group, own in zip(groups, settings, strict=True)
+    ]
+    beside = [(name, [*cells, ""]) for name, cells in main_anchors(comparison, objective).items()]
+    headings = [*keys, *map(_heading, names), Heading("training", "number", "mean time of training over seeds")]
+    return Sortable("", headings, rows, beside, keys=len(keys))
 
 
 def names(comparison: Comparison) -> dict[str, str]:
@@ -122,6 +135,15 @@ def _settings(groups: Sequence[Group]) -> tuple[list[Heading], list[list[Cell]]]
 def _heading(name: str) -> Heading:
     entry = parse(name)[0]
     return Heading(heading(name), "number", _meaning(name), "descending" if entry.higher_is_better else "ascending")
+
+
+def _numbers(comparison: Comparison, group: Group, names: Sequence[str]) -> list[Cell]:
+    return [_number(group, name, group in comparison.leading(name)) for name in names]
+
+
+def _time(group: Group) -> Cell:
+    time = seconds(group)
+    return Cell("–") if math.isnan(time) else Cell(duration(time), key=time, hint=f"{time:.1f} s")
 
 
 def _number(group: Group, name: str, best: bool) -> Cell:

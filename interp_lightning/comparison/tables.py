@@ -37,7 +37,7 @@ def questions(comparison: Comparison) -> dict[str, list[str]]:
 
 def anchors(comparison: Comparison, names: Sequence[str]) -> dict[str, list[str]]:
     """Return numbers to compare with, a row by title: real images, pixels faded over, noise."""
-    if len({result.content["data"] for result in comparison.results}) > 1:
+    if len({result.content["data"] for result in comparison.results}) != 1:
         return {}  # they differ between data sets
     rows = {
         title: [parse(name)[0].format(comparison.groups[0].sanity(anchor(name, title))) for name in names]
@@ -48,7 +48,7 @@ def anchors(comparison: Comparison, names: Sequence[str]) -> dict[str, list[str]
 
 def comparison_markdown(comparison: Comparison) -> str:
     """Return all tables and notes in Markdown."""
-    notes = [f"> {markdown(note, quotes=True)}\n" for note in comparison.notes]
+    notes = [f"> {markdown(note, quotes=True)}\n" for note in comparison.caveats]
     return "\n".join([*map(as_markdown, tables(comparison)), *notes])
 
 

@@ -51,7 +51,7 @@ def verdicts(comparison: Comparison, names: Sequence[str]) -> list[str]:
             best = best_of(having, name)
             if best not in deserving:
                 failed = next(each for each in conditions(name) if not comparison.beats(best, each))
-                unmarked.setdefault((best.label, _loses(best, [failed])), []).append(column_title(name))
+                unmarked.setdefault((best.label, loses(best, [failed])), []).append(column_title(name))
             if not comparison.leading(name):
                 level.append(column_title(name))
     sentences = []
@@ -85,10 +85,10 @@ def shortcomings(run: Path, results: dict[str, Any]) -> list[str]:
     for name in comparison.columns([name for every in COLUMNS.values() for name in every]):
         if parse(name)[1] not in HOW and not comparison.beats(group, name):
             lost.setdefault(_duel(name), []).append(name)
-    return [f"The {_loses(group, names)}." for names in lost.values()]
+    return [f"The {loses(group, names)}." for names in lost.values()]
 
 
-def _loses(group: Group, names: Sequence[str]) -> str:
+def loses(group: Group, names: Sequence[str]) -> str:
     """Say that a group does not beat its rival in some metrics of the same kind of image or path."""
     winner, rival = _duel(names[0])
     return f"{winner} do not beat {rival} ({_sanity_numbers(group, names)})"

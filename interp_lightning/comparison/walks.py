@@ -2,18 +2,26 @@
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
-from interp_lightning.paths.lerp import Lerp
+from interp_lightning.comparison.figures import FADED, faded
+from interp_lightning.comparison.groups import Group
+from interp_lightning.metrics.catalogue import anchor, column_title, parse, title
 
 FRAMES = 21  # positions of a slider
-FADED = "pixels faded over"
+MOST_BYTES = 6 * 2**20  # of all strips in a report
+LOSSLESS = 2**17  # bytes of a strip's pixels up to which it is a PNG
+LARGEST, SMALLEST = 128, 8  # pixels to a side of a frame that is not
+QUALITY = 80  # of these, in WebP
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class Walks:
         x: images (2·pairs, C, H, W) in [−1, 1]; paths lead from the first half to the second.
         strips: decoded images (pairs, FRAMES, C, H, W) by kind of path, by the setting's label. A kind that a setting
             lacks leaves a gap.
-        facts: a number to show below each setting, such as "score 0.61"; "" for none.
+        facts: a number to show below each setting and below `FADED`, see `facts`.
         note: a sentence about settings that are not shown; "" if all are.
     """
 
@@ -44,7 +52,7 @@ class Line(NamedTuple):
 
     Args:
         name: the setting's.
-        fact: a number to show below the name.
+        fact: a number to show below the name; "" for none.
         sprites: a strip of frames by kind of path, as a data URL; "" for a kind that the setting lacks.
     """
 
@@ -60,28 +68,58 @@ def lines(walks: Walks, names: Mapping[str, str]) -> list[list[Line]]:
         walks: the paths.
         names: to show, by label.
     """
+    strips = len(walks.kinds) * (len(walks.strips) + 1) * (len(walks.x) // 2)
+    draw = partial(sprite, room=MOST_BYTES // strips)
     found = []
     for pair, (x_a, x_b) in enumerate(zip(*walks.x.chunk(2), strict=True)):
-        faded = sprite(Lerp().points(x_a.flatten()[None], x_b.flatten()[None], FRAMES)[0].unflatten(1, x_a.shape))
+        fading = draw(faded(torch.stack([x_a, x_b]), FRAMES)[0])
         of_pair = [
             Line(
                 names[label],
-                walks.facts[label],
-                {kind: sprite(each[kind][pair]) if kind in each else "" for kind in walks.kinds},
+                walks.facts.get(label, ""),
+                {kind: draw(each[kind][pair]) if kind in each else "" for kind in walks.kinds},
             )
             for label, each in walks.strips.items()
         ]
-        found.append([*of_pair, Line(FADED, "", dict.fromkeys(walks.kinds, faded))])
+        found.append([*of_pair, Line(FADED, walks.facts.get(FADED, ""), dict.fromkeys(walks.kinds, fading))])
     return found
 
 
-def sprite(images: Tensor) -> str:
-    """Return images (N, C, H, W) in [−1, 1], side by side, as the data URL of a PNG."""
-    row = torch.cat([*images.cpu().float()], dim=2)  # (C, H, N·W)
-    pixels = row.clamp(-1, 1).add(1).mul(127.5).round().byte().movedim(0, 2).squeeze(2).numpy()
+def sprite(images: Tensor, room: int) -> str:
+    """Return images (N, C, H, W) in [−1, 1], side by side, as a data URL: a PNG if they are small, or a WebP.
+
+    Args:
+        images: the frames.
+        room: the number of characters, which images that are too large are reduced to.
+    """
+    images = images.cpu().float().clamp(-1, 1)
+    url = _url(images, "png", optimize=True) if images.numel() <= LOSSLESS else ""
+    side = LARGEST
+    while not url or (len(url) > room and side >= SMALLEST):
+        share = min(1.0, side / max(images.shape[2:]))
+        size = [max(1, round(share * length)) for length in images.shape[2:]]
+        url = _url(functional.interpolate(images, size, mode="area"), "webp", quality=QUALITY)
+        side //= 2
+    return url
+
+
+def _url(images: Tensor, kind: str, **how: Any) -> str:
+    row = torch.cat([*images], dim=2)  # (C, H, N·W)
+    pixels = row.add(1).mul(127.5).round().byte().movedim(0, 2).squeeze(2).numpy()
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="png", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    Image.fromarray(pixels).save(file, format=kind, **how)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def facts(groups: Sequence[Group], objective: str) -> dict[str, str]:
+    """Return a number of each setting by label, as "score of graph paths at constant speed 61%", and of `FADED`."""
+    found = {
+        group.label: f"{title(objective)} {group.formatted(objective)}" for group in groups if group.values(objective)
+    }
+    sanity = groups[0].sanity(anchor(objective, FADED))
+    if not math.isnan(sanity):
+        found[FADED] = f"{column_title(objective)} {parse(objective)[0].format(sanity)}"
+    return found
 
 
 def choose(labels: Sequence[str], best_first: Sequence[str], most: int) -> tuple[list[str], str]:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field
 from interp_lightning.config.loggers import LOGGERS, check_members
 from interp_lightning.config.names import did_you_mean, groups, keys, top
 from interp_lightning.errors import CheckpointError, ConfigError
-from interp_lightning.metrics.catalogue import COLUMNS
+from interp_lightning.metrics.catalogue import COLUMNS, HEADLINE
 from interp_lightning.parameters import (
     Configurable,
     Count,
@@ -78,7 +78,7 @@ SETTINGS: dict[str, Any] = {
     ],
     **dict.fromkeys(("compile", "cuda_graphs", "debug", "sweep.resume", "trainer.detect_anomaly"), bool),
     **dict.fromkeys(("trainer.enable_progress_bar", "trainer.enable_model_summary"), bool),
-    "sweep.objective": Literal[tuple(name for names in COLUMNS.values() for name in names)],
+    "sweep.objective": Literal[(HEADLINE, *(name for names in COLUMNS.values() for name in names))],
     "milestones": Natural,
     "checkpoint.every_minutes": Weight,
     "ckpt_path": Annotated[

@@ -37,6 +37,8 @@ class Entry:
         percent: the number is a share of 1.
         requires: the number of the same paths, or of their midpoints, that must beat pixel fading before this one says
             anything about interpolation: a blurred path is short and even.
+        fading_wins: no path is better in this number than pixel fading, at any speed. At constant speed that is so for
+            every number with `requires`.
         of_blends: pixel fading has this number, too.
         tables: the tables of a comparison with a column for it; by default all that suit its metric.
     """
@@ -46,6 +48,7 @@ class Entry:
     higher_is_better: bool = False
     percent: bool = False
     requires: str = ""
+    fading_wins: bool = False
     of_blends: bool = True
     tables: tuple[str, ...] = ()
 
@@ -130,7 +133,7 @@ FADED = {
 MUST_BEAT = FADED | dict.fromkeys(("reconstructions", "prior", "prior_mixture"), "noise")
 # What tables and curves show beside the runs: the numbers of other images or paths in their place.
 ANCHORS: dict[str, Mapping[str, str]] = {
-    "real images": dict.fromkeys(IMAGES, "real"),
+    "real images": dict.fromkeys((*IMAGES, *PATHS), "real"),
     "pixels faded over": FADED,
     "noise": dict.fromkeys(IMAGES, "noise"),
 }
@@ -197,14 +200,14 @@ def must_beat(name: str) -> str | None:
 
 
 def idle(name: str) -> bool:
-    """Return True for a number of paths at constant speed that is best where pixels fade: it says little by itself.
+    """Return True for a number of paths that is best where pixels fade: it says little by itself.
 
     Example:
-        >>> idle("detour_graph_constant"), idle("detour_graph"), idle("realism_graph_constant")
-        (True, False, False)
+        >>> idle("detour_graph"), idle("evenness_graph_constant"), idle("evenness_graph")
+        (True, True, False)
     """
     entry, kind = parse(name)
-    return bool(entry.requires) and kind.endswith(CONSTANT)
+    return entry.fading_wins or (bool(entry.requires) and kind.endswith(CONSTANT))
 
 
 def anchor(name: str, title: str) -> str:
@@ -230,8 +233,13 @@ def title(name: str) -> str:
     Example:
         >>> title("fid_midpoints_lerp")
         'FID of midpoints, lerp'
+        >>> title("score_graph_constant")
+        'score of graph paths at constant speed'
     """
     entry, kind = parse(name)
+    if kind in FADED and kind in PATHS:
+        how = kind.removesuffix(CONSTANT)
+        return f"{entry.title} of {how} paths at {'their own' if kind == how else 'constant'} speed"
     return f"{entry.title} of {(IMAGES | PATHS).get(kind, kind)}" if kind else entry.title
 
 

@@ -1,5 +1,6 @@
 """Turn pydantic's error about a value into one sentence: the value, what is allowed, the way out."""
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import NoneType
@@ -13,6 +14,7 @@ from interp_lightning.parameters.annotations import UNIONS, is_collection, is_re
 from interp_lightning.parameters.types import WayOut
 
 SHOWN = 200  # characters of a value in a sentence
+MOST, NEAR = 20, 3  # choices that are listed; and those that are named in place of more
 MAPPING = "a mapping {key: value, …}"
 NOUNS = {int: "an integer", float: "a finite number", bool: "true or false", str: "text", Any: "anything"}
 NOUNS |= dict.fromkeys((dict, Mapping), MAPPING)
@@ -48,7 +50,8 @@ def sentence(name: str, value: Any, annotation: Any, error: ValidationError) -> 
         value, annotation = value[step], inner
         way_out = _way_out(inner) or way_out
     metadata = split(annotation)[1]
-    text = f"`{name}` (={shown(value)}) must be {_allowed(annotation, first['type'] in OUT_OF_BOUNDS)}"
+    allowed = _like(value, annotation) or _allowed(annotation, first["type"] in OUT_OF_BOUNDS)
+    text = f"`{name}` (={shown(value)}) must be {allowed}"
     if first["type"] in OTHERS and not _description(metadata):
         text += f" ({first['msg']})"
     return f"{text}; {way_out}" if way_out else text
@@ -96,7 +99,8 @@ def _allowed(annotation: Any, only_bounds: bool = False) -> str:
 def _noun(kind: Any, metadata: Iterable[Any]) -> str:
     origin, args = get_origin(kind), get_args(kind)
     if origin is Literal:
-        return f"one of: {', '.join(map(_yaml, args))}"
+        few = ", ".join(map(_yaml, args[: NEAR if len(args) > MOST else MOST]))
+        return f"one of {len(args)} choices, such as {few}" if len(args) > MOST else f"one of: {few}"
     if origin in UNIONS:
         shown_ones = [each for each in args if not is_object(each)] or [each for each in args if each is not NoneType]
         members = " or ".join(map(_allowed, shown_ones))
@@ -112,6 +116,14 @@ def _noun(kind: Any, metadata: Iterable[Any]) -> str:
     if len(set(args) - {...}) > 1:
         return f"a list: {', '.join(map(_allowed, args))}"
     return f"a list{count}{_each('each', args[0])}"
+
+
+def _like(value: Any, annotation: Any) -> str:
+    """Name the choices that are spelt most alike, to follow "must be", if there are too many to list; "" for none."""
+    kind = split(annotation)[0]
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    near = difflib.get_close_matches(str(value), map(str, choices), NEAR) if len(choices) > MOST else []
+    return f"one of {len(choices)} choices; did you mean {' or '.join(near)}?" if near else ""
 
 
 def _each(what: str, annotation: Any) -> str:

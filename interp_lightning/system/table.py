@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -147,7 +148,18 @@ def _laid_out(table: Table, heads: Sequence[str], breaks: Mapping[str, str]) -> 
         [_lines(row.cells[i], breaks.get(column.kind, "")) for row in table.rows]
         for i, column in enumerate(table.columns)
     ]
+    if breaks is NARROW:
+        _wrap_anchors(table, columns[0], heads[0])
     return columns, [max(map(_width, [head, *cells])) for head, cells in zip(heads, columns, strict=True)]
+
+
+def _wrap_anchors(table: Table, cells: list[str], head: str) -> None:
+    """Break the titles of anchor rows between words, so that they do not make the first column wider."""
+    own = [cell for cell, row in zip(cells, table.rows, strict=True) if row.kind != "anchor"]
+    width = max(map(_width, [head, *own]))
+    for at, row in enumerate(table.rows):
+        if row.kind == "anchor":
+            cells[at] = textwrap.fill(cells[at], max(width, 1), break_long_words=False)
 
 
 def _lines(text: object, separator: str) -> str:

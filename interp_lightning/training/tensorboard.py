@@ -27,18 +27,18 @@ log = logging.getLogger(__name__)
 # Beside what was swept, the settings that HPARAMS shows, and the numbers: last points of curves.
 SETTINGS = ("model", "penalty", "model.lam", "penalty.lam", "latent_dim", "optimizer.lr", "seed")
 NUMBERS = {
-    "interpolation/realism_midpoints_graph": "realism, graph",
-    "interpolation/membership_midpoints_graph": "membership, graph",
-    "interpolation/realism_midpoints_lerp": "realism, lerp",
-    "interpolation/fid_midpoints_lerp": "FID, lerp",
+    "interpolation/graph/realism": "realism, graph",
+    "interpolation/graph/membership": "membership, graph",
+    "interpolation/lerp/realism": "realism, lerp",
+    "interpolation/lerp/fid": "FID, lerp",
     "val/autoencoder/reconstruction": "MSE",
 }
 # Cards of CUSTOM SCALARS: regular expressions of the curves that share a chart.
 LAYOUT = {
     "Interpolation": {
-        "realism of midpoints": ["Multiline", ["interpolation/realism_midpoints_.*"]],
-        "membership of midpoints": ["Multiline", ["interpolation/membership_midpoints_.*"]],
-        "FID of midpoints": ["Multiline", ["interpolation/fid_midpoints_.*"]],
+        "realism of midpoints": ["Multiline", ["(interpolation|sanity)/[^/]+/realism"]],
+        "membership of midpoints": ["Multiline", ["(interpolation|sanity)/[^/]+/membership"]],
+        "FID of midpoints": ["Multiline", ["(interpolation|sanity)/[^/]+/fid"]],
     },
     "Players": {
         "autoencoder": ["Multiline", ["train/autoencoder/.*"]],
@@ -162,9 +162,12 @@ def _plain(value: Any) -> str | float | bool | None:
 
 
 def _session(settings: Mapping[str, str | float | bool], swept: Collection[str]) -> list[Summary]:
-    """Return the summaries that make a run one row of HPARAMS, whose table shows first what `differs`."""
+    """Return the summaries that make a run one row of HPARAMS.
+
+    Its table sorts settings by `differs`, then by name, but shows display names: a number in the name keeps our order.
+    """
     infos = [
-        api_pb2.HParamInfo(name=name, type=_KINDS[type(value)][0], differs=name in swept)
+        api_pb2.HParamInfo(name=_ordered(name), display_name=name, type=_KINDS[type(value)][0], differs=name in swept)
         for name, value in settings.items()
     ]
     numbers = [
@@ -172,11 +175,16 @@ def _session(settings: Mapping[str, str | float | bool], swept: Collection[str])
     ]
     start = plugin_data_pb2.SessionStartInfo()
     for name, value in settings.items():
-        setattr(start.hparams[name], _KINDS[type(value)][1], value)
+        setattr(start.hparams[_ordered(name)], _KINDS[type(value)][1], value)
     return [
         _summary(metadata.EXPERIMENT_TAG, experiment=api_pb2.Experiment(hparam_infos=infos, metric_infos=numbers)),
         _summary(metadata.SESSION_START_INFO_TAG, session_start_info=start),
     ]
+
+
+def _ordered(name: str) -> str:
+    """Return a setting's name with its place among `SETTINGS`, which is the same in every run; others come first."""
+    return f"{SETTINGS.index(name) + 1 if name in SETTINGS else 0} {name}"
 
 
 def _summary(tag: str, **content: Any) -> Summary:

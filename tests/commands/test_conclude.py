@@ -12,6 +12,7 @@ import torch
 from interp_lightning.commands import compare
 from interp_lightning.commands.conclude import conclude
 from interp_lightning.comparison import figures
+from interp_lightning.comparison.walks import FADED
 from interp_lightning.runs.jobs import FAILED, FINISHED, UNFINISHED
 from interp_lightning.runs.load import Run
 
@@ -48,7 +49,10 @@ def test_what_a_sweep_leaves(sweep, capsys):
     assert (summary, numbers) == (f"Summary:  {sweep / 'summary.md'}", f"Numbers:  {sweep / 'summary.csv'}")
     assert curves == f"Curves:   tensorboard --logdir {sweep}"
     assert last == f"Report:   {sweep / 'comparison' / 'report.html'}"
-    assert "Best by score (*): lam=0.1 (jobs 0, 1), 55.0% ± 7.1% over 2 seeds" in " ".join(printed)
+    assert (
+        "Best by score of graph paths at constant speed (*): lam=0.1 (jobs 0, 1), 55.0% ± 7.1% over 2 seeds"
+        in " ".join(printed)
+    )
     assert "Job 4: `penalty.lam` (=-1) must be ≥ 0" in printed
 
     text = (sweep / "summary.md").read_text()
@@ -60,14 +64,16 @@ def test_what_a_sweep_leaves(sweep, capsys):
     page = (sweep / "comparison" / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2 + 4 * 3 * 2  # curves; two settings and fading, graph and lerp
     assert re.findall(r"<th scope=row>(lam=\S+) <small>([^<]*)", page) == 4 * [
-        ("lam=0.003", "score 15.0% ± 7.1%"), ("lam=0.1", "score 55.0% ± 7.1%")
-    ]  # fmt: skip
+        ("lam=0.003", "score of graph paths at constant speed 15.0% ± 7.1%"),
+        ("lam=0.1", "score of graph paths at constant speed 55.0% ± 7.1%"),
+    ]
+    assert page.count(f"<th scope=row>{FADED} <small>score 0.0%</small>") == 4
 
 
 def test_the_sheet_has_a_row_for_each_setting_in_order_with_graph_and_lerp(sweep, monkeypatch):
     drawn = []
     draw = figures.sheet
-    monkeypatch.setattr(figures, "sheet", lambda strips, title: drawn.append(strips) or draw(strips, title))
+    monkeypatch.setattr(figures, "sheet", lambda strips, *names: drawn.append(strips) or draw(strips, *names))
     conclude(sweep, pictures=True)
     (strips,) = drawn
     assert [*strips] == ["lam=0.003: score 15.0% ± 7.1%", "lam=0.1: score 55.0% ± 7.1%"]
@@ -84,7 +90,7 @@ def test_a_graph_that_was_not_kept_is_not_fitted_for_the_sheet(sweep, monkeypatc
     shutil.rmtree(sweep / "0" / "paths")
     drawn = []
     draw = figures.sheet
-    monkeypatch.setattr(figures, "sheet", lambda strips, title: drawn.append(strips) or draw(strips, title))
+    monkeypatch.setattr(figures, "sheet", lambda strips, *names: drawn.append(strips) or draw(strips, *names))
     conclude(sweep, pictures=True)
     assert [[*each] for each in drawn[0].values()] == [["graph", "lerp"], ["lerp"]]
 
@@ -123,7 +129,7 @@ def test_pictures_that_fail_change_nothing_else(lost, sweep, monkeypatch, capsys
     assert conclude(sweep, pictures=True)
     assert "no paper" in caplog.text
     out = capsys.readouterr().out
-    assert "Best by score" in out
+    assert "Best by score of graph paths" in out
     if lost == "sheet":
         assert out.splitlines()[-1].startswith("Report:")
     else:
@@ -147,9 +153,10 @@ def test_a_sheet_of_too_many_settings_shows_the_best(sweep, monkeypatch):
     monkeypatch.setattr(figures, "sheet", lambda *args: drawn.append(args) or draw(*args))
     monkeypatch.setattr(compare, "MOST_SETTINGS", 1)
     conclude(sweep, pictures=True)
-    ((strips, title),) = drawn
+    ((strips, title, below),) = drawn
     assert [*strips] == ["lam=0.1: score 55.0% ± 7.1%"]
-    assert title.startswith("The same pairs by each setting, the best 1 of 2:")
+    assert title == "The same pairs by each setting, the best 1 of 2: left graph, right lerp, at constant speed"
+    assert below == "pixels faded over: score 0.0%"
     page = (sweep / "comparison" / "report.html").read_text()
     assert "Only the best 1 of 2 settings are shown." in page
     assert {*re.findall(r"<th scope=row>(lam=\S+)", page)} == {"lam=0.1"}

@@ -250,7 +250,7 @@ def test_a_sweeps_summary_shows_settings_and_errors_as_they_are(tmp_path, capsys
     assert not conclude(tmp_path, pictures=True)
     summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
     (first, *settings), (_, *jobs) = rows_of(summary)
-    assert {first} == set(settings) == {4}
+    assert {first} == set(settings) == {5}
     assert set(jobs) == {5}
     assert summary.partition("### Jobs")[2].count("`penalty.lam` (=") == len(jobs) - 1
     assert not re.search(r"[<>\[\]\\$]|https?:|www\.", re.sub(r"^>", "", summary, flags=re.MULTILINE))
@@ -328,7 +328,7 @@ def said(comparison: Comparison, room: Path) -> str:
         assert sentence in shown["terminal"]
         assert markdown(sentence) in shown["markdown"]
         assert sentence in Structure(shown["html"]).text
-    return " ".join([*texts, *comparison.notes])
+    return " ".join([*texts, *comparison.caveats])
 
 
 def test_a_run_that_is_reached_twice_counts_once(tmp_path, monkeypatch):
@@ -367,6 +367,17 @@ def test_interrupted_runs_of_a_group_are_named(tmp_path):
 
 def test_one_and_one_point_nought_are_the_same_setting(tmp_path):
     assert len(made(tmp_path, fid(1, 0, 1), fid(1, 1, 1.0)).groups) == 1
+
+
+@pytest.mark.parametrize("key", ["limit_train_batches", "overfit_batches", "val_check_interval"])
+def test_one_batch_and_all_batches_are_different_settings(key, tmp_path):
+    runs = [{"config.trainer": {key: value}, "seed": seed} for value in (1, 1.0, 0.5) for seed in (0, 1)]
+    comparison = made(tmp_path, *runs)
+    assert [group.label.partition(", ")[2] for group in comparison.groups] == [
+        f"trainer.{key}={value}" for value in ("1", "1.0", "0.5")
+    ]
+    table = html(comparison, {}).partition("</table>")[0]
+    assert re.findall(r'<tr><td class="text key"[^>]*>([^<]*)', table) == ["1", "1.0", "0.5"]
 
 
 KEYS = ["a", "model.lam", "penalty.lam", "penalty.x", "network._target_", "data.batch_size", "n.b"]
@@ -428,7 +439,7 @@ def test_nothing_worse_than_fading_pixels_over_is_marked(tmp_path):
     )
     assert (
         "No run's paths (lerp, own speed) beat fading pixels over (realism 40.0%), so nothing is marked best in "
-        "own-speed realism, own-speed max/mean step, own-speed detour." in told
+        "own-speed realism, own-speed max/mean step." in told
     )
 
 
@@ -472,7 +483,7 @@ def test_one_seed_is_no_evidence(tmp_path):
     comparison = made(tmp_path, fid(4, lam=1), fid(9, lam=2))
     assert not any(row.best for table in tables(comparison) for row in table.rows)
     told = said(comparison, tmp_path)
-    assert "Each setting has one seed, so the spread over seeds is unknown and nothing is marked best" in told
+    assert "Nothing is marked best, because each setting has one seed (train several, such as -m seed=0,1,2)." in told
     mixed = made(tmp_path / "b", fid(4, lam=1), fid(9, 0, 2), fid(9.5, 1, 2))
     assert [group.label[-1] for group in mixed.leading("fid_midpoints_lerp")] == ["1"]
     assert "Settings with one seed are judged by the spread of the others" in said(mixed, tmp_path)
@@ -482,7 +493,7 @@ def test_unlike_protocols_rank_nothing(tmp_path):
     runs = [fid(4 + seed / 9, seed, lam, **{"protocol.images": 10 + lam}) for lam in (1, 2) for seed in (0, 1)]
     comparison = made(tmp_path, *runs)
     assert comparison.leading("fid_midpoints_lerp") == []
-    assert "The runs were measured by different protocols" in said(comparison, tmp_path)
+    assert "Nothing is marked best, because the runs were measured by different protocols" in said(comparison, tmp_path)
 
 
 def test_a_runs_own_report_says_what_is_worthless(tmp_path):
@@ -522,6 +533,16 @@ def test_nothing_is_marked_where_fading_pixels_wins(tmp_path):
     )
 
 
+@pytest.mark.parametrize("detour", [1.05, 3.0])
+def test_a_detour_at_a_paths_own_speed_is_no_duel_either(detour, tmp_path):
+    runs = [fid(9, seed, lam, **{"metrics.detour_lerp": detour + lam + seed / 9}) for lam in (1, 2) for seed in (0, 1)]
+    comparison = made(tmp_path, *runs)  # realism beats that of fading pixels over
+    assert comparison.leading("detour_lerp") == []
+    told = said(comparison, tmp_path)
+    assert "Nothing is marked best in own-speed detour: no path is better there than fading pixels over." in told
+    assert "detour 1.3" not in told
+
+
 def test_curves_show_sanity_numbers_as_lines_on_an_axis_that_begins_at_nought(tmp_path):
     comparison = made(tmp_path, *(fid(value, 0, lam) for value, lam in ((30, 0), (20, 0.01), (10, 1))))
     figure = comparison_figures.against_lambda(comparison)["against_penalty_lam"]
@@ -537,13 +558,46 @@ def test_curves_show_sanity_numbers_as_lines_on_an_axis_that_begins_at_nought(tm
 
 def test_a_sheet_leaves_a_gap_for_a_kind_of_path_that_a_setting_lacks():
     strip = torch.full((2, 5, 1, 8, 8), -1.0)  # black
+    strip[:, -1] = 0  # grey
     figure = comparison_figures.sheet({"lam=1": {"graph": strip, "lerp": strip}, "lam=2": {"lerp": strip}}, "Sheet")
     (axes,) = figure.axes
     (picture,) = axes.images
     cells = torch.as_tensor(picture.get_array())[::9, ::9]  # a pixel of each
-    assert cells.shape == (5, 11)
-    black = "#####.#####"
-    assert ["".join("#" if cell == 0 else "." for cell in row) for row in cells] == [
-        black, "......#####", "...........", black, "......#####"
-    ]  # fmt: skip
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["lam=1", "lam=2", "", "lam=1", "lam=2"]
+    assert cells.shape == (7, 11)
+    shades = [[round(cell.item() * 4) for cell in row] for row in cells]
+    path, fading, gap = [0, 0, 0, 0, 2], [0, 0, 1, 2, 2], 4
+    block = [[*path, gap, *path], [*[gap] * 6, *path], [*fading, gap, *fading]]
+    assert shades == [*block, [gap] * 11, *block]
+    names = ["lam=1", "lam=2", "pixels faded over"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [*names, "", *names]
+
+
+def test_pairs_say_which_path_they_show_and_end_with_fading_pixels():
+    x = torch.stack([torch.full((1, 8, 8), value) for value in (-1.0, 1.0)])
+    figure = side_by_side([("a", Still()), ("b", Still())], x, 3)["pair_1"]
+    (axes,) = figure.axes
+    assert " ".join(axes.get_title().split()) == "Pair 1: straight lines between codes (lerp), at their own speed"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "pixels faded over"]
+    cells = torch.as_tensor(axes.images[0].get_array())[::9, ::9]
+    assert cells[-1].tolist() == [0, 0, 0.5, 1, 1]
+
+
+@pytest.mark.pictures
+def test_labels_of_a_trade_off_stay_within_its_frame_and_are_not_struck_through(tmp_path):
+    runs = [
+        {"config.penalty.lam": lam, "metrics.reconstruction_mse": mse, "metrics.fid_midpoints_lerp": value}
+        for lam, mse, value in ((0.0003, 0.028, 4), (0.001, 0.032, 3), (0.01, 0.059, 12))
+    ]
+    figure = comparison_figures.trade_off(made(tmp_path, *runs))["trade_off"]
+    image_grids.pixels_of(figure)  # lays it out
+    (axes,) = figure.axes
+    frame = axes.get_window_extent()
+    assert len(axes.texts) == 3
+    for label in axes.texts:
+        box = label.get_window_extent()
+        assert frame.x0 < box.x0
+        assert box.x1 < frame.x1
+        assert frame.y0 < box.y0
+        assert box.y1 < frame.y1
+        assert label.get_bbox_patch().get_facecolor()[:3] == (1, 1, 1)
+        assert label.zorder > max(line.zorder for line in axes.lines)

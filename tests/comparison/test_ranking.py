@@ -54,7 +54,8 @@ def sweep(tmp_path) -> Sweep:
 
 
 def rows(sweep: Sweep) -> list[list[str]]:
-    return [[*row.cells] for row in ranking_table(rank(sweep.folder)).rows]
+    """The cells of each setting: the swept values, the status unless all have finished, numbers, time of training."""
+    return [[*row.cells] for row in ranking_table(rank(sweep.folder)).rows if row.kind != "anchor"]
 
 
 def said(sweep: Sweep) -> str:
@@ -74,14 +75,15 @@ def test_a_row_for_each_setting_with_every_status(sweep):
     sweep.plan(["penalty.lam=2", "seed=1"])
     table = ranking_table(rank(sweep.folder))
     assert table.title == "3 of 6 jobs finished, 1 failed"
-    assert [column.title for column in table.columns] == ["lam", "status", "score ↑"]
+    assert [column.title for column in table.columns] == ["lam", "status", "score ↑", "training"]
     assert rows(sweep) == [
-        ["0.1", "2 finished", "52.0% ± 2.8% *"],
-        ["1", "1 finished, 1 failed", "20.0%"],
-        ["2", "1 unfinished, 1 not started", "–"],
+        ["0.1", "2 finished", "52.0% ± 2.8% *", "1 s"],
+        ["1", "1 finished, 1 failed", "20.0%", "1 s"],
+        ["2", "1 unfinished, 1 not started", "–", "–"],
     ]
-    assert [[*row.best] for row in table.rows] == [[2], [], []]
-    assert "Best by score (*): lam=0.1 (jobs 0, 1), 52.0% ± 2.8% over 2 seeds, further ahead" in said(sweep)
+    assert [[*row.best] for row in table.rows] == [[2], [], [], []]
+    best = "lam=0.1 (jobs 0, 1), 52.0% ± 2.8% over 2 seeds, further ahead of all others"
+    assert f"Best by score of graph paths at constant speed (*): {best}" in said(sweep)
     assert "Job 3: KeyError: 'x' (its run.log has the traceback)" in said(sweep)
 
 
@@ -89,7 +91,7 @@ def test_settings_within_the_spread_are_best_together(sweep):
     for lam, scores in ((0, (0.5, 0.54)), (1, (0.51, 0.55)), (2, (0.2, 0.24))):
         two_seeds(sweep, lam, *scores)
     sweep.plan()
-    assert [row[-1].endswith(" *") for row in rows(sweep)] == [True, True, False]
+    assert [row[-2].endswith(" *") for row in rows(sweep)] == [True, True, False]
     assert "lam=1 (jobs 2, 3), 53.0% ± 2.8% over 2 seeds; within the spread over seeds of it: lam=0." in said(sweep)
 
 
@@ -97,19 +99,50 @@ def test_with_one_seed_nothing_is_best_with_certainty(sweep):
     for lam in (0.1, 1):
         sweep.job(FINISHED, f"penalty.lam={lam}", "seed=0", score=lam / 2)
     sweep.plan()
-    assert not any(row[-1].endswith("*") for row in rows(sweep))
-    assert "The highest score: lam=1 (job 1), 50.0% over 1 seed. It cannot be called the best with certainty." in said(
-        sweep
+    assert not any(row[-2].endswith("*") for row in rows(sweep))
+    assert said(sweep) == (
+        "Highest score of graph paths at constant speed: lam=1 (job 1), 50.0% over 1 seed; uncertain, because each "
+        "setting has one seed (train several, such as -m seed=0,1,2)."
     )
-    assert "the spread over seeds is unknown" in said(sweep)
 
 
 def test_the_best_does_not_count_unless_it_beats_the_baseline(sweep):
     two_seeds(sweep, 1, 0.05, 0.06)
     two_seeds(sweep, 2, 0.01, 0.02)
     sweep.plan()
-    assert "It cannot be called the best with certainty." in said(sweep)
-    assert "No run's paths (graph) beat fading pixels over (score 10.0%)" in said(sweep)
+    assert said(sweep) == (
+        "Highest score of graph paths at constant speed: lam=1 (jobs 0, 1), 5.5% ± 0.7% over 2 seeds; its paths "
+        "(graph) do not beat fading pixels over (score 10.0%)."
+    )
+
+
+def test_with_one_seed_the_sentence_says_that_the_best_loses_to_the_baseline(sweep):
+    for lam in (0.1, 1):
+        sweep.job(FINISHED, f"penalty.lam={lam}", "seed=0", score=lam / 20)
+    assert len(ranking_table(rank(sweep.folder)).remarks) == 1
+    assert "5.0% over 1 seed; its paths (graph) do not beat fading pixels over (score 10.0%); uncertain" in said(sweep)
+
+
+def test_settings_within_the_spread_of_one_another_are_none_the_best(sweep):
+    for lam, scores in ((0, (0.5, 0.54)), (1, (0.51, 0.55))):
+        two_seeds(sweep, lam, *scores)
+    assert said(sweep).endswith("lam=1 (jobs 2, 3), 53.0% ± 2.8% over 2 seeds; all are within the spread over seeds.")
+
+
+def test_sanity_rows_come_last_and_carry_no_setting(sweep):
+    two_seeds(sweep, 0.1, 0.5, 0.54)
+    two_seeds(sweep, 1, 0.2, 0.24)
+    sweep.plan()
+    table = ranking_table(rank(sweep.folder))
+    assert [column.title for column in table.columns] == ["lam", "score ↑", "training"]  # no status: all have finished
+    assert [[*row.cells] for row in table.rows if row.kind == "anchor"] == [["pixels faded over", "10.0%", ""]]
+    assert "| *pixels faded over* | 10.0% |  |" in as_markdown(table)
+    *settings, faded = csv.DictReader(io.StringIO(as_csv(ranking_numbers(rank(sweep.folder)))))
+    assert [float(row["lam"]) for row in settings] == [0.1, 1]
+    assert [float(row["seconds"]) for row in settings] == [1, 1]
+    assert {key: value for key, value in faded.items() if value} == {
+        "status": "pixels faded over", "seeds": "0", "best": "false", "score_graph_constant": "0.1"
+    }  # fmt: skip
 
 
 def test_another_objective_comes_first(sweep):
@@ -118,8 +151,10 @@ def test_another_objective_comes_first(sweep):
             sweep.job(FINISHED, f"penalty.lam={lam}", f"seed={seed}", score=1 - realism, realism=realism + seed / 100)
     sweep.plan(objective="realism_graph_constant")
     table = ranking_table(rank(sweep.folder))
-    assert [column.title for column in table.columns] == ["lam", "status", "realism ↑", "score ↑"]
-    assert "Best by realism (*): lam=1 (jobs 1, 3), 90.5% ± 0.7% over 2 seeds" in said(sweep)
+    assert [column.title for column in table.columns] == ["lam", "realism ↑", "score ↑", "training"]
+    assert "Best by realism of graph paths at constant speed (*): lam=1 (jobs 1, 3), 90.5% ± 0.7% over 2 seeds" in said(
+        sweep
+    )
 
 
 def test_a_search_has_a_row_for_each_trial_and_one_for_the_rest(sweep):
@@ -128,11 +163,11 @@ def test_a_search_has_a_row_for_each_trial_and_one_for_the_rest(sweep):
     sweep.planned = [[], []]
     sweep.plan([], [])
     assert rows(sweep) == [
-        ["0.01568", "finished", "1.6%"],
-        ["0.005628", "finished", "0.6%"],
-        ["–", "2 not started", "–"],
+        ["0.01568", "finished", "1.6%", "1 s"],
+        ["0.005628", "finished", "0.6%", "1 s"],
+        ["–", "2 not started", "–", "–"],
     ]
-    assert "The highest score: lam=0.01568 (job 0), 1.6%" in said(sweep)
+    assert "Highest score of graph paths at constant speed: lam=0.01568 (job 0), 1.6%" in said(sweep)
 
 
 def test_long_values_that_would_look_alike_are_shown_whole(sweep):
@@ -144,15 +179,15 @@ def test_long_values_that_would_look_alike_are_shown_whole(sweep):
 def test_a_sweep_over_seeds_only_has_one_row(sweep):
     for seed in (0, 1):
         sweep.job(FINISHED, f"seed={seed}", score=0.5 + seed / 10)
-    assert rows(sweep) == [["all", "2 finished", "55.0% ± 7.1%"]]
-    assert "The score is 55.0% ± 7.1% over 2 seeds." in said(sweep)
+    assert rows(sweep) == [["all", "55.0% ± 7.1%", "1 s"]]
+    assert said(sweep) == "Score of graph paths at constant speed: all (jobs 0, 1), 55.0% ± 7.1% over 2 seeds."
 
 
 @pytest.mark.parametrize("status", [FAILED, UNFINISHED])
 def test_a_sweep_without_results_has_a_table(status, sweep):
     sweep.job(status, "penalty.lam=1", error="it broke")
     sweep.job(status, "penalty.lam=2", error="it broke")
-    assert [row[1:] for row in rows(sweep)] == [[status, "–"]] * 2
+    assert [row[1:] for row in rows(sweep)] == [[status, "–", "–"]] * 2
     assert said(sweep) == "Jobs 0, 1: it broke"
 
 
@@ -167,7 +202,7 @@ def test_different_data_sets_are_not_ranked(sweep):
     two_seeds(sweep, 2, 0.7, 0.71)
     file = sweep.folder / "0" / "results.json"
     file.write_text(file.read_text().replace("mnist", "lines"))
-    assert "Numbers of different data sets do not compare, so nothing is marked best." in said(sweep)
+    assert "uncertain, because numbers of different data sets do not compare." in said(sweep)
     assert not rank(sweep.folder).comparison.leading("score_graph_constant")
 
 
@@ -181,7 +216,7 @@ def test_a_finished_job_whose_results_are_gone_is_named(sweep):
 def test_the_csv_has_unrounded_numbers_and_errors_only_if_there_are_some(sweep):
     two_seeds(sweep, 0.1, 0.5, 0.54)
     sweep.job(UNFINISHED, "penalty.lam=1", "seed=0")
-    (first, second) = csv.DictReader(io.StringIO(as_csv(ranking_numbers(rank(sweep.folder)))))
+    (first, second, _) = csv.DictReader(io.StringIO(as_csv(ranking_numbers(rank(sweep.folder)))))
     assert (first["lam"], first["jobs"], first["status"], first["seeds"]) == ("0.1", "0 1", "2 finished", "2")
     assert (float(first["score_graph_constant"]), float(first["score_graph_constant_sd"])) == (
         pytest.approx(0.52),
@@ -190,7 +225,7 @@ def test_the_csv_has_unrounded_numbers_and_errors_only_if_there_are_some(sweep):
     assert (second["score_graph_constant"], second["seeds"]) == ("", "0")
     assert "error" not in first
     sweep.job(FAILED, "penalty.lam=1", "seed=1", error="it broke")
-    (_, second) = csv.DictReader(io.StringIO(as_csv(ranking_numbers(rank(sweep.folder)))))
+    (_, second, _) = csv.DictReader(io.StringIO(as_csv(ranking_numbers(rank(sweep.folder)))))
     assert second["error"] == "it broke"
 
 
@@ -215,5 +250,8 @@ def test_the_table_is_legible_at_80_columns(sweep):
     assert max(map(len, lines)) <= 80
     assert any("wasserstein" in line and "acai" in line and "55.0%" in line for line in lines)
     assert any("± 7.1%" in line for line in lines)
-    assert "| none | ae | 2 finished | 55.0% ± 7.1% |" in as_markdown(table)
+    assert any(
+        line.split() == ["│", "pixels", "│", "│", "10.0%", "│", "10.0%", "│", "10.0%", "│", "│"] for line in lines
+    )
+    assert "| none | ae | 55.0% ± 7.1% |" in as_markdown(table)
     assert conclusions(rank(sweep.folder))

@@ -18,12 +18,13 @@ from interp_lightning.comparison.groups import Comparison, Result
 from interp_lightning.comparison.labels import varied
 from interp_lightning.comparison.report import html
 from interp_lightning.comparison.sortable import sortable_tables
-from interp_lightning.comparison.walks import FADED, FRAMES, Walks, lines
+from interp_lightning.comparison.walks import FADED, FRAMES, MOST_BYTES, Walks, lines, sprite
 from interp_lightning.system.text import printable
 from scripts.chromium import PROGRAM, Browser, chromium
 
 PAIRS = 2
 MIDPOINTS = "Interpolation, lerp"
+OBJECTIVE = "fid_midpoints_lerp"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,8 @@ def walks_of(labels: list[str], note: str = "") -> Walks:
         label: {how: torch.rand(PAIRS, FRAMES, 1, 32, 32) * 2 - 1 for how in ("graph", "lerp")} for label in labels
     }
     del strips[labels[-1]]["graph"]
-    return Walks(torch.rand(2 * PAIRS, 1, 32, 32) * 2 - 1, strips, dict.fromkeys(labels, "score 50%"), note)
+    facts = dict.fromkeys(labels, "score 50%") | {FADED: "score 8%"}
+    return Walks(torch.rand(2 * PAIRS, 1, 32, 32) * 2 - 1, strips, facts, note)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,45 @@ def walks(comparison) -> Walks:
 
 @pytest.fixture(scope="module")
 def page(comparison, walks) -> str:
-    return html(comparison, {}, walks)
+    return html(comparison, {}, walks, OBJECTIVE)
+
+
+# The first screen
+
+
+def test_the_answer_comes_first_then_its_table_then_a_note_then_the_pairs(page):
+    body = page.partition("<body>")[2]
+    answer, table, note, pairs = map(
+        body.index, ("<p class=answer>", "<table class=sortable>", "<p class=note>", "<figure class=walk")
+    )
+    assert answer < table < note < pairs
+    assert (
+        "Best by FID of midpoints, lerp: lam=0.1, 4.125 ± 0.18 over 2 seeds, further ahead of all others"
+        in body[:table]
+    )
+    first = body[table:note]
+    assert re.findall(r'<tr><td class="text key" data-key="([^"]*)"', first) == ["0.1", "0.003", "1.0"]  # best first
+    assert re.findall(r"<tr><th scope=row colspan=1>([^<]*)<td class=number>([^<]*)", first) == [
+        ("real images", "0.4"), (FADED, "15")
+    ]  # fmt: skip
+    assert first.count('data-key="240.5" title="240.5 s">4 min') == 3
+    assert "measured with" in body[pairs:]
+
+
+def test_what_is_not_marked_is_said_once_on_the_first_screen(tmp_path):
+    body = html(made(tmp_path, fid(4, lam=1), fid(9, lam=2)), {}, None, OBJECTIVE)
+    first = body.partition("<h2>")[0]
+    assert (
+        "4 over 1 seed; uncertain, because each setting has one seed (train several, such as -m seed=0,1,2).<" in first
+    )
+    assert "<p class=note>Nothing is marked best on this page.<" in first
+    assert first.count("one seed") == 1
+
+
+def test_without_the_objective_the_report_does_without_an_answer(comparison):
+    first = html(comparison, {}).partition("<h2>")[0]
+    assert "class=answer>" not in first
+    assert "<table" not in first
 
 
 # Paths
@@ -75,8 +115,12 @@ def test_a_strip_shows_each_frame_as_it_is(channels):
 
 
 def pixels(url: str) -> np.ndarray:
-    content = base64.b64decode(url.removeprefix("data:image/png;base64,"), validate=True)
-    return np.asarray(Image.open(io.BytesIO(content)))
+    assert url.startswith("data:image/png;")
+    return np.asarray(picture(url))
+
+
+def picture(url: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(url.partition("base64,")[2], validate=True)))
 
 
 def test_each_pair_has_a_slider_and_a_row_for_each_setting(page):
@@ -92,6 +136,29 @@ def test_each_pair_has_a_slider_and_a_row_for_each_setting(page):
 def test_six_settings_and_four_pairs_stay_small(comparison):
     walks = walks_of([group.label for group in comparison.groups])
     assert len(html(comparison, {}, walks)) * 6 / 3 * 4 / PAIRS < 3e6  # even of noise
+
+
+@pytest.mark.parametrize("noise", [0.05, 1.0])
+def test_a_report_of_large_colour_images_stays_below_ten_megabytes(noise, comparison):
+    torch.manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.randn(FRAMES, 3, 32, 32), size=256, mode="bicubic")
+    path = (smooth + noise * torch.randn(FRAMES, 3, 256, 256)).expand(4, -1, -1, -1, -1)
+    strips = {group.label: {"graph": path, "lerp": path} for group in comparison.groups}
+    assert len(html(comparison, {}, Walks(smooth[:8], strips, {}))) < 8e6
+    room = MOST_BYTES // (2 * (16 + 1) * 4)  # of sixteen settings
+    url = sprite(path[0], room)
+    width, height = picture(url).size
+    assert len(url) <= room
+    assert width == FRAMES * height
+    assert height >= 32
+
+
+def test_a_reduced_strip_shows_the_same_frames():
+    shades = torch.linspace(-1, 1, FRAMES).view(-1, 1, 1, 1).expand(-1, 3, 200, 100)
+    shown = np.asarray(picture(sprite(shades, 10**6)).convert("L"))
+    assert shown.shape == (128, FRAMES * 64)
+    middles = shown[64, 32::64].astype(float)
+    assert np.abs(middles - np.linspace(0, 255, FRAMES)).max() < 8
 
 
 # Tables
@@ -240,6 +307,16 @@ def test_a_slider_shows_another_frame_of_every_row_and_of_its_pair_only(browser)
     assert browser.run("document.querySelector('figure.walk output').value") == "0.05"
     browser.run(MOVE.format(0.5))
     assert browser.run(frames) == before
+
+
+def test_the_first_screen_of_a_laptop_has_the_answer_and_the_sanity_rows(browser):
+    opened(browser)
+    bottom = "[...document.querySelectorAll('{}')].at(-1).getBoundingClientRect().bottom"
+    assert browser.run(bottom.format("p.answer")) < 200
+    anchors = "table.sortable:not(h2 ~ .box table) .anchors tr"
+    assert browser.run(f"document.querySelectorAll('{anchors}').length") == 2
+    assert browser.run(bottom.format(anchors)) < 500
+    assert browser.run("document.querySelector('figure.walk').getBoundingClientRect().top") < 900
 
 
 def test_a_click_or_enter_on_a_heading_sorts_the_runs_but_not_what_they_are_compared_with(browser):

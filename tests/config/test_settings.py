@@ -163,8 +163,9 @@ REFUSED = [
     ("+sweep=lamda", "`sweep` (=lamda) must be one of: grid, lambda, penalties; did you mean sweep=lambda?"),
     (
         "sweep.objective=fun",
-        "`sweep.objective` (='fun') must be one of: ",
+        "choices, such as score_graph_constant, ",
     ),
+    ("sweep.objective=score_grph", "choices; did you mean score_graph or "),
     ("~sweep", "Could not delete 'sweep'"),
     ("sweep.resume=yes,please", "Ambiguous value for argument"),
     ("-m sweep.resume=true", "`sweep.resume` (=true) finds no sweep in outputs/acai_wasserstein; leave it out"),

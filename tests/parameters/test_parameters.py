@@ -240,3 +240,15 @@ def test_pure_parts_import_neither_hydra_nor_lightning(room):
         "assert not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=package.parent)
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("name_77x", r"must be one of 100 choices; did you mean name_77 or name_\d+ or name_\d+\?$"),
+        ("?", r"must be one of 100 choices, such as name_0, name_1, name_2$"),
+    ],
+)
+def test_of_many_choices_the_most_alike_are_named(value, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        check_value("key", value, Literal[tuple(f"name_{number}" for number in range(100))])

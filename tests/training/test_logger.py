@@ -137,7 +137,7 @@ def test_weights_and_biases_works_offline(launch, monkeypatch, tmp_path):
     folder = launch(*RUN, "logger=wandb")
     (run,) = (folder / "wandb").glob("offline-run-*")
     assert list(run.glob("run-*.wandb"))
-    assert list(run.glob("files/media/images/interpolation/lerp*.png"))
+    assert list(run.glob("files/media/images/paths/lerp*.png"))
 
 
 def test_mlflow_keeps_all_runs_in_one_file(launch, tmp_path):

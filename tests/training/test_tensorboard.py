@@ -1,5 +1,6 @@
 """What TensorBoard shows of a run and of a sweep, read back from its files."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ from conftest import TINY, train_in
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata
+from tensorboard.plugins.hparams.backend_context import _sort_and_reduce_to_hparams_limit
 
 from interp_lightning.metrics.catalogue import title
 from interp_lightning.runs.checkpoints import read_checkpoint
 from interp_lightning.training.logger import Header, logging_to, swept_name
-from interp_lightning.training.tensorboard import TensorBoard
+from interp_lightning.training.tensorboard import LAYOUT, TensorBoard
 
 EPOCH = 1257 // 64 * 64  # images
 RUN = ["model=acai", "penalty=gan", "trainer.max_epochs=2", "milestones=10", "metrics.features=auto"]
@@ -43,14 +45,14 @@ def test_curves_count_images_and_have_more_than_one_point(board):
         "train/gradient_norm/autoencoder", "train/gradient_norm/critic",
         "train/learning_rate/autoencoder", "train/learning_rate/critic", "speed/images_per_second",
         "val/critic/critic_explained", "val/critic/latent_discriminator_spread", "val/autoencoder/penalty",
-        "val/penalty/value", "val/penalty/baseline", "interpolation/realism_midpoints_lerp",
-        "interpolation/realism_midpoints_graph", "interpolation/fid_midpoints_lerp",
+        "val/penalty/value", "val/penalty/baseline", "interpolation/lerp/realism",
+        "interpolation/graph/realism", "interpolation/graph/membership", "interpolation/lerp/fid",
     } <= set(names)  # fmt: skip
     assert "epoch" not in names
     assert all(len(board.Scalars(name)) > 1 for name in names)
     assert [point.step for point in board.Scalars("val/autoencoder/reconstruction")] == [EPOCH, 2 * EPOCH]
     assert board.Scalars("train/critic/alpha")[0].step == 10 * 64
-    faded = {point.value for point in board.Scalars("interpolation/realism_midpoints_blend")}
+    faded = {point.value for point in board.Scalars("sanity/blend/realism")}
     assert len(faded) == 1
 
 
@@ -67,13 +69,23 @@ def test_a_resumed_run_logs_no_point_twice(images, steps, tmp_path):
     if images is not None:
         run(images, *([0] if images == 0 else []), 32)  # a run from its start shows its first milestone again
     assert [point.step for point in events(tmp_path / "tensorboard").Scalars("loss")] == steps
+def test_the_first_curves_are_the_models_own_and_charts_draw_the_baseline_beside_them(board):
+    names = sorted(board.Tags()["scalars"])
+    assert sorted([*names, *board.Tags()["images"]])[:2] == names[:2]  # as Time Series shows them
+    assert names[:2] == ["interpolation/graph/membership", "interpolation/graph/realism"]
+    assert not [name for name in names if "blend" in name and not name.startswith("sanity/")]
+    for number, cell in (("realism", "realism of midpoints"), ("fid", "FID of midpoints")):
+        _, (pattern,) = LAYOUT["Interpolation"][cell]
+        drawn = [name for name in names if re.fullmatch(pattern, name)]
+        assert {f"sanity/blend/{number}", f"interpolation/lerp/{number}"} <= set(drawn)
+        assert all(name.endswith(number) for name in drawn)
 
 
 @pytest.mark.pictures
 def test_pictures_have_a_history(board):
     pictures = {name for name in board.Tags()["images"] if not name.startswith("summary/")}
     assert pictures == {
-        *(f"interpolation/{how}" for how in ("lerp", "slerp", "rescaled", "graph")), "samples/prior",
+        *(f"paths/{how}" for how in ("lerp", "slerp", "rescaled", "graph")), "samples/prior",
         "reconstructions/image above reconstruction", "predictions/critic", "predictions/latent_discriminator",
     }  # fmt: skip
     for name in pictures:
@@ -114,16 +126,17 @@ def session(folder: Path) -> tuple[list[str], list[str], dict[str, object]]:
     experiment = metadata.parse_experiment_plugin_data(contents[metadata.EXPERIMENT_TAG].plugin_data.content)
     start = metadata.parse_session_start_info_plugin_data(contents[metadata.SESSION_START_INFO_TAG].plugin_data.content)
     assert metadata.SESSION_END_INFO_TAG in contents
-    first = sorted(experiment.hparam_infos, key=lambda info: not info.differs)  # as TensorBoard sorts them
-    values = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
-    return [info.name for info in first], [info.name.tag for info in experiment.metric_infos], values
+    _sort_and_reduce_to_hparams_limit(experiment)  # as TensorBoard does, by name
+    own = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
+    values = {info.display_name: own[info.name] for info in experiment.hparam_infos}
+    return [*values], [info.name.tag for info in experiment.metric_infos], values
 
 
 def test_a_run_is_one_row_of_hparams(run, board):
     settings, numbers, values = session(run / "tensorboard")
     assert settings == ["model", "penalty", "model.lam", "penalty.lam", "latent_dim", "optimizer.lr", "seed"]
     assert values["penalty.lam"] == 0.01
-    assert numbers[0].startswith("interpolation/")
+    assert numbers[0] == "interpolation/graph/realism"
     assert set(numbers) <= set(board.Tags()["scalars"])
 
 
@@ -135,7 +148,13 @@ def test_a_sweep_is_named_and_sorted_by_what_differs(invoke, tmp_path):
         (file,) = {file.parent for file in Path(tmp_path, f"new/sweep/{job}/tensorboard").rglob("events*")}
         assert file.name == f"depth={depth}"
         settings, _, values = session(file)
-        assert settings[:2] == ["network.depth", "model"]
+        assert settings[:5] == [
+            "network.depth",
+            "model",
+            "penalty",
+            "model.lam",
+            "penalty.lam",
+        ]  # TensorBoard shows five
         assert values["network.depth"] == depth
     job = ["network.depth=4", "ckpt_path=last", "trainer.max_epochs=2", "hydra.run.dir=new/sweep/1"]
     status, output = invoke(*TINY, "trainer.limit_train_batches=2", "penalty.lam=0.1", *job)

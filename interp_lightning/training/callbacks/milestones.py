@@ -11,6 +11,7 @@ from interp_lightning.display import figures
 from interp_lightning.display.grid import mosaic, pixels_of
 from interp_lightning.evaluation.preview import Preview, some_of
 from interp_lightning.evaluation.protocol import Evaluation
+from interp_lightning.metrics.catalogue import SANITY, parse
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.paths.base import Path
 from interp_lightning.training.logger import NoLogger, Pixels, show, viewers
@@ -68,7 +69,7 @@ class Milestones(L.Callback):
             paths = self._preview.paths(model)
             numbers = self._preview(model, paths)
             for logger in trainer.loggers if numbers else ():
-                logger.log_metrics({f"interpolation/{name}": value for name, value in numbers.items()}, images)
+                logger.log_metrics({_tag(name): value for name, value in numbers.items()}, images)
             shown_by = viewers(trainer.loggers)
             for name, pixels in self._pictures(model, paths) if shown_by else ():
                 for logger in shown_by:
@@ -84,13 +85,25 @@ class Milestones(L.Callback):
         x_a, x_b = x.chunk(2)
         for how, path in paths.items():
             between = model.interpolate(x_a, x_b, STEPS, path)
-            yield f"interpolation/{how}", _pixels(torch.cat([x_a[:, None], between, x_b[:, None]], 1))
+            yield f"paths/{how}", _pixels(torch.cat([x_a[:, None], between, x_b[:, None]], 1))
         rows = torch.stack([x, model.decode(model.encode(x))]).unflatten(1, (2, -1)).transpose(0, 1)
         yield "reconstructions/image above reconstruction", _pixels(rows.flatten(0, 1))
         drawn = model.decode(_prior(model, ROWS * COLUMNS))
         yield "samples/prior", _pixels(drawn.unflatten(0, (ROWS, COLUMNS)))
         for name, (predicted, target) in model.critic_predictions(model(self._more.to(model.device))).items():
             yield f"predictions/{name}", pixels_of(figures.predictions(predicted, target, name))
+
+
+def _tag(name: str) -> str:
+    """Return a number's curve: those of the model first, by path, and those of baselines in a group that comes later.
+
+    Example:
+        >>> _tag("realism_midpoints_graph"), _tag("fid_midpoints_blend")
+        ('interpolation/graph/realism', 'sanity/blend/fid')
+    """
+    kind = parse(name)[1]
+    group = "sanity" if kind in SANITY else "interpolation"
+    return f"{group}/{kind.removeprefix('midpoints_')}/{name.removesuffix(f'_{kind}')}"
 
 
 def _prior(model: Autoencoder, number: int) -> Tensor:
