@@ -29,7 +29,8 @@ class Settings(Common):
     """Interpolate between images with a trained run: write a strip (PNG) and an animation (GIF; MP4 by ffmpeg).
 
       python -m interp_lightning interpolate run=last a=3 b=8
-      python -m interp_lightning interpolate run=DIR a=3 b=8 c=5 how=graph         from a to b, and on to c
+      python -m interp_lightning interpolate run=DIR a=3 b=8 c=5                   from a to b, and on to c
+      python -m interp_lightning interpolate run=DIR a=3 b=8 how=lerp              in a straight line
       python -m interp_lightning interpolate run=DIR a=index:17 b=index:4021 steps=16
       python -m interp_lightning interpolate run=DIR a=mine.png b=yours.jpg
       python -m interp_lightning interpolate run=DIR a=0 b=1 c=2 d=3 corners=true  a grid between four
@@ -54,12 +55,13 @@ class Settings(Common):
         False, "true draws all between four corners instead: a and b above c and d, in straight lines"
     )
     steps: int = setting(11, "points on the path between two ends, both included; on each side of a grid")
-    how: str = setting("lerp", "kind of path: " + ", ".join(choices("path")))
+    how: str = setting("graph", "kind of path: " + ", ".join(choices("path")))
     speed: str = setting("constant", "frames that look equally far apart: constant; the path's own speed: own")
     frames: bool = setting(False, "true also writes each frame of the strip as a PNG file of the data's own size")
     out: str = setting("", "where to write instead of the run's figures/", "DIR")
 
 
+STRAIGHT = "lerp"  # the kind of path to compare with
 ENDS = "abcdef"
 CORNERS = 4
 MOST_STEPS, MOST_ON_A_SIDE = 1_000, 50
@@ -113,11 +115,15 @@ def work(settings: Settings) -> None:
 def _legs(
     settings: Settings, source: Path, run: "Run", names: list[str], x: "Tensor"
 ) -> tuple["Figure", "Tensor", "Tensor | None"]:
-    """Draw the path from each end to the next, a row each; return also all frames, and more for an animation."""
+    """Draw the path from each end to the next above a straight line and fading pixels.
+
+    Return also all frames of the path, and more for an animation.
+    """
     import torch
 
     from interp_lightning.display import figures
     from interp_lightning.evaluation.protocol import Evaluation
+    from interp_lightning.paths.base import named
     from interp_lightning.runs.record import run_title
 
     evaluation = Evaluation()
@@ -125,7 +131,8 @@ def _legs(
     path = evaluation.path(settings.how, run.model, run.datamodule)
     look = evaluation.look(run.model, run.datamodule) if settings.speed == "constant" else None
     pairs, title = torch.cat([x[:-1], x[1:]]), f"{' → '.join(names)}\n{run_title(run.config)}"
-    picture = figures.interpolations(run.model, pairs, title, settings.how, settings.steps, path, look)
+    kinds = {settings.how: path} | {how: named(how) for how in [STRAIGHT] if how != settings.how}
+    picture = figures.paths_compared(run.model, pairs, title, kinds, look, settings.steps)
     frames, film = (
         torch.cat([*(leg[:-1] for leg in legs[:-1]), legs[-1]])
         for steps in (settings.steps, max(settings.steps, FRAMES))

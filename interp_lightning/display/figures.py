@@ -28,6 +28,7 @@ from interp_lightning.system.disk import replace
 log = logging.getLogger(__name__)
 
 ROWS = 10
+STEPS = 11  # points on a path
 SMOOTHED = 50  # part of a curve over which it is smoothed, to each side
 
 History = Mapping[str, Sequence[tuple[int, float]]]  # (images seen, value) by TensorBoard name
@@ -109,7 +110,6 @@ def interpolations(
     x: Tensor,
     title: str,
     how: str,
-    steps: int = 11,
     path: paths.Path | None = None,
     look: Callable[[Tensor], Tensor] | None = None,
 ) -> Figure:
@@ -119,22 +119,29 @@ def interpolations(
         path: of the kind `how`, if it must be fitted.
         look: see `Autoencoder.interpolate`.
     """
-    images = strips(model, x, steps, path or how, look)
-    speed = "" if look is None else ", constant speed"
-    return image_grid(images, f"Interpolation ({how}{speed})\n{title}", columns=path_columns(steps))
+    images = strips(model, x, STEPS, path or how, look)
+    return image_grid(images, f"Interpolation ({how}, {_speed(look)})\n{title}", columns=path_columns(STEPS))
 
 
 def paths_compared(
-    model: Autoencoder, x: Tensor, title: str, kinds: Mapping[str, paths.Path], look: Callable[[Tensor], Tensor]
+    model: Autoencoder,
+    x: Tensor,
+    title: str,
+    kinds: Mapping[str, paths.Path],
+    look: Callable[[Tensor], Tensor] | None,
+    steps: int = STEPS,
 ) -> Figure:
-    """Draw every pair by every kind of path, all at constant speed, a row for each kind, and last by fading pixels."""
-    steps = 11
+    """Draw every pair by every kind of path, a row for each kind, and last by fading pixels.
+
+    Args:
+        look: see `Autoencoder.interpolate`.
+    """
     x_a, x_b = x.cpu().chunk(2)
     faded = Lerp().points(x_a.flatten(1), x_b.flatten(1), steps).unflatten(2, x.shape[1:])
     drawn = [strips(model, x, steps, path, look) for path in kinds.values()]
     rows = torch.stack([*drawn, torch.cat([x_a[:, None], faded, x_b[:, None]], 1)], dim=1)
     names = [*kinds, "pixels fade"] * len(rows)
-    return image_grid(rows.flatten(0, 1), f"Kinds of paths, constant speed\n{title}", names, path_columns(steps))
+    return image_grid(rows.flatten(0, 1), f"Kinds of paths, {_speed(look)}\n{title}", names, path_columns(steps))
 
 
 def strips(
@@ -144,6 +151,10 @@ def strips(
     x_a, x_b = x.chunk(2)
     decoded = model.interpolate(x_a, x_b, steps, how, look).cpu()
     return torch.cat([x_a.cpu()[:, None], decoded, x_b.cpu()[:, None]], dim=1)
+
+
+def _speed(look: Callable[[Tensor], Tensor] | None) -> str:
+    return "own speed" if look is None else "constant speed"
 
 
 def path_columns(steps: int) -> list[str]:
