@@ -55,8 +55,8 @@ class Settings(Common):
         False, "true draws all between four corners instead: a and b above c and d, in straight lines"
     )
     steps: int = setting(11, "points on the path between two ends, both included; on each side of a grid")
-    how: str = setting("graph", "kind of path: " + ", ".join(choices("path")))
-    speed: str = setting("constant", "frames that look equally far apart: constant; the path's own speed: own")
+    how: str = setting("", "kind of path: " + ", ".join(choices("path")), "graph")
+    speed: str = setting("", "frames that look equally far apart: constant; the path's own speed: own", "constant")
     frames: bool = setting(False, "true also writes each frame of the strip as a PNG file of the data's own size")
     out: str = setting("", "where to write instead of the run's figures/", "DIR")
 
@@ -77,8 +77,7 @@ def work(settings: Settings) -> None:
     """Draw what lies between the images that the settings name."""
     ends = _ends(settings)
     check_integer("steps", settings.steps, least=2, most=MOST_ON_A_SIDE if settings.corners else MOST_STEPS)
-    check_choice("how", settings.how, choices("path"))
-    check_choice("speed", settings.speed, ("constant", "own"))
+    _choose_path(settings)
     source = _source(settings)
 
     import torch
@@ -109,7 +108,8 @@ def work(settings: Settings) -> None:
     if settings.frames:
         _write_frames(frames, folder / stem)
         written.append("/")
-    log.info(f"{' → '.join(names)}: {folder / stem}{', '.join(written)}")
+    what = f"Grid between {', '.join(names[:-1])} and {names[-1]}" if settings.corners else " → ".join(names)
+    log.info(f"{what}: {folder / stem}{', '.join(written)}")
 
 
 def _legs(
@@ -164,6 +164,19 @@ def _write_frames(frames: "Tensor", folder: Path) -> None:
         file = io.BytesIO()
         to_pil_image((frame.float().clamp(-1, 1) + 1) / 2).save(file, "PNG")
         replace(folder / f"{number:03}.png", file.getvalue())
+
+
+def _choose_path(settings: Settings) -> None:
+    """Set the kind of path and the speed that the settings leave open."""
+    given = [name for name in ("how", "speed") if getattr(settings, name)]
+    if settings.corners and given:
+        raise ConfigError(
+            "`corners` (=true) draws a grid of codes in straight lines, which has no kind of path and no speed; remove "
+            f"{' and '.join(f'{name}=' for name in given)}"
+        )
+    settings.how, settings.speed = settings.how or "graph", settings.speed or "constant"
+    check_choice("how", settings.how, choices("path"))
+    check_choice("speed", settings.speed, ("constant", "own"))
 
 
 def _ends(settings: Settings) -> list[str]:

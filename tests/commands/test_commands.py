@@ -318,12 +318,14 @@ def test_a_strip_names_its_speed_and_has_a_straight_line_and_fading_pixels_to_co
         assert [label.get_text() for label in axes.get_yticklabels()] == 2 * kinds
 
 
-def test_a_grid_between_four_images(trained, tmp_path):
+def test_a_grid_between_four_images(trained, tmp_path, caplog):
+    caplog.set_level("INFO")
     ends = ["a=0", "b=1", "c=2", "d=3"]
     call(interpolate, f"run={trained['acai']}", *ends, "corners=true", f"out={tmp_path}", "steps=3", "frames=true")
     (grid,) = tmp_path.glob("0_to_1_to_2_to_3_corners-????????.png")
     frames = sorted(grid.with_suffix("").glob("*.png"))
     assert len(frames) == 9
+    assert re.search(r"Grid between test image \d+ \(label 0\), .*2\) and test image \d+ \(label 3\): ", caplog.text)
     run = load_run(trained["acai"])
     _, x = interpolate.find_image("0", "a", 0, run.datamodule)
     with torch.no_grad():
@@ -345,6 +347,12 @@ def test_what_interpolate_needs(trained):
         (["run=x", "a=1", "b=1", "d=1"], r"`c` is missing: name a label"),
         (["run=x", "a=1", "b=1", "c=1", "corners=true"], r"`corners` \(=true\) requires four ends, but there are 3"),
         (["run=x", "a=1", "b=1", "c=1", "d=1", "corners=true", "steps=51"], r"`steps` \(=51\) must be ≥ 2 and ≤ 50"),
+        (
+            ["run=x", "a=1", "b=1", "c=1", "d=1", "corners=true", "how=graph"],
+            r"`corners` \(=true\) draws a grid of codes in straight lines, .*; remove how=$",
+        ),
+        (["run=x", "a=1", "b=1", "c=1", "d=1", "corners=true", "how=lerp", "speed=own"], r"; remove how= and speed=$"),
+        (["run=x", "a=1", "b=1", "speed=fast"], r"`speed` \(='fast'\) must be one of: constant, own"),
         (["run=x", "a=1", "b=1", "steps=1"], r"`steps` \(=1\) must be ≥ 2 and ≤ 1000"),
     ):
         with pytest.raises(ConfigError, match=message):
