@@ -230,7 +230,7 @@ def find_image(what: str, name: str, earlier: int, data: "ImageData") -> tuple[s
         ConfigError: there is no such label, index or image, or the images have no labels.
     """
     from interp_lightning.data.files import read_image
-    from interp_lightning.functional.images import to_unit_range
+    from interp_lightning.functional.images import by_typicality, to_unit_range
 
     kind, colon, number = what.rpartition(":")
     if Path(what).is_file() or not (number.isdecimal() and kind in ("", "index", "label")):
@@ -253,8 +253,7 @@ def find_image(what: str, name: str, earlier: int, data: "ImageData") -> tuple[s
         found = (labels == value).nonzero().flatten()
         if not len(found):
             raise ConfigError(f"`{name}` (={what}) must be a label of data={data.name}, 0 to {data.classes - 1}")
-        pixels = to_unit_range(images[found]).flatten(1)
-        typical = (pixels - pixels.mean(0)).square().sum(1).argsort()
+        typical = by_typicality(to_unit_range(images[found]))
         value = int(found[typical[earlier % len(found)]])
     if value >= len(items):
         raise ConfigError(f"`{name}` (={what}) must be an index below {len(items):,}, the number of test images")

@@ -15,6 +15,7 @@ from torchvision.transforms.v2.functional import InterpolationMode, resize, to_p
 
 from interp_lightning.errors import ConfigError
 
+MP4_REQUIRES = "MP4 requires ffmpeg or imageio-ffmpeg"
 FRAME, WIDEST = 256, 512  # pixels of the height, and of the width of a GIF
 MILLISECONDS, PAUSE = 60, 800  # duration of a frame, and of the two ends
 

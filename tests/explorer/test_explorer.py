@@ -27,7 +27,7 @@ from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.explorer.ends import EXAMPLES, Ends
 from interp_lightning.explorer.saving import formats, saved, saved_grid
 from interp_lightning.explorer.state import POSITIONS, SIDE, Explorer, Strip
-from interp_lightning.explorer.view import end_html, gallery_html, grid_html, path_html, png, said
+from interp_lightning.explorer.view import end_html, gallery_html, grid_html, notes_html, path_html, png, said
 from interp_lightning.explorer.witness import Facts, Witness
 from interp_lightning.metrics.catalogue import HOW
 from interp_lightning.metrics.neighbours import within
@@ -220,6 +220,17 @@ def test_a_row_for_each_run_and_kind(explorer):
     for runs, kinds in (([], ["lerp"]), (["ae × none"], []), (["ae × none"], ["flow"])):
         with pytest.raises(ConfigError, match=r"^nothing is chosen: choose a"):
             explorer.strips(runs, kinds, "own", a, b)
+
+
+def test_a_run_that_lacks_a_kind_of_path_is_named_with_the_way_out(copies, explorer, monkeypatch):
+    monkeypatch.setitem(explorer.kinds, "acai × wasserstein", [*explorer.kinds["acai × wasserstein"], "flow"])
+    assert "flow" in explorer.offered()
+    names = list(explorer.models)
+    assert explorer.missing(names, ["lerp", "flow"]) == [
+        f"ae × none has no flow; `evaluate run={copies['ae']} metrics.paths=all` trains it."
+    ]
+    assert explorer.missing(names[:1], ["flow"]) == []
+    assert "<code>evaluate run=" in notes_html(explorer.missing(names, ["flow"]))
 
 
 def test_runs_that_are_alike_are_named_by_their_folders(copies):
