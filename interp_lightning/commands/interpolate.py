@@ -13,6 +13,7 @@ from interp_lightning.parameters import check_choice, check_integer
 from interp_lightning.runs.find import find_runs, results_folder, run_folder
 from interp_lightning.system.conf import choices
 from interp_lightning.system.disk import replace, within
+from interp_lightning.system.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +84,7 @@ def work(settings: Settings) -> None:
     import torch
 
     from interp_lightning.display import figures
-    from interp_lightning.display.animation import encoder, gif, mp4
+    from interp_lightning.display.animation import MP4_REQUIRES, encoder, gif, mp4
     from interp_lightning.runs.load import load_run
 
     device = prepare(settings.device, settings.threads)
@@ -99,17 +100,22 @@ def work(settings: Settings) -> None:
     with torch.no_grad():
         picture, frames, film = (_grid if settings.corners else _legs)(settings, source, run, names, x)
     figures.save({stem: picture}, folder)
-    written = [".png"]
+    written, remark = [".png"], ""
     if film is not None:
         kinds = {".gif": gif} | ({".mp4": mp4} if encoder() else {})
         for suffix, make in kinds.items():
-            replace(folder / f"{stem}{suffix}", make(film))
+            replace(folder / f"{stem}{suffix}", make(film, _caption(settings, names)))
         written += kinds
+        remark = "" if ".mp4" in kinds else f" ({MP4_REQUIRES})"
     if settings.frames:
         _write_frames(frames, folder / stem)
-        written.append("/")
+        remark += f", and {counted(len(frames), 'frame')} in {folder / stem}"
     what = f"Grid between {', '.join(names[:-1])} and {names[-1]}" if settings.corners else " → ".join(names)
-    log.info(f"{what}: {folder / stem}{', '.join(written)}")
+    log.info(f"{what}: {folder / stem}{', '.join(written)}{remark}")
+
+
+def _caption(settings: Settings, names: list[str]) -> str:
+    return f"{' → '.join(names)}\n{settings.how}, {settings.speed} speed"
 
 
 def _legs(

@@ -29,7 +29,7 @@ from interp_lightning.data.digits import Digits
 from interp_lightning.data.files import read_image
 from interp_lightning.data.lines import Lines
 from interp_lightning.data.mnist import MNIST
-from interp_lightning.display import figures
+from interp_lightning.display import animation, figures
 from interp_lightning.errors import ConfigError, DataError, ResultsError
 from interp_lightning.runs.find import find_runs
 from interp_lightning.runs.load import load_run
@@ -255,8 +255,8 @@ def test_between_test_images(a, b, names, trained, tmp_path, caplog):
     ((drawn,), (animated,)) = (tmp_path.glob(f"{stem}-????????.{kind}") for kind in ("png", "gif"))
     with Image.open(drawn) as strip:
         assert strip.width > 4 * strip.height / 3
-    with Image.open(animated) as animation:
-        frames = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(animation)]
+    with Image.open(animated) as opened:
+        frames = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(opened)]
     assert len(frames) >= 60  # there and back
     assert np.array_equal(frames[1], frames[-1])
     first, second = re.findall(r"test image \d+ \(label \d\)", caplog.text)
@@ -291,12 +291,17 @@ def test_a_label_is_its_most_typical_image(trained):
         assert torch.equal(((x[0] + 1) * 127.5).round(), of_three[apart[earlier]])
 
 
-def test_a_chain_has_a_row_for_each_leg_and_one_animation(trained, tmp_path):
+def test_a_chain_has_a_row_for_each_leg_and_one_animation(trained, tmp_path, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(animation, "encoder", lambda: None)
     call(interpolate, f"run={trained['acai']}", "a=3", "b=8", "c=3", f"out={tmp_path}", "steps=4", "frames=true")
     (strip,) = tmp_path.glob("3_to_8_to_3_graph-????????.png")
     assert len(list(strip.with_suffix("").glob("*.png"))) == 7  # the middle end belongs to both legs
-    with Image.open(strip.with_suffix("").with_name(strip.stem + ".gif")) as animation:
-        assert animation.n_frames == 2 * (2 * 40 + 1) - 2  # there and back
+    with Image.open(strip.with_suffix("").with_name(strip.stem + ".gif")) as animated:
+        assert animated.n_frames == 2 * (2 * 40 + 1) - 2  # there and back
+        assert animated.height > animated.width + 30  # lines of a caption
+    stem = re.escape(str(strip.with_suffix("")))
+    assert re.search(rf"{stem}\.png, \.gif \(MP4 requires ffmpeg or .*\), and 7 frames in {stem}$", caplog.text, re.M)
 
 
 @pytest.fixture
