@@ -103,8 +103,9 @@ class Line(tqdm):
         ]
         details = [f", {name}={losses[name]}" for name in sorted(losses, key=lambda name: name != FIRST)]
         head, has_bar = f"{n / total:4.0%}" if total else "   ?", bool(total and self.dynamic_ncols)
-        if len(prefix + head + "".join(parts[:2])) <= width:
-            head = f"{prefix}{head}"
+        labelled = f"{prefix} {head}"
+        if len(labelled + "".join(parts[:2])) <= width:
+            head = labelled
         shown = _fitting(parts, width - len(head))
         if len(shown) == len(parts):
             shown += _fitting(details, width - len(head + "".join(shown)) - has_bar * (NARROWEST + len("||")))
