@@ -13,6 +13,7 @@ from interp_lightning.parameters import check_choice, check_integer
 from interp_lightning.runs.find import find_runs, results_folder, run_folder
 from interp_lightning.system.conf import choices
 from interp_lightning.system.disk import replace, within
+from interp_lightning.system.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +30,8 @@ class Settings(Common):
     """Interpolate between images with a trained run: write a strip (PNG) and an animation (GIF; MP4 by ffmpeg).
 
       python -m interp_lightning interpolate run=last a=3 b=8
-      python -m interp_lightning interpolate run=DIR a=3 b=8 c=5 how=graph         from a to b, and on to c
+      python -m interp_lightning interpolate run=DIR a=3 b=8 c=5                   from a to b, and on to c
+      python -m interp_lightning interpolate run=DIR a=3 b=8 how=lerp              in a straight line
       python -m interp_lightning interpolate run=DIR a=index:17 b=index:4021 steps=16
       python -m interp_lightning interpolate run=DIR a=mine.png b=yours.jpg
       python -m interp_lightning interpolate run=DIR a=0 b=1 c=2 d=3 corners=true  a grid between four
@@ -54,12 +56,13 @@ class Settings(Common):
         False, "true draws all between four corners instead: a and b above c and d, in straight lines"
     )
     steps: int = setting(11, "points on the path between two ends, both included; on each side of a grid")
-    how: str = setting("lerp", "kind of path: " + ", ".join(choices("path")))
-    speed: str = setting("constant", "frames that look equally far apart: constant; the path's own speed: own")
+    how: str = setting("", "kind of path: " + ", ".join(choices("path")), "graph")
+    speed: str = setting("", "frames that look equally far apart: constant; the path's own speed: own", "constant")
     frames: bool = setting(False, "true also writes each frame of the strip as a PNG file of the data's own size")
     out: str = setting("", "where to write instead of the run's figures/", "DIR")
 
 
+STRAIGHT = "lerp"  # the kind of path to compare with
 ENDS = "abcdef"
 CORNERS = 4
 MOST_STEPS, MOST_ON_A_SIDE = 1_000, 50
@@ -75,14 +78,13 @@ def work(settings: Settings) -> None:
     """Draw what lies between the images that the settings name."""
     ends = _ends(settings)
     check_integer("steps", settings.steps, least=2, most=MOST_ON_A_SIDE if settings.corners else MOST_STEPS)
-    check_choice("how", settings.how, choices("path"))
-    check_choice("speed", settings.speed, ("constant", "own"))
+    _choose_path(settings)
     source = _source(settings)
 
     import torch
 
     from interp_lightning.display import figures
-    from interp_lightning.display.animation import encoder, gif, mp4
+    from interp_lightning.display.animation import MP4_REQUIRES, encoder, gif, mp4
     from interp_lightning.runs.load import load_run
 
     device = prepare(settings.device, settings.threads)
@@ -98,26 +100,36 @@ def work(settings: Settings) -> None:
     with torch.no_grad():
         picture, frames, film = (_grid if settings.corners else _legs)(settings, source, run, names, x)
     figures.save({stem: picture}, folder)
-    written = [".png"]
+    written, remark = [".png"], ""
     if film is not None:
         kinds = {".gif": gif} | ({".mp4": mp4} if encoder() else {})
         for suffix, make in kinds.items():
-            replace(folder / f"{stem}{suffix}", make(film))
+            replace(folder / f"{stem}{suffix}", make(film, _caption(settings, names)))
         written += kinds
+        remark = "" if ".mp4" in kinds else f" ({MP4_REQUIRES})"
     if settings.frames:
         _write_frames(frames, folder / stem)
-        written.append("/")
-    log.info(f"{' → '.join(names)}: {folder / stem}{', '.join(written)}")
+        remark += f", and {counted(len(frames), 'frame')} in {folder / stem}"
+    what = f"Grid between {', '.join(names[:-1])} and {names[-1]}" if settings.corners else " → ".join(names)
+    log.info(f"{what}: {folder / stem}{', '.join(written)}{remark}")
+
+
+def _caption(settings: Settings, names: list[str]) -> str:
+    return f"{' → '.join(names)}\n{settings.how}, {settings.speed} speed"
 
 
 def _legs(
     settings: Settings, source: Path, run: "Run", names: list[str], x: "Tensor"
 ) -> tuple["Figure", "Tensor", "Tensor | None"]:
-    """Draw the path from each end to the next, a row each; return also all frames, and more for an animation."""
+    """Draw the path from each end to the next above a straight line and fading pixels.
+
+    Return also all frames of the path, and more for an animation.
+    """
     import torch
 
     from interp_lightning.display import figures
     from interp_lightning.evaluation.protocol import Evaluation
+    from interp_lightning.paths.base import named
     from interp_lightning.runs.record import run_title
 
     evaluation = Evaluation()
@@ -125,7 +137,8 @@ def _legs(
     path = evaluation.path(settings.how, run.model, run.datamodule)
     look = evaluation.look(run.model, run.datamodule) if settings.speed == "constant" else None
     pairs, title = torch.cat([x[:-1], x[1:]]), f"{' → '.join(names)}\n{run_title(run.config)}"
-    picture = figures.interpolations(run.model, pairs, title, settings.how, settings.steps, path, look)
+    kinds = {settings.how: path} | {how: named(how) for how in [STRAIGHT] if how != settings.how}
+    picture = figures.paths_compared(run.model, pairs, title, kinds, look, settings.steps)
     frames, film = (
         torch.cat([*(leg[:-1] for leg in legs[:-1]), legs[-1]])
         for steps in (settings.steps, max(settings.steps, FRAMES))
@@ -157,6 +170,19 @@ def _write_frames(frames: "Tensor", folder: Path) -> None:
         file = io.BytesIO()
         to_pil_image((frame.float().clamp(-1, 1) + 1) / 2).save(file, "PNG")
         replace(folder / f"{number:03}.png", file.getvalue())
+
+
+def _choose_path(settings: Settings) -> None:
+    """Set the kind of path and the speed that the settings leave open."""
+    given = [name for name in ("how", "speed") if getattr(settings, name)]
+    if settings.corners and given:
+        raise ConfigError(
+            "`corners` (=true) draws a grid of codes in straight lines, which has no kind of path and no speed; remove "
+            f"{' and '.join(f'{name}=' for name in given)}"
+        )
+    settings.how, settings.speed = settings.how or "graph", settings.speed or "constant"
+    check_choice("how", settings.how, choices("path"))
+    check_choice("speed", settings.speed, ("constant", "own"))
 
 
 def _ends(settings: Settings) -> list[str]:
@@ -210,7 +236,7 @@ def find_image(what: str, name: str, earlier: int, data: "ImageData") -> tuple[s
         ConfigError: there is no such label, index or image, or the images have no labels.
     """
     from interp_lightning.data.files import read_image
-    from interp_lightning.functional.images import to_unit_range
+    from interp_lightning.functional.images import by_typicality, to_unit_range
 
     kind, colon, number = what.rpartition(":")
     if Path(what).is_file() or not (number.isdecimal() and kind in ("", "index", "label")):
@@ -233,8 +259,7 @@ def find_image(what: str, name: str, earlier: int, data: "ImageData") -> tuple[s
         found = (labels == value).nonzero().flatten()
         if not len(found):
             raise ConfigError(f"`{name}` (={what}) must be a label of data={data.name}, 0 to {data.classes - 1}")
-        pixels = to_unit_range(images[found]).flatten(1)
-        typical = (pixels - pixels.mean(0)).square().sum(1).argsort()
+        typical = by_typicality(to_unit_range(images[found]))
         value = int(found[typical[earlier % len(found)]])
     if value >= len(items):
         raise ConfigError(f"`{name}` (={what}) must be an index below {len(items):,}, the number of test images")

@@ -18,7 +18,7 @@ from interp_lightning.data.base import ImageData
 from interp_lightning.display.grid import heading, image_grid, legend_label, literal
 from interp_lightning.evaluation.assessment import Assessment, Profile
 from interp_lightning.functional.images import to_unit_range
-from interp_lightning.metrics.catalogue import HOW, IMAGES, PATHS, SANITY
+from interp_lightning.metrics.catalogue import HOW, IMAGES, WAYS
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.paths import base as paths
 from interp_lightning.paths.base import named
@@ -28,8 +28,11 @@ from interp_lightning.system.disk import replace
 log = logging.getLogger(__name__)
 
 ROWS = 10
+STEPS = 11  # points on a path
+DASHES = {"blend": "--", "transport": ":"}  # of the baselines' curves, which are grey
 SMOOTHED = 50  # part of a curve over which it is smoothed, to each side
 
+Look = Callable[[Tensor], Tensor] | None  # see `Autoencoder.interpolate`
 History = Mapping[str, Sequence[tuple[int, float]]]  # (images seen, value) by TensorBoard name
 
 
@@ -109,9 +112,8 @@ def interpolations(
     x: Tensor,
     title: str,
     how: str,
-    steps: int = 11,
     path: paths.Path | None = None,
-    look: Callable[[Tensor], Tensor] | None = None,
+    look: Look = None,
 ) -> Figure:
     """Draw paths from the first half of x (2n, C, H, W) to the second half, with the images themselves at both ends.
 
@@ -119,31 +121,32 @@ def interpolations(
         path: of the kind `how`, if it must be fitted.
         look: see `Autoencoder.interpolate`.
     """
-    images = strips(model, x, steps, path or how, look)
-    speed = "" if look is None else ", constant speed"
-    return image_grid(images, f"Interpolation ({how}{speed})\n{title}", columns=path_columns(steps))
+    images = strips(model, x, STEPS, path or how, look)
+    return image_grid(images, f"Interpolation ({how}, {_speed(look)})\n{title}", columns=path_columns(STEPS))
 
 
 def paths_compared(
-    model: Autoencoder, x: Tensor, title: str, kinds: Mapping[str, paths.Path], look: Callable[[Tensor], Tensor]
+    model: Autoencoder, x: Tensor, title: str, kinds: Mapping[str, paths.Path], look: Look, steps: int = STEPS
 ) -> Figure:
-    """Draw every pair by every kind of path, all at constant speed, a row for each kind, and last by fading pixels."""
-    steps = 11
+    """Draw every pair by every kind of path, a row for each kind, and last by fading pixels."""
     x_a, x_b = x.cpu().chunk(2)
     faded = Lerp().points(x_a.flatten(1), x_b.flatten(1), steps).unflatten(2, x.shape[1:])
     drawn = [strips(model, x, steps, path, look) for path in kinds.values()]
     rows = torch.stack([*drawn, torch.cat([x_a[:, None], faded, x_b[:, None]], 1)], dim=1)
     names = [*kinds, "pixels fade"] * len(rows)
-    return image_grid(rows.flatten(0, 1), f"Kinds of paths, constant speed\n{title}", names, path_columns(steps))
+    title = f"Kinds of paths, {_speed(look)}\n{title}"
+    return image_grid(rows.flatten(0, 1), title, names, path_columns(steps), block=rows.shape[1])
 
 
-def strips(
-    model: Autoencoder, x: Tensor, steps: int, how: str | paths.Path, look: Callable[[Tensor], Tensor] | None
-) -> Tensor:
+def strips(model: Autoencoder, x: Tensor, steps: int, how: str | paths.Path, look: Look) -> Tensor:
     """Return paths from the first half of x to the second, with both images themselves, (n, steps + 2, C, H, W)."""
     x_a, x_b = x.chunk(2)
     decoded = model.interpolate(x_a, x_b, steps, how, look).cpu()
     return torch.cat([x_a.cpu()[:, None], decoded, x_b.cpu()[:, None]], dim=1)
+
+
+def _speed(look: Look) -> str:
+    return "own speed" if look is None else "constant speed"
 
 
 def path_columns(steps: int) -> list[str]:
@@ -222,27 +225,29 @@ def latent_scatter(z: Tensor, labels: Tensor, title: str) -> Figure:
 
 
 def path_profile(profiles: Mapping[str, Profile], title: str) -> Figure:
-    """Draw step length, class probability and entropy along the paths, a curve for each kind of path."""
+    """Draw step length, class probability and entropy along the paths at their own speed, a curve for each kind."""
     panels = {
         "step length / mean step": lambda profile: profile.lengths / profile.lengths.mean(),
         "probability of the likeliest class": lambda profile: profile.confidence,
         "entropy of the classes (nats)": lambda profile: profile.entropy,
     }
     shown = {name: get for name, get in panels.items() if get(next(iter(profiles.values()))) is not None}
-    figure = Figure(figsize=(4.2 * len(shown), 3.6), dpi=150, layout="constrained")
+    figure = Figure(figsize=(4.2 * len(shown) + 1.2, 3.6), dpi=150, layout="constrained")
     for index, (name, get) in enumerate(shown.items()):
         axes = figure.add_subplot(1, len(shown), index + 1)
         for kind, profile in profiles.items():
             values = get(profile)
             ends = torch.linspace(0, 1, len(profile.lengths) + 1)
             at = ends if len(values) == len(ends) else (ends[1:] + ends[:-1]) / 2
-            axes.plot(at, values, marker=".", label=PATHS[kind], color="0.6" if kind in SANITY else None)
+            colour, dashes = ("0.5", DASHES[kind]) if kind in DASHES else (None, "-")
+            axes.plot(at, values, marker=".", label=WAYS[kind], color=colour, linestyle=dashes)
         axes.set_xlabel("position on the path")
         axes.set_ylabel(name)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
-    figure.suptitle(heading(f"Along the paths between test images (means)\n{title}", 4.2 * len(shown)), fontsize=9)
+    figure.legend(*axes.get_legend_handles_labels(), fontsize=7, loc="outside right upper")
+    first = "Along the paths between test images at their own speed (means)"
+    figure.suptitle(heading(f"{first}\n{title}", 4.2 * len(shown)), fontsize=9)
     return figure
 
 

@@ -20,14 +20,19 @@ MOST_PIXELS = 2**16 - 1  # to a side, of a figure
 LINES = 3  # at most, of a text within a figure
 
 
-def mosaic(images: Tensor) -> Tensor:
-    """Put images (R, C, channels, H, W) in [−1, 1] side by side on white: (height, width, channels) in [0, 1]."""
+def mosaic(images: Tensor, block: int = 0) -> Tensor:
+    """Put images (R, C, channels, H, W) in [−1, 1] side by side on white: (height, width, channels) in [0, 1].
+
+    Args:
+        images: R rows of C.
+        block: rows between two wide gaps; 0 for none.
+    """
     count_r, count_c, channels, height, width = images.shape
-    gap = _gap(height)
-    canvas = torch.ones(count_r * (height + gap) - gap, count_c * (width + gap) - gap, channels)
-    for r in range(count_r):
+    gap, tops = _gap(height), _tops(count_r, height, block)
+    canvas = torch.ones(tops[-1] + height, count_c * (width + gap) - gap, channels)
+    for r, top in enumerate(tops):
         for c in range(count_c):
-            top, left = r * (height + gap), c * (width + gap)
+            left = c * (width + gap)
             canvas[top : top + height, left : left + width] = images[r, c].float().clamp(-1, 1).movedim(0, 2) / 2 + 0.5
     return canvas
 
@@ -36,21 +41,36 @@ def _gap(height: int) -> int:
     return max(1, height // 16)
 
 
-def image_grid(images: Tensor, title: str, rows: Sequence[str] = (), columns: Sequence[str] = ()) -> Figure:
-    """Draw images (R, C, channels, H, W) in [−1, 1] as R rows of C, with optional names for rows and columns."""
+def _tops(rows: int, height: int, block: int) -> list[int]:
+    """Return the first line of pixels of each row."""
+    return [r * (height + _gap(height)) + (r // block if block else 0) * (height // 3) for r in range(rows)]
+
+
+def image_grid(
+    images: Tensor, title: str, rows: Sequence[str] = (), columns: Sequence[str] = (), block: int = 0
+) -> Figure:
+    """Draw images (R, C, channels, H, W) in [−1, 1] as R rows of C, with optional names for rows and columns.
+
+    Args:
+        images: R rows of C.
+        title: above them.
+        rows, columns: their names; those of columns are also above several blocks.
+        block: rows that belong together, with a gap after them; 0 for none.
+    """
     count_r, count_c, _, height, width = images.shape
     gap = _gap(height)
     rows, columns = ([literal(name, 40) for name in each] for each in (rows, columns))
     names = 0.065 * max((len(line) for row in rows for line in row.split("\n")), default=0)  # inches
     inches = max(NARROWEST, 0.55 * count_c + 0.6 + names)
     title = heading(title, inches)
-    size = (inches, 0.55 * count_r + 0.4 + 0.15 * (title.count("\n") + 1))
+    size = (inches, 0.55 * (count_r + (count_r // block / 3 if block else 0)) + 0.4 + 0.15 * (title.count("\n") + 1))
     figure = Figure(figsize=size, dpi=min(150, MOST_PIXELS / max(size)), layout="constrained")
     axes = figure.add_subplot()
-    axes.imshow(mosaic(images).squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_yticks([r * (height + gap) + height / 2 for r in range(len(rows))], rows, fontsize=7)
+    axes.imshow(mosaic(images, block).squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    tops = _tops(count_r, height, block)
+    axes.set_yticks([top + height / 2 for top, _ in zip(tops, rows, strict=False)], rows, fontsize=7)
     axes.set_xticks([c * (width + gap) + width / 2 for c in range(len(columns))], columns, fontsize=7)
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, labeltop=0 < block < count_r)
     if rows:
         axes.set_anchor("E")  # space that is left over belongs to the names
     axes.spines[:].set_visible(False)

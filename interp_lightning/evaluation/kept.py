@@ -53,7 +53,7 @@ class Kept(base.Store):
         file = self._file(path)
         try:
             if lies_in(self.folder, file.parent):
-                file.parent.mkdir(exist_ok=True)
+                file.parent.mkdir(parents=True, exist_ok=True)  # a checkpoint file has no folder yet
                 replace(file, sealed(state, self._owner(path)))
         except OSError as error:
             log.warning(f"{file} could not be written ({error.strerror}); the path is made again next time")

@@ -17,7 +17,7 @@ from interp_lightning.data.contract import UNLABELLED
 from interp_lightning.data.files import read_image
 from interp_lightning.data.loaders import EvaluationLoader
 from interp_lightning.errors import ConfigError, DataError
-from interp_lightning.functional.images import to_unit_range
+from interp_lightning.functional.images import by_typicality, to_unit_range
 
 EXAMPLES = 12  # in a gallery
 KEPT = 1_000  # test images
@@ -68,6 +68,14 @@ class Ends:
                 f"images{with_label}"
             )
         return self._test_image(items[int(number)])
+
+    def typical(self, label: int | None) -> int:
+        """Return the number of the most typical test image with a label; 0 if the label is None."""
+        if label is None:
+            return 0
+        test = self.data.test
+        images, _ = test.batch(test.all()[self.items(label)])
+        return int(by_typicality(to_unit_range(images))[0])
 
     def gallery(self, label: int | None) -> list[End]:
         """Return the first test images with a label."""

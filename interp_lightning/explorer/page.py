@@ -14,12 +14,13 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
 
 import gradio as gr
 
+from interp_lightning.display.animation import MP4_REQUIRES
 from interp_lightning.errors import ConfigError
 from interp_lightning.explorer import HOST
 from interp_lightning.explorer.ends import End
 from interp_lightning.explorer.saving import FORMATS, formats, saved, saved_grid
 from interp_lightning.explorer.state import SPEEDS, Explorer
-from interp_lightning.explorer.view import end_html, gallery_html, grid_html, path_html, problem_html
+from interp_lightning.explorer.view import end_html, gallery_html, grid_html, notes_html, path_html, problem_html
 
 TITLE = "interp_lightning explorer"
 FONT = ["system-ui", "sans-serif"]  # installed ones: Gradio's own come from other hosts
@@ -29,6 +30,7 @@ MOST_UPLOADED = "50mb"
 ANY = -1  # label
 NO_RUN = "nothing is chosen: choose a run"
 PANELS = 4
+ENDS_WIDTH, PATHS_WIDTH = 240, 320  # least pixels; on a telephone, the ends are below the paths
 FIRST = ("lerp", "graph")  # kinds of path that are shown at first
 PAD = '<div class="pad"><canvas width="280" height="280" aria-label="area to draw in"></canvas></div>'
 DRAWN = "(_, end) => [explorer.drawn('{name}'), end]"
@@ -66,25 +68,28 @@ class Page:
             self._build()
 
     def _build(self) -> None:
-        with gr.Row():
-            a, b = self._panel("A", 0), self._panel("B", 1)
-        with gr.Tabs():
-            with gr.Tab("Path"):
-                self._path_tab(a, b)
-            with gr.Tab("Four corners") as tab:
-                self._corners_tab(tab, a, b)
+        with gr.Row(elem_id="whole"):
+            with gr.Column(scale=1, min_width=ENDS_WIDTH, elem_id="ends"):
+                a, b = self._panel("A", 0), self._panel("B", 1)
+            with gr.Column(scale=4, min_width=PATHS_WIDTH), gr.Tabs():
+                with gr.Tab("Path"):
+                    self._path_tab(a, b)
+                with gr.Tab("Four corners") as tab:
+                    self._corners_tab(tab, a, b)
 
-    def _panel(self, name: str, place: int) -> Panel:
+    def _panel(self, name: str, part: int) -> Panel:
         ends = self.explorer.ends
-        label = ends.labels[place * len(ends.labels) // PANELS] if ends.labels else ANY
-        first = ends.test_image(_wanted(label), 0)
-        with gr.Column(elem_id=f"end-{name}", min_width=320):
-            gr.Markdown(f"### {name}")
+        label = ends.labels[part * len(ends.labels) // PANELS] if ends.labels else ANY
+        place = ends.typical(_wanted(label))
+        first = ends.test_image(_wanted(label), place)
+        with gr.Column(elem_id=f"end-{name}", min_width=ENDS_WIDTH):
             end = gr.State(first)
             with gr.Row():
                 choices = [("any", ANY), *((str(each), each) for each in ends.labels)]
-                labels = gr.Dropdown(choices, value=label, label="Label", min_width=80, visible=bool(ends.labels))
-                number = gr.Number(0, label="Number", precision=0, min_width=80, elem_classes="number")
+                with_label = bool(ends.labels)
+                labels = gr.Dropdown(choices, value=label, label=f"{name}: label", min_width=80, visible=with_label)
+                title = "number" if with_label else f"{name}: number"
+                number = gr.Number(place, label=title, precision=0, min_width=80, elem_classes="number")
             picture = gr.HTML(end_html(first))
             gallery = gr.HTML(gallery_html(ends.gallery(_wanted(label))))
             with gr.Accordion("Upload or draw", open=False):
@@ -103,11 +108,11 @@ class Page:
         return Panel(end, [relabelled, numbered, uploaded, drawn])
 
     def _path_tab(self, a: Panel, b: Panel) -> None:
-        with gr.Row():
+        with gr.Row(elem_id="choice"):
             several = len(self.runs) > 1
             first = [how for how in FIRST if how in self.kinds]
-            kinds = gr.CheckboxGroup(self.kinds, value=first, label="Kind of path", scale=2, min_width=300)
-            runs = gr.CheckboxGroup(self.runs, value=self.runs, label="Run", scale=2, min_width=300, visible=several)
+            kinds = gr.CheckboxGroup(self.kinds, value=first, label="Kind of path", scale=3, min_width=300)
+            runs = gr.CheckboxGroup(self.runs, value=self.runs, label="Run", scale=2, min_width=200, visible=several)
             speed = gr.Radio(list(SPEEDS), value=SPEEDS[0], label="Speed", min_width=160)
         alpha = "α: the position between A and B"
         gr.Slider(0, 1, value=0.5, step=0.01, label=alpha, elem_id="alpha", interactive=True, buttons=[])
@@ -116,6 +121,8 @@ class Page:
         self._show(self._strips, asked, rows, [a, b], [kinds.input, runs.input, speed.input])
         with gr.Row():
             buttons = {kind: gr.Button(f"Save {FORMATS[kind]}", size="sm", min_width=80) for kind in formats()}
+        if "mp4" not in buttons:
+            gr.HTML(notes_html([f"{MP4_REQUIRES}."]))
         told = gr.HTML()
         for kind, button in buttons.items():
             self._download(button, self._saver(kind), asked, told)
@@ -148,7 +155,8 @@ class Page:
 
     def _strips(self, runs: list[str], kinds: list[str], speed: str, a: End, b: End) -> str:
         try:
-            return path_html(self.explorer.strips(runs, self._in_order(kinds), speed, a, b), self.unit)
+            strips = self.explorer.strips(runs, self._in_order(kinds), speed, a, b)
+            return path_html(strips, self.unit) + notes_html(self.explorer.missing(runs, self._in_order(kinds)))
         except ConfigError as error:
             return problem_html(str(error))
 
@@ -176,8 +184,9 @@ class Page:
         return [how for how in self.kinds if how in kinds]
 
     def _relabelled(self, label: int, before: End) -> tuple[End, str, int, str]:
-        end, picture = self._numbered(label, 0, before)
-        return end, picture, 0, gallery_html(self.explorer.ends.gallery(_wanted(label)))
+        place = self.explorer.ends.typical(_wanted(label))
+        end, picture = self._numbered(label, place, before)
+        return end, picture, place, gallery_html(self.explorer.ends.gallery(_wanted(label)))
 
     def _numbered(self, label: int, number: float | None, before: End) -> tuple[End, str]:
         return self._chosen(lambda: self.explorer.ends.test_image(_wanted(label), number), before)
@@ -194,7 +203,7 @@ class Page:
         try:
             end = choose()
         except ConfigError as error:
-            return before, end_html(before, str(error))
+            return before, end_html(before, f"{error}; {before.name} is kept")
         return end, end_html(end)
 
 

@@ -32,8 +32,10 @@ def saved(kind: str, strips: Sequence[Strip], speed: str, a: End, b: End) -> tup
         strips: side by side in an animation, one below the other in a picture.
         speed, a, b: of the paths.
     """
-    content = {"gif": lambda: gif(_film(strips)), "mp4": lambda: mp4(_film(strips))}.get(
-        kind, lambda: _picture(strips, f"{a.name} → {b.name}\n{speed} speed")
+    ends, kinds = f"{a.name} → {b.name}", " | ".join(_names(strips))
+    caption = f"{ends}\n{kinds}, {speed} speed"
+    content = {"gif": lambda: gif(_film(strips), caption), "mp4": lambda: mp4(_film(strips), caption)}.get(
+        kind, lambda: _picture(strips, f"{ends}\n{speed} speed")
     )()
     return _file(kind, f"{a.name} to {b.name}", content)
 
@@ -63,11 +65,14 @@ def _film(strips: Sequence[Strip]) -> Tensor:
     return torch.cat([part for each in images for part in (gap, each)][1:], dim=3)
 
 
+def _names(strips: Sequence[Strip]) -> list[str]:
+    return [f"{strip.how}, {strip.run}" for strip in strips]
+
+
 def _picture(strips: Sequence[Strip], title: str) -> bytes:
     at = torch.linspace(0, len(strips[0].images) - 1, FRAMES).round().long()
     rows = torch.stack([strip.images[at] for strip in strips])
-    names = [f"{strip.how}, {strip.run}" for strip in strips]
-    return _png(image_grid(rows, title, names, [f"{step / (FRAMES - 1):.1f}" for step in range(FRAMES)]))
+    return _png(image_grid(rows, title, _names(strips), [f"{step / (FRAMES - 1):.1f}" for step in range(FRAMES)]))
 
 
 def _png(figure: Figure) -> bytes:

@@ -60,6 +60,7 @@ class Explorer:
         self._evaluations = {name: Evaluation() for name in self.models}
         for evaluation, run in zip(self._evaluations.values(), runs, strict=True):
             evaluation.folder = run.folder
+        self._folders = {name: run.folder for name, run in zip(self.models, runs, strict=True)}
         judge = Evaluation().judge(self.data)
         self.witness = Witness(self.data, None if judge is None else judge.to(device).eval())
         self.ends = Ends(self.data)
@@ -83,6 +84,15 @@ class Explorer:
             missing = "a run and a kind of path" if not (runs and kinds) else "a kind of path that one of the runs has"
             raise ConfigError(f"nothing is chosen: choose {missing}")
         return [self.strip(run, how, speed, a, b) for run, how in chosen]
+
+    def missing(self, runs: Sequence[str], kinds: Sequence[str]) -> list[str]:
+        """Return a sentence for each run and each kind of path that the run does not have at hand."""
+        return [
+            f"{run} has no {how}; `evaluate run={self._folders[run]} metrics.paths=all` trains it."
+            for run in runs
+            for how in kinds
+            if how not in self.kinds[run]
+        ]
 
     @torch.inference_mode()
     def _strip(self, run: str, how: str, speed: str, a: End, b: End) -> Strip:

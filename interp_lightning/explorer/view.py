@@ -57,8 +57,12 @@ def gallery_html(examples: Sequence[End]) -> str:
 
 def problem_html(sentence: str) -> str:
     """Return a sentence in the place of what it is about; its `names` are set as code."""
-    text = re.sub("`([^`]+)`", r"<code>\1</code>", escape(printable(sentence)))
-    return f'<p class="problem" role="alert">{text}</p>'
+    return f'<p class="problem" role="alert">{_with_code(sentence)}</p>'
+
+
+def notes_html(sentences: Sequence[str]) -> str:
+    """Return a line for each sentence that is no problem; its `names` are set as code."""
+    return "".join(f'<p class="note">{_with_code(sentence)}</p>' for sentence in sentences)
 
 
 def said(facts: Facts, unit: str) -> dict[str, list[str]]:
@@ -91,6 +95,10 @@ def png(images: Float[Tensor, "T C H W"]) -> str:
     file = io.BytesIO()
     Image.fromarray(np.squeeze(pixels, 2) if pixels.shape[2] == 1 else pixels).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _with_code(sentence: str) -> str:
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(printable(sentence)))
 
 
 def _section(strip: Strip, pictures: str, unit: str, kind: str) -> str:

@@ -109,19 +109,16 @@ IMAGES = {
     **{f"prior_{how}": f"samples of the prior, {how}" for how in HOW},
     **{f"midpoints_{how}": f"midpoints, {how}" for how in HOW},
     "neighbours": "midpoints of near codes",
-    "midpoints_blend": "midpoints, pixel by pixel",
+    "midpoints_blend": "midpoints, pixels faded over",
     "real": "other real images",
     "noise": "noise",
 }
 HEADLINE = "score_graph_constant"  # the number that says most
 CONSTANT = "_constant"  # suffix of paths at constant speed, in a judge's features
+WAYS = {**{how: how for how in HOW}, "blend": "pixels faded over", "transport": "optimal transport"}
 PATHS = {
-    **{how + CONSTANT: f"paths, {how}" for how in HOW},
-    "blend_constant": "paths, pixel by pixel",
-    "transport_constant": "paths, optimal transport of pixels",
-    **{how: f"{how} at its own speed" for how in HOW},
-    "blend": "pixel by pixel at its own speed",
-    "transport": "optimal transport at its own speed",
+    **{way + CONSTANT: f"paths, {name}" for way, name in WAYS.items()},
+    **{way: f"{name} at its own speed" for way, name in WAYS.items()},
 }
 SANITY = ("midpoints_blend", "real", "noise", "blend_constant", "blend", "transport_constant", "transport")
 # The baseline that images or paths must beat. Real images are no baseline: they are the goal.

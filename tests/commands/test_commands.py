@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import QUICK, call
+from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 from torchvision.transforms.v2.functional import to_pil_image
 
@@ -28,6 +29,7 @@ from interp_lightning.data.digits import Digits
 from interp_lightning.data.files import read_image
 from interp_lightning.data.lines import Lines
 from interp_lightning.data.mnist import MNIST
+from interp_lightning.display import animation, figures
 from interp_lightning.errors import ConfigError, DataError, ResultsError
 from interp_lightning.runs.find import find_runs
 from interp_lightning.runs.load import load_run
@@ -161,7 +163,7 @@ def test_last_is_the_newest_run_below_outputs(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_last(["last", "other"]) == ["outputs/ae/run", "other"]
     call(interpolate, "run=last", "a=3", "b=8")
-    assert (tmp_path / "outputs" / "ae" / "run" / "figures" / "3_to_8_lerp.gif").exists()
+    assert (tmp_path / "outputs" / "ae" / "run" / "figures" / "3_to_8_graph.gif").exists()
 
 
 # evaluate
@@ -253,8 +255,8 @@ def test_between_test_images(a, b, names, trained, tmp_path, caplog):
     ((drawn,), (animated,)) = (tmp_path.glob(f"{stem}-????????.{kind}") for kind in ("png", "gif"))
     with Image.open(drawn) as strip:
         assert strip.width > 4 * strip.height / 3
-    with Image.open(animated) as animation:
-        frames = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(animation)]
+    with Image.open(animated) as opened:
+        frames = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(opened)]
     assert len(frames) >= 60  # there and back
     assert np.array_equal(frames[1], frames[-1])
     first, second = re.findall(r"test image \d+ \(label \d\)", caplog.text)
@@ -289,20 +291,46 @@ def test_a_label_is_its_most_typical_image(trained):
         assert torch.equal(((x[0] + 1) * 127.5).round(), of_three[apart[earlier]])
 
 
-def test_a_chain_has_a_row_for_each_leg_and_one_animation(trained, tmp_path):
+def test_a_chain_has_a_row_for_each_leg_and_one_animation(trained, tmp_path, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(animation, "encoder", lambda: None)
     call(interpolate, f"run={trained['acai']}", "a=3", "b=8", "c=3", f"out={tmp_path}", "steps=4", "frames=true")
-    (strip,) = tmp_path.glob("3_to_8_to_3_lerp-????????.png")
+    (strip,) = tmp_path.glob("3_to_8_to_3_graph-????????.png")
     assert len(list(strip.with_suffix("").glob("*.png"))) == 7  # the middle end belongs to both legs
-    with Image.open(strip.with_suffix("").with_name(strip.stem + ".gif")) as animation:
-        assert animation.n_frames == 2 * (2 * 40 + 1) - 2  # there and back
+    with Image.open(strip.with_suffix("").with_name(strip.stem + ".gif")) as animated:
+        assert animated.n_frames == 2 * (2 * 40 + 1) - 2  # there and back
+        assert animated.height > animated.width + 30  # lines of a caption
+    stem = re.escape(str(strip.with_suffix("")))
+    assert re.search(rf"{stem}\.png, \.gif \(MP4 requires ffmpeg or .*\), and 7 frames in {stem}$", caplog.text, re.M)
 
 
-def test_a_grid_between_four_images(trained, tmp_path):
+@pytest.fixture
+def drawn(monkeypatch) -> list[Figure]:
+    """The figures that a command has drawn."""
+    found: list[Figure] = []
+    monkeypatch.setattr(figures, "save", lambda pictures, folder: found.extend(pictures.values()))
+    return found
+
+
+def test_a_strip_names_its_speed_and_has_a_straight_line_and_fading_pixels_to_compare_with(drawn, trained, tmp_path):
+    for arguments, speed, kinds in (
+        ([], "constant speed", ["graph", "lerp", "pixels fade"]),
+        (["how=lerp", "speed=own"], "own speed", ["lerp", "pixels fade"]),
+    ):
+        call(interpolate, f"run={trained['acai']}", "a=3", "b=8", "c=3", f"out={tmp_path}", "steps=4", *arguments)
+        axes = drawn.pop().axes[0]
+        assert speed in axes.get_title()
+        assert [label.get_text() for label in axes.get_yticklabels()] == 2 * kinds
+
+
+def test_a_grid_between_four_images(trained, tmp_path, caplog):
+    caplog.set_level("INFO")
     ends = ["a=0", "b=1", "c=2", "d=3"]
     call(interpolate, f"run={trained['acai']}", *ends, "corners=true", f"out={tmp_path}", "steps=3", "frames=true")
     (grid,) = tmp_path.glob("0_to_1_to_2_to_3_corners-????????.png")
     frames = sorted(grid.with_suffix("").glob("*.png"))
     assert len(frames) == 9
+    assert re.search(r"Grid between test image \d+ \(label 0\), .*2\) and test image \d+ \(label 3\): ", caplog.text)
     run = load_run(trained["acai"])
     _, x = interpolate.find_image("0", "a", 0, run.datamodule)
     with torch.no_grad():
@@ -324,6 +352,12 @@ def test_what_interpolate_needs(trained):
         (["run=x", "a=1", "b=1", "d=1"], r"`c` is missing: name a label"),
         (["run=x", "a=1", "b=1", "c=1", "corners=true"], r"`corners` \(=true\) requires four ends, but there are 3"),
         (["run=x", "a=1", "b=1", "c=1", "d=1", "corners=true", "steps=51"], r"`steps` \(=51\) must be ≥ 2 and ≤ 50"),
+        (
+            ["run=x", "a=1", "b=1", "c=1", "d=1", "corners=true", "how=graph"],
+            r"`corners` \(=true\) draws a grid of codes in straight lines, .*; remove how=$",
+        ),
+        (["run=x", "a=1", "b=1", "c=1", "d=1", "corners=true", "how=lerp", "speed=own"], r"; remove how= and speed=$"),
+        (["run=x", "a=1", "b=1", "speed=fast"], r"`speed` \(='fast'\) must be one of: constant, own"),
         (["run=x", "a=1", "b=1", "steps=1"], r"`steps` \(=1\) must be ≥ 2 and ≤ 1000"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -336,8 +370,8 @@ def test_between_ones_own_images(trained, tmp_path, caplog):
     Image.fromarray(255 - digit).resize((300, 300)).convert("RGB").save(tmp_path / "mine.jpg")
     call(interpolate, f"run={trained['acai']}", f"a={tmp_path}/mine.jpg", "b=1", f"out={tmp_path}")
     assert "dark on light where digits is light on dark" in caplog.text
-    assert len(list(tmp_path.glob("mine-????????_to_1_lerp-????????.png"))) == 1
-    assert len(list(tmp_path.glob("mine-????????_to_1_lerp-????????.gif"))) == 1
+    assert len(list(tmp_path.glob("mine-????????_to_1_graph-????????.png"))) == 1
+    assert len(list(tmp_path.glob("mine-????????_to_1_graph-????????.gif"))) == 1
 
 
 def as_saved(image: np.ndarray, how: str, path: Path) -> Path:

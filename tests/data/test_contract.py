@@ -525,7 +525,7 @@ def test_images_without_labels_have_all_but_what_needs_labels(launch, caplog, tm
     call(evaluate, f"run={runs[1]}", f"out={tmp_path / 'again'}", *(key for key in TINY if key.startswith("metrics")))
     assert numbers(tmp_path / "again") == pytest.approx(numbers(runs[1]), rel=1e-6)
     call(interpolate, f"run={runs[1]}", "a=index:1", "b=index:2", f"out={tmp_path}")
-    assert list((tmp_path).glob("index1_to_index2_lerp-*.png"))
+    assert list((tmp_path).glob("index1_to_index2_graph-*.png"))
     for end in ("1", "label:1"):
         with pytest.raises(
             ConfigError, match=rf"`a` \(={end}\) is a label, but the images .* have no labels; use a=index:1"

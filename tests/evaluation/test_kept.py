@@ -181,11 +181,13 @@ def test_interpolate_keeps_the_graph_in_the_run(launch):
     run = launch("metrics.features=auto")
     kept = run / "paths" / "graph.safetensors"
     before = kept.stat().st_mtime_ns
-    call(interpolate, f"run={run}", "a=3", "b=8", "how=graph")
+    call(interpolate, f"run={run}", "a=3", "b=8")
     assert kept.stat().st_mtime_ns == before
     kept.unlink()
-    call(interpolate, f"run={run}", "a=3", "b=8", "how=graph")
+    call(interpolate, f"run={run}", "a=3", "b=8")
     assert kept.exists()
+    call(interpolate, f"ckpt={run}/checkpoints/best.ckpt", "a=3", "b=8")
+    assert (run / "checkpoints" / "best" / "paths" / "graph.safetensors").exists()
 
 
 def test_a_path_sees_pixels_in_batches(model):

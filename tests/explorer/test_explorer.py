@@ -27,7 +27,7 @@ from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.explorer.ends import EXAMPLES, Ends
 from interp_lightning.explorer.saving import formats, saved, saved_grid
 from interp_lightning.explorer.state import POSITIONS, SIDE, Explorer, Strip
-from interp_lightning.explorer.view import end_html, gallery_html, grid_html, path_html, png, said
+from interp_lightning.explorer.view import end_html, gallery_html, grid_html, notes_html, path_html, png, said
 from interp_lightning.explorer.witness import Facts, Witness
 from interp_lightning.metrics.catalogue import HOW
 from interp_lightning.metrics.neighbours import within
@@ -222,6 +222,17 @@ def test_a_row_for_each_run_and_kind(explorer):
             explorer.strips(runs, kinds, "own", a, b)
 
 
+def test_a_run_that_lacks_a_kind_of_path_is_named_with_the_way_out(copies, explorer, monkeypatch):
+    monkeypatch.setitem(explorer.kinds, "acai × wasserstein", [*explorer.kinds["acai × wasserstein"], "flow"])
+    assert "flow" in explorer.offered()
+    names = list(explorer.models)
+    assert explorer.missing(names, ["lerp", "flow"]) == [
+        f"ae × none has no flow; `evaluate run={copies['ae']} metrics.paths=all` trains it."
+    ]
+    assert explorer.missing(names[:1], ["flow"]) == []
+    assert "<code>evaluate run=" in notes_html(explorer.missing(names, ["flow"]))
+
+
 def test_runs_that_are_alike_are_named_by_their_folders(copies):
     one, other = Explorer([load_run(copies["acai"]), load_run(copies["seed"])], CPU).models
     assert one.startswith("acai × wasserstein (")
@@ -305,7 +316,7 @@ def test_paths_are_saved(explorer):
     name, url = saved("gif", strips, "own", a, b)
     assert name == f"test_image_{a.name.split()[2]}_label_3_to_test_image_{b.name.split()[2]}_label_8.gif"
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as animated:
-        assert animated.width > 3.5 * animated.height
+        assert animated.width > 2.5 * animated.height  # of four images, and the caption
         assert len([*ImageSequence.Iterator(animated)]) > 80
     name, url = saved("png", strips, "own", a, b)
     assert name.endswith(".png")
@@ -325,6 +336,19 @@ def test_grids_are_saved(explorer):
 def test_a_gif_of_one_image_is_256_pixels_high():
     with Image.open(io.BytesIO(gif(torch.zeros(3, 1, 32, 32)))) as animated:
         assert animated.size == (256, 256)
+
+
+def test_a_caption_stands_below_and_changes_no_image():
+    frames = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    plain, captioned = (animation._pixels(frames, caption) for caption in ("", "3 → 8\ngraph, constant speed"))
+    height = plain.shape[1]
+    assert torch.equal(captioned[:, :height], plain)
+    below = captioned[:, height:]
+    assert below.shape[1] % 2 == 0
+    assert 0.02 < (below > 127).float().mean() < 0.5
+    long = animation._pixels(frames, "word " * 40)
+    assert long.shape[1] > captioned.shape[1]
+    assert not (long[:, height:, [0, -1]] > 127).any()  # no line is cut
 
 
 ENCODER = """#!{python}

@@ -9,6 +9,9 @@ import torch
 
 pytest.importorskip("gradio")
 
+from interp_lightning.commands.interpolate import find_image
+from interp_lightning.data.digits import Digits
+from interp_lightning.explorer.ends import EXAMPLES
 from interp_lightning.explorer.page import served
 from interp_lightning.explorer.state import Explorer
 from interp_lightning.runs.load import load_run
@@ -52,6 +55,33 @@ def test_the_picture_follows_alpha_and_asks_nothing(page):
     assert [url for url in browser.requests[before:] if not url.startswith("data:")] == []
 
 
+@pytest.mark.parametrize(("width", "height", "pictures"), [(1280, 900, 2), (1280, 720, 2), (360, 740, 1)])
+def test_the_slider_and_pictures_are_seen_at_once_and_the_slider_stays(width, height, pictures, page):
+    browser, address = page
+    browser.open(address, width, height)
+    browser.wait(ROWS.format(2))
+    seen = browser.run(
+        f"[...document.querySelectorAll('#alpha, .path .now')].every((each, at) => at > {pictures} || "
+        "(({top, bottom}) => top >= 0 && bottom <= innerHeight)(each.getBoundingClientRect()))"
+    )
+    browser.run("document.querySelectorAll('.path')[1].scrollIntoView({behavior: 'instant', block: 'end'})")
+    slider = browser.run("document.querySelector('#alpha').getBoundingClientRect().top")
+    wide = browser.run("document.documentElement.scrollWidth")
+    browser.open(address)
+    browser.wait(ROWS.format(2))
+    assert seen
+    assert slider >= 0
+    assert wide <= width
+
+
+def test_the_first_ends_are_typical_images_of_their_labels(page):
+    browser, _ = page
+    data = Digits(64)
+    for name, label in (("A", 0), ("B", 2)):
+        expected, _ = find_image(str(label), name, 0, data)
+        assert browser.run(f"document.querySelector('#end-{name} .end figcaption').textContent") == expected
+
+
 def test_a_click_on_a_frame_moves_alpha(page):
     browser, _ = page
     browser.run("document.querySelectorAll('.path .strip button')[7].click()")
@@ -63,11 +93,14 @@ def test_another_end_or_a_sentence(page):
     browser, _ = page
     content = "document.querySelector('.path').dataset.content"
     before = browser.run(content)
-    browser.run("document.querySelectorAll('#end-A .gallery button')[4].click()")
+    chosen = int(browser.run("document.querySelector('#end-A .number input').value"))
+    browser.run(f"document.querySelectorAll('#end-A .gallery button')[{(chosen + 1) % EXAMPLES}].click()")
     browser.wait(f"{content} != {before!r}")
     browser.run(NUMBER.format(999))
     said = browser.wait("document.querySelector('#end-A .problem')?.textContent")
     assert said.startswith("number (=999) must be an integer from 0 to ")
+    kept = browser.run("document.querySelector('#end-A .end figcaption').textContent")
+    assert said.endswith(f"; {kept} is kept")
     browser.run(NUMBER.format(1))
     browser.wait("!document.querySelector('#end-A .problem')")
 

@@ -494,9 +494,30 @@ def test_the_bar_cuts_no_number(losses, width, total, share):
         assert shown[0].startswith("reconstruction=")
     if width >= 40:
         assert "ETA " in line
-        assert " images/s" in line
-    if width >= 80 and losses:
+        assert " images" in line
+    if width >= 80:
+        assert line.startswith("Training ")
+        assert "epoch=1/9" in line
+        assert re.search(r"/\S+ images", line)
+        assert "|" in line
+    if width >= 120 and losses:
         assert shown
+    bar.disable = True
+
+
+def test_the_time_left_does_not_leap_after_a_pause():
+    now = 0.0
+    bar = Line(desc="Training", total=1_000, file=io.StringIO(), mininterval=0)
+    bar._time, bar.start_t, bar.last_print_t = (lambda: now), 0.0, 0.0
+    left = []
+    for step in range(1, 60):
+        now += 1.0 if step != 50 else 30.0  # a milestone
+        bar.update(10)
+        minutes, seconds = re.search(r"ETA (\d+):(\d+)", str(bar)).groups()
+        left.append(60 * int(minutes) + int(seconds))
+    assert left[48] == 51
+    assert max(left[49:]) < 2 * left[48]
+    assert left[-1] < left[49]
     bar.disable = True
 
 

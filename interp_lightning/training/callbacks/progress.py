@@ -1,7 +1,8 @@
 """One bar for the whole run: percentage, ETA, images per second, losses."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import lightning as L
@@ -88,28 +89,34 @@ class Line(tqdm):
         return self._line(**self.format_dict)
 
     def _line(
-        self, n: int, total: int | None, elapsed: float, rate: float | None, initial: int, prefix: str,
+        self, n: int, total: int | None, elapsed: float, initial: int, prefix: str,
         ncols: int | None, ascii: bool | str, **others: Any,
     ) -> str:  # fmt: skip
         width = ncols or COLUMNS
-        rate = rate or (n - initial) / max(elapsed, 1e-9)
+        rate = (n - initial) / max(elapsed, 1e-9)  # of all the time so far: milestones would make a recent one leap
         losses = {name.rsplit("/", 1)[1]: f"{value:.4g}" for name, value in self.losses.items()}
         parts = [  # the most important ones first
-            f"ETA {self.format_interval((total - n) / rate) if total and rate else '?'}",
-            f"{self.format_sizeof(rate)} images/s",
-            *(f"{name}={losses[name]}" for name in sorted(losses, key=lambda name: name != FIRST)),
-            *([f"epoch={self.epoch}"] if self.epoch else []),
-            f"{self.format_sizeof(n)}/{self.format_sizeof(total) if total else '?'} images",
+            f" ETA {self.format_interval((total - n) / rate) if total and rate else '?'}",
+            f", {self.format_sizeof(n)}/{self.format_sizeof(total) if total else '?'} images",
+            *([f", epoch={self.epoch}"] if self.epoch else []),
+            f", {self.format_sizeof(rate)} images/s",
         ]
-        head, tail = f"{n / total:4.0%}" if total else "   ?", ""
-        for part in parts:
-            longer = f"{tail}, {part}" if tail else f" {part}"
-            if len(head + longer) > width:
-                break
-            tail = longer
-        if len(titled := f"{prefix}{head}") + len(tail) <= width:
-            head = titled
+        details = [f", {name}={losses[name]}" for name in sorted(losses, key=lambda name: name != FIRST)]
+        head, has_bar = f"{n / total:4.0%}" if total else "   ?", bool(total and self.dynamic_ncols)
+        labelled = f"{prefix} {head}"
+        if len(labelled + "".join(parts[:2])) <= width:
+            head = labelled
+        shown = _fitting(parts, width - len(head))
+        if len(shown) == len(parts):
+            shown += _fitting(details, width - len(head + "".join(shown)) - has_bar * (NARROWEST + len("||")))
+        tail = "".join(shown)
         spare = min(width - len(head + tail) - len("||"), WIDEST)
-        if total and self.dynamic_ncols and spare >= NARROWEST:
+        if total and has_bar and spare >= NARROWEST:
             head += f"|{Bar(n / total, spare, charset=Bar.ASCII if ascii is True else Bar.UTF)}|"
         return head + tail
+
+
+def _fitting(parts: Sequence[str], width: int) -> list[str]:
+    """Return the first parts that fit into a width together."""
+    lengths = accumulate(map(len, parts))
+    return [part for part, length in zip(parts, lengths, strict=True) if length <= width]
