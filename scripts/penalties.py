@@ -1,4 +1,4 @@
-"""Compare all penalties at codes drawn from the prior: `python -m scripts.penalties` prints the table of docs/penalties.md.
+"""Compare penalties at codes drawn from the prior: `python -m scripts.penalties` prints the table of docs/penalties.md.
 
 Such codes should cost nothing and be left alone. What a penalty gives there is its bias and its noise.
 """

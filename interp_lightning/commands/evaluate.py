@@ -26,7 +26,7 @@ from interp_lightning.config.check import check_config
 from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import checked
 from interp_lightning.runs.find import find_runs, has_checkpoints, results_folder, run_folder
-from interp_lightning.system.disk import replace, within
+from interp_lightning.system.disk import check_writable, replace, within
 
 if TYPE_CHECKING:
     import torch
@@ -153,21 +153,13 @@ def _measure(run: "Run", evaluation: "Evaluation", device: "torch.device", folde
     from interp_lightning.runs.record import results_so_far
 
     if folder is not None:
-        _check_writable(folder)
+        check_writable(folder, folder / "figures")
     evaluation.folder = folder
     assessment = evaluation(run.model.to(device), run.datamodule)
     results = results_so_far(run.source) | assessment.results()
     if folder is not None:
         _write(run, assessment, results, folder)
     return results
-
-
-def _check_writable(folder: Path) -> None:
-    """Make a folder for results; raise ConfigError at once if nothing can be written to it."""
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for target in (folder, folder / "figures"):
-        if not os.access(target, os.W_OK):
-            raise ConfigError(f"`{target}` cannot be written to; name a folder of yours by out=…")
 
 
 def _write(run: "Run", assessment: "Assessment", results: dict[str, Any], folder: Path) -> None:

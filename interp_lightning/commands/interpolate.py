@@ -12,8 +12,8 @@ from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import check_choice, check_integer
 from interp_lightning.runs.find import find_runs, results_folder, run_folder
 from interp_lightning.system.conf import choices
-from interp_lightning.system.disk import replace, within
-from interp_lightning.system.text import counted
+from interp_lightning.system.disk import check_writable, replace, within
+from interp_lightning.system.text import counted, file_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,9 +91,11 @@ def work(settings: Settings) -> None:
     folder = Path(settings.out) if settings.out else run_folder(source) / "figures"
     if not settings.out and not settings.trust:
         within(run_folder(source), folder)
+    check_writable(folder)
     run = load_run(source, root=settings.data_root or None, trust=settings.trust)
     run.model.to(device)
-    earlier = [ends[:at].count(end) for at, end in enumerate(ends)]
+    labels = [*map(_without_zeros, ends)]
+    earlier = [labels[:at].count(label) for at, label in enumerate(labels)]
     found = [find_image(*each, run.datamodule) for each in zip(ends, ENDS, earlier, strict=False)]
     names, x = [name for name, _ in found], torch.cat([image for _, image in found]).to(device)
     stem = _stem_of(settings, ends, source)
@@ -166,6 +168,8 @@ def _write_frames(frames: "Tensor", folder: Path) -> None:
     from torchvision.transforms.v2.functional import to_pil_image
 
     folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("[0-9][0-9][0-9].png"):  # of an earlier path with more frames
+        path.unlink()
     for number, frame in enumerate(frames):
         file = io.BytesIO()
         to_pil_image((frame.float().clamp(-1, 1) + 1) / 2).save(file, "PNG")
@@ -203,7 +207,7 @@ def _stem_of(settings: Settings, ends: list[str], source: Path) -> str:
     stem = f"{'_to_'.join(map(_stem, ends))}_{'corners' if settings.corners else how}{_suffix(settings.ckpt)}"
     if settings.out:  # figures of other runs may be in the same folder
         stem += f"-{_digest(str(source.resolve()).encode(errors='surrogateescape'))}"
-    return stem
+    return file_name(stem)
 
 
 def _source(settings: Settings) -> Path:
@@ -273,6 +277,12 @@ def _stem(end: str) -> str:
     if not path.is_file():
         return end.replace(":", "")
     return f"{path.stem.replace('.', '_')}-{_digest(path.read_bytes())}"
+
+
+def _without_zeros(end: str) -> str:
+    """Return a label as a plain number, and other ends as they are."""
+    number = end.removeprefix("label:")
+    return str(int(number)) if number.isdecimal() and not Path(end).is_file() else end
 
 
 def _digest(content: bytes) -> str:

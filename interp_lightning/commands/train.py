@@ -88,21 +88,13 @@ def job(cfg: DictConfig, state: HydraConf, folder: Path) -> float | None:
         reason = complain(error) or traceback.format_exc()
         if not begun:  # the folder is another job's
             raise
-        record(folder, overrides, jobs.FAILED, reason)
+        jobs.record_end(folder, overrides, jobs.FAILED, reason)
         log.info(jobs.ending(folder))
         return None
     found = sweeps.score(folder, cfg.sweep.objective)
-    record(folder, overrides, jobs.FINISHED)
+    jobs.record_end(folder, overrides, jobs.FINISHED)
     log.info(jobs.ending(folder, found, cfg.sweep.objective))
     return found
-
-
-def record(folder: Path, overrides: list[str], status: str, reason: str | None = None) -> None:
-    """Record how a job has ended. If that cannot be written, the other jobs of its sweep go on."""
-    try:
-        jobs.record_job(folder, overrides, status, reason)
-    except ConfigError as error:
-        log.warning(f"{error}; sweep.resume=true would do this job again")
 
 
 def run(cfg: DictConfig, state: HydraConf, folder: Path) -> None:
@@ -128,7 +120,15 @@ def run(cfg: DictConfig, state: HydraConf, folder: Path) -> None:
 
 
 def complain(error: Exception) -> str | None:
-    """Log an error on the console and in the run's folder; return its sentence if the user can correct it."""
+    """Log an error on the console and in the run's folder; return its sentence if the user can correct it.
+
+    Raises:
+        KeyboardInterrupt: the error comes from Ctrl-C in the middle of a library's work, which its cleaning up hides.
+    """
+    cause: BaseException | None = error
+    while cause := cause.__context__ if cause else None:
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause
     sentence = explain(error)
     said = sentence or "This run failed because of a bug in this program."
     log.error(said, exc_info=wants_traceback() or sentence is None)

@@ -51,6 +51,14 @@ def record_job(folder: Path, overrides: Sequence[str], status: str, error: str |
         log.warning(error)
 
 
+def record_end(folder: Path, overrides: Sequence[str], status: str, error: str | None = None) -> None:
+    """Record how a job has ended. If that cannot be written, the other jobs of its sweep go on."""
+    try:
+        record_job(folder, overrides, status, error)
+    except ConfigError as problem:
+        log.warning(f"{problem}; sweep.resume=true would do this job again")
+
+
 def begun(sweep: Path) -> bool:
     """Return True if a job of a sweep has been recorded."""
     return any(sweep.glob(f"*/{JOB}"))

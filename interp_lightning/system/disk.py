@@ -105,6 +105,18 @@ def replace(path: Path, content: str | bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def check_writable(*targets: Path) -> None:
+    """Make folders for results; raise ConfigError at once if nothing can be written to one of them."""
+    for folder in targets:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            reason = "" if os.access(folder, os.W_OK) else "no permission"
+        except OSError as error:
+            reason = str(error.strerror)
+        if reason:
+            raise ConfigError(f"`{folder}` cannot be written to ({reason}); name a folder of yours by out=…")
+
+
 @contextmanager
 def fresh(path: Path, content: bytes | memoryview, flush: bool = False) -> Iterator[Path]:
     """Write a new file that the caller renames over another one; remove it if the caller does not.

@@ -291,6 +291,35 @@ def test_a_label_is_its_most_typical_image(trained):
         assert torch.equal(((x[0] + 1) * 127.5).round(), of_three[apart[earlier]])
 
 
+def test_frames_of_an_earlier_path_do_not_stay(trained, tmp_path):
+    for steps in (5, 3):
+        call(interpolate, f"run={trained['ae']}", f"out={tmp_path}", "a=3", "b=8", f"steps={steps}", "frames=true")
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert sorted(path.name for path in folder.iterdir()) == ["000.png", "001.png", "002.png"]
+
+
+def test_a_label_written_otherwise_is_the_same_label(trained, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        call(interpolate, f"run={trained['ae']}", f"out={tmp_path}", "a=3", "b=label:03", "how=lerp")
+    first, second = re.findall(r"test image (\d+) \(label 3\)", caplog.messages[-1])
+    assert first != second
+
+
+def test_names_of_many_long_files_make_a_name_that_the_disk_takes(trained, tmp_path):
+    ends = []
+    for end in "abcd":
+        ends.append(f"{end}={tmp_path / (120 * end)}.png")
+        Image.radial_gradient("L").save(ends[-1].partition("=")[2])
+    call(interpolate, f"run={trained['ae']}", f"out={tmp_path / 'out'}", *ends, "how=lerp")
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} >= {".png", ".gif"}
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_at_once(trained, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"file` cannot be written to \(.*\); name a folder of yours by out=…"):
+        call(interpolate, f"run={trained['ae']}", f"out={tmp_path}/file", "a=3", "b=8")
+
+
 def test_a_chain_has_a_row_for_each_leg_and_one_animation(trained, tmp_path, caplog, monkeypatch):
     caplog.set_level("INFO")
     monkeypatch.setattr(animation, "encoder", lambda: None)
