@@ -69,6 +69,8 @@ def test_a_resumed_run_logs_no_point_twice(images, steps, tmp_path):
     if images is not None:
         run(images, *([0] if images == 0 else []), 32)  # a run from its start shows its first milestone again
     assert [point.step for point in events(tmp_path / "tensorboard").Scalars("loss")] == steps
+
+
 def test_the_first_curves_are_the_models_own_and_charts_draw_the_baseline_beside_them(board):
     names = sorted(board.Tags()["scalars"])
     assert sorted([*names, *board.Tags()["images"]])[:2] == names[:2]  # as Time Series shows them
