@@ -14,7 +14,7 @@ from interp_lightning.errors import CheckpointError, CheckpointMissing, ConfigEr
 from interp_lightning.metrics.catalogue import CONSTANT, HEADLINE, parse
 from interp_lightning.parameters import WayOut, check_value, checked
 from interp_lightning.runs.find import find_runs
-from interp_lightning.system.disk import replace, within
+from interp_lightning.system.disk import within
 from interp_lightning.system.text import counted
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FOLDER, REPORT = "comparison", "report.html"
+FOLDER = "comparison"
 PAIRS = 4
 KINDS = (parse(HEADLINE)[1].removesuffix(CONSTANT), "lerp")  # of path, in the report and on the sheet
 MOST_SETTINGS = 16  # there
@@ -63,6 +63,7 @@ def work(settings: Settings) -> None:
 
     from interp_lightning.comparison.collect import collect
     from interp_lightning.comparison.tables import tables
+    from interp_lightning.comparison.writing import REPORT, write
     from interp_lightning.system.table import print_table
 
     device = prepare(settings.device, settings.threads)
@@ -85,13 +86,17 @@ def work(settings: Settings) -> None:
         drawn |= pairs(models)
         walks = walk(models)
     comparison = dataclasses.replace(comparison, notes=[*comparison.notes, *skipped.values()])
-    write(comparison, drawn, folder, walks)
+    missing = write(comparison, drawn, folder, walks)
     for note in comparison.caveats:
         log.warning(note)
-    log.info(f"Report:  {folder / REPORT}\nTables:  {folder / 'comparison.md'}, {folder / 'comparison.csv'}")
+    for what, names in {"Report": [REPORT], "Tables": ["comparison.md", "comparison.csv"]}.items():
+        if written := [str(folder / name) for name in names if name not in missing]:
+            log.info(f"{what}:  {', '.join(written)}")
     if skipped:
         some = f"{len(skipped)} of {counted(len(runs), 'run')}"
         raise ConfigError(f"{some} could not be used or drawn, for the reasons above")
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} could not be made, for the reasons above; all else is in {folder}")
 
 
 @in_sentences
@@ -156,10 +161,15 @@ def _readable(runs: list[Path], skipped: dict[Path, str]) -> list[Path]:
 
 
 def curves(comparison: "Comparison") -> dict[str, "Figure"]:
-    """Draw the figures of a comparison that require no model."""
+    """Draw the figures of a comparison that require no model; skip those that cannot be drawn."""
     from interp_lightning.comparison.figures import against_lambda, trade_off
+    from interp_lightning.display.figures import skipping
 
-    return trade_off(comparison) | against_lambda(comparison)
+    drawn: dict[str, Figure] = {}
+    for name, draw in {"trade_off": trade_off, "against_λ": against_lambda}.items():
+        with skipping(name):
+            drawn |= draw(comparison)
+    return drawn
 
 
 def load_models(
@@ -204,12 +214,14 @@ def load_models(
 
 
 def pairs(models: "Models") -> dict[str, "Figure"]:
-    """Draw the same pairs of test images by every model."""
+    """Draw the same pairs of test images by every model; return an empty dictionary if they cannot be drawn."""
     from interp_lightning.comparison.figures import side_by_side
+    from interp_lightning.display.figures import skipping
 
-    if not models:
-        return {}
-    return side_by_side([(group.label, run.model) for group, run in models], examples(models, PAIRS))
+    if models:
+        with skipping("pairs"):
+            return side_by_side([(group.label, run.model) for group, run in models], examples(models, PAIRS))
+    return {}
 
 
 def examples(models: "Models", number: int) -> "torch.Tensor":
@@ -228,24 +240,24 @@ def walk(models: "Models", objective: str = HEADLINE) -> "Walks | None":
     A setting whose paths cannot be made is left out with a warning. Return None if nothing is left.
 
     Args:
-        models: a run of each group.
+        models: a run of each group. If it has no kept graph, although it was measured on one, the note says so.
         objective: the number below each setting's name, which also decides which ones are the best.
     """
     from interp_lightning.comparison.groups import best_first
-    from interp_lightning.comparison.walks import FRAMES, Walks, choose, facts
+    from interp_lightning.comparison.walks import FRAMES, Walks, choose, facts, not_kept
     from interp_lightning.display import figures
 
-    if not models:
-        return None
     groups = {group.label: group for group, _ in models}
     ranked = [group.label for group in best_first([*groups.values()], objective)]
     labels, note = choose([*groups], ranked, MOST_SETTINGS)
-    x = examples(models, PAIRS)
-    found = {}
+    found: dict[str, dict[str, torch.Tensor]] = {}
     for group, run in models:
         if group.label in labels:
             with figures.skipping(f"The paths of {group.label}"):
+                x = examples(models, PAIRS)
                 found[group.label] = {how: each[:, 1:-1] for how, each in strips(run, x, FRAMES).items()}
+    notes = [note, *(not_kept([groups[label] for label in found if how not in found[label]], how) for how in KINDS)]
+    note = " ".join(filter(None, notes))
     return Walks(x, found, facts([*groups.values()], objective), note) if found else None
 
 
@@ -267,25 +279,6 @@ def strips(run: "Run", x: "torch.Tensor", steps: int) -> "dict[str, torch.Tensor
         kinds = {how: evaluation.kept(how, run.model, run.datamodule) for how in KINDS}
         x = x.to(run.model.device)
         return {how: figures.strips(run.model, x, steps, path, look) for how, path in kinds.items() if path is not None}
-
-
-def write(
-    comparison: "Comparison",
-    drawn: dict[str, "Figure"],
-    folder: Path,
-    walks: "Walks | None" = None,
-    objective: str = HEADLINE,
-) -> None:
-    """Write a comparison's tables, figures and report, whose objective decides, to a folder, which exists."""
-    from interp_lightning.comparison.report import html
-    from interp_lightning.comparison.tables import all_numbers, comparison_markdown
-    from interp_lightning.display import figures
-    from interp_lightning.system.table import as_csv
-
-    replace(folder / "comparison.csv", as_csv(all_numbers(comparison)))
-    replace(folder / "comparison.md", comparison_markdown(comparison) + "\n")
-    figures.save(drawn, folder)
-    replace(folder / REPORT, html(comparison, drawn, walks, objective))
 
 
 def _common(runs: list[Path]) -> Path:

@@ -14,7 +14,7 @@ from interp_lightning.metrics.catalogue import column_title
 from interp_lightning.runs import folders
 from interp_lightning.runs.folders import NUMBERS, SUMMARY
 from interp_lightning.runs.jobs import FINISHED, jobs_table
-from interp_lightning.system.disk import write_whole
+from interp_lightning.system.disk import replace
 from interp_lightning.system.table import as_csv, as_markdown, console, print_table
 from interp_lightning.system.text import terminal
 
@@ -27,7 +27,9 @@ PAIRS, STEPS = 2, 6  # of the sheet
 
 
 def conclude(sweep: Path, pictures: bool) -> bool:
-    """Print and write the outcome of a sweep; return True if all jobs have finished.
+    """Print and write the outcome of a sweep; return True if all jobs have finished and their ranking is written.
+
+    A file that cannot be written costs a warning, and nothing of the rest.
 
     Args:
         sweep: the sweep's folder.
@@ -36,27 +38,42 @@ def conclude(sweep: Path, pictures: bool) -> bool:
     ranking = rank(sweep)
     table = ranking_table(ranking)
     print_table(table)
-    write_whole(sweep / SUMMARY, as_markdown(table, quotes=True) + "\n" + as_markdown(jobs_table(sweep, "Jobs"), True))
-    write_whole(sweep / NUMBERS, as_csv(ranking_numbers(ranking)))
-    _say("Summary", sweep / SUMMARY)
-    _say("Numbers", sweep / NUMBERS)
+    by_hand = f"python -m interp_lightning compare {shlex.quote(str(sweep))}"
+    summary = as_markdown(table, quotes=True) + "\n" + as_markdown(jobs_table(sweep, "Jobs"), quotes=True)
+    files = {"Summary": (SUMMARY, summary), "Numbers": (NUMBERS, as_csv(ranking_numbers(ranking)))}
+    written = [_write(what, sweep / name, content, by_hand) for what, (name, content) in files.items()]
     if any(sweep.glob("*/tensorboard")):
         _say("Curves", f"tensorboard --logdir {shlex.quote(str(sweep))}")
-    if len(ranking.comparison.results) > 1:
-        by_hand = f"python -m interp_lightning compare {shlex.quote(str(sweep))}"
-        if not (pictures and _draw(ranking, sweep)):
-            _say("Compare", by_hand)
-    return all(job["status"] == FINISHED for setting in ranking.settings for job in setting.jobs.values())
+    if len(ranking.comparison.results) > 1 and not (pictures and _draw(ranking, sweep)):
+        _say("Compare", by_hand)
+    finished = all(job["status"] == FINISHED for setting in ranking.settings for job in setting.jobs.values())
+    return finished and all(written)
+
+
+def _write(what: str, path: Path, content: str, by_hand: str) -> bool:
+    """Write a file of the ranking and say where it is; return False, with a warning, if it cannot be written."""
+    try:
+        replace(path, content)
+    except OSError as error:
+        log.warning(
+            f"`{path}` cannot be written ({error.strerror}); make room or make it writable, then write the comparison "
+            f"again by {by_hand}"
+        )
+        return False
+    _say(what, path)
+    return True
 
 
 def _draw(ranking: Ranking, sweep: Path) -> bool:
-    """Write what `compare` writes, and the sheet, to the sweep's folder; return False if that fails."""
+    """Write what `compare` writes, and the sheet, to the sweep's folder; return False if there is no report."""
+    from interp_lightning.comparison.writing import REPORT
+
     folder = sweep / compare.FOLDER
     ours = logging.getLogger("interp_lightning")
     level = ours.level
     ours.setLevel(logging.WARNING)  # the runs have said the rest before
     try:
-        _compare(ranking, folder, trust=sweep in folders.made)
+        missing = _compare(ranking, folder, trust=sweep in folders.made)
     except KeyboardInterrupt:
         log.warning("Interrupted: the pictures of this sweep are not complete")
         return False
@@ -65,18 +82,20 @@ def _draw(ranking: Ranking, sweep: Path) -> bool:
         return False
     finally:
         ours.setLevel(level)
-    _say("Report", folder / compare.REPORT)
-    return True
+    if REPORT not in missing:
+        _say("Report", folder / REPORT)
+    return REPORT not in missing
 
 
-def _compare(ranking: Ranking, folder: Path, trust: bool) -> None:
-    """Write tables, figures and report of a sweep's runs.
+def _compare(ranking: Ranking, folder: Path, trust: bool) -> list[str]:
+    """Write tables, figures and report of a sweep's runs; return the names of the files that are missing.
 
     Args:
         ranking: of the sweep.
         folder: where to write.
         trust: this process has made the sweep, so that classes of the user's own may be built.
     """
+    from interp_lightning.comparison.writing import write
     from interp_lightning.display import figures
 
     comparison = ranking.comparison
@@ -92,7 +111,7 @@ def _compare(ranking: Ranking, folder: Path, trust: bool) -> None:
         log.warning(sentence)
     notes = [*comparison.notes, *skipped.values()]
     walks = compare.walk(models, ranking.objective)
-    compare.write(dataclasses.replace(comparison, notes=notes), drawn, folder, walks, ranking.objective)
+    return write(dataclasses.replace(comparison, notes=notes), drawn, folder, walks, ranking.objective)
 
 
 def _sheet(ranking: Ranking, models: "compare.Models") -> "Figure":

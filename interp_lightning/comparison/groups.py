@@ -4,12 +4,13 @@ import json
 import math
 import statistics
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from interp_lightning.metrics.catalogue import conditions, idle, must_beat, parse
+from interp_lightning.metrics.catalogue import column_title, conditions, idle, must_beat, parse
 from interp_lightning.runs.relevance import Effect, relevant
 from interp_lightning.system.text import counted
 
@@ -55,6 +56,7 @@ class Group:
 
     label: str  # unique in a comparison, and printable
     results: Sequence[Result]
+    failed: int = 0  # seeds of a sweep that have left no results
 
     @property
     def cell(self) -> str:
@@ -79,9 +81,27 @@ class Group:
         value = self.results[0].settings.get(key)
         return None if isinstance(value, str) else value
 
+    def having(self, name: str) -> list[Result]:
+        """Return the counted runs that have a metric."""
+        return [result for result in self.counted if _numbers([result.content["metrics"].get(name)])]
+
     def values(self, name: str) -> list[float]:
         """Return a metric of each counted run that has it."""
-        return _numbers(result.content["metrics"].get(name) for result in self.counted)
+        return [result.content["metrics"][name] for result in self.having(name)]
+
+    def losses(self, name: str, noun: str = "") -> str:
+        """Say how many seeds have failed or lack a metric, such as "2 of 3 seeds of lam=1 …"; "" if none.
+
+        Args:
+            name: the metric's.
+            noun: what to call it; by default its title.
+        """
+        seeds = self.failed + len(self.counted)
+        lost = seeds - len(self.having(name))
+        verb = "has failed or has" if lost == 1 else "have failed or have"
+        return (
+            f"{lost} of {counted(seeds, 'seed')} of {self.label} {verb} no {noun or column_title(name)}" if lost else ""
+        )
 
     def mean(self, name: str) -> float:
         """Return the mean of a metric over seeds; NaN if no run has it."""
@@ -142,7 +162,7 @@ class Comparison:
         """Return the groups to mark as best in a metric: the best mean, and means within its spread over seeds.
 
         Return an empty list if that would mark all groups, if the spread is unknown, if the runs were measured by
-        different protocols, or if fading pixels over is best.
+        different protocols, if fading pixels over is best, or if the best mean lacks seeds that have failed.
         """
         if idle(name):
             return []
@@ -150,6 +170,8 @@ class Comparison:
         if not deserving or not self.alike or math.isnan(self.pooled_deviation(name)):
             return []
         best = best_of(deserving, name)
+        if best.losses(name):
+            return []
         leading = [group for group in deserving if self._is_level(group, best, name)]
         return leading if len(leading) < len(self.having(name)) else []
 
@@ -202,10 +224,23 @@ def _numbers(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None and math.isfinite(value)]
 
 
+def written(key: str, text: str) -> float | str:
+    """Return a setting of the command line to compare: numbers that are written in two ways are the same.
+
+    Example:
+        >>> written("penalty.lam", "1e-1"), written("penalty.lam", "1.0"), written("trainer.limit_val_batches", "1.0")
+        (0.1, 1, '1.0')
+    """
+    for kind in (int, float):
+        with suppress(ValueError):
+            return _setting(key, kind(text))
+    return text
+
+
 def _setting(key: str, value: Any) -> float | str:
     """Return a setting to compare and to show; 1 and 1.0 are the same, except in `SHARES`."""
     if key in SHARES and isinstance(value, float):
         return str(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return int(value) if value == int(value) else value

@@ -53,7 +53,7 @@ def conclusion(comparison: Comparison, objective: str, names: Mapping[str, str],
     best = best_of(leading or having, objective)
     number = f"{best.formatted(objective)} over {counted(len(best.values(objective)), 'seed')}"
     said = f"{names[best.label]}, {number}"
-    level = [group.label for group in leading if group is not best]
+    level = [_with_losses(group, objective) for group in leading if group is not best]
     if level:
         ending = f"; within the spread over seeds of it: {'; '.join(level)}."
     elif leading:
@@ -67,11 +67,19 @@ def conclusion(comparison: Comparison, objective: str, names: Mapping[str, str],
     return f"{start[0].upper()}{start[1:]}: {said}{ending}"
 
 
+def _with_losses(group: Group, name: str) -> str:
+    """Return a setting's label, with the seeds that have failed."""
+    losses = group.losses(name)
+    return f"{group.label} ({losses})" if losses else group.label
+
+
 def _doubts(comparison: Comparison, best: Group, objective: str) -> Iterator[str]:
     """Yield clauses that say why the best number makes no setting the best one."""
     failed = [name for name in conditions(objective) if not comparison.beats(best, name)]
     if failed:
         yield f"its {loses(best, failed[:1])}"
+    if losses := best.losses(objective):
+        yield losses
     if idle(objective):
         yield f"no path is better there than {FADING}"
     elif len(comparison.having(objective)) > 1:
@@ -79,5 +87,5 @@ def _doubts(comparison: Comparison, best: Group, objective: str) -> Iterator[str
             yield f"uncertain, because {comparison.doubt}"
         elif math.isnan(comparison.pooled_deviation(objective)):
             yield "uncertain, because the spread over seeds is unknown"
-        elif not failed:
+        elif not (failed or losses):
             yield "all are within the spread over seeds"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from interp_lightning.comparison.collect import collect
-from interp_lightning.comparison.groups import Comparison, Group, best_first
+from interp_lightning.comparison.groups import Comparison, Group, best_first, written
 from interp_lightning.comparison.overview import conclusion, main_anchors, main_numbers, seconds
 from interp_lightning.comparison.verdicts import verdicts
 from interp_lightning.errors import ResultsError
@@ -27,10 +27,12 @@ from interp_lightning.runs.jobs import (
     values,
 )
 from interp_lightning.system.table import Column, Row, Table
-from interp_lightning.system.text import duration
+from interp_lightning.system.text import duration, shortened
 
 OPEN = "–"  # the value of a setting that a search has not chosen yet
 MARK = "*"  # of the best, where bold type is lost
+LONGEST_LABEL = 200  # characters of a setting's name
+MOST = 400  # of an error
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,10 @@ class Ranking:
 
 def rank(sweep: Path) -> Ranking:
     """Read the jobs of a sweep and rank their settings; jobs without results are listed."""
-    jobs, names = read_jobs(sweep), swept(read_jobs(sweep))
+    jobs, plan = read_jobs(sweep), read_plan(sweep)
+    names = swept(jobs, plan.swept)
     keys = [key for key in names if key != "seed"]
-    together: dict[tuple[str, ...], dict[str, Any]] = {}
-    for number, job in jobs.items():
-        own = values(job)
-        together.setdefault(tuple(own.get(key, OPEN) for key in keys), {})[number] = job
+    together = _together(jobs, keys)
     labels = _labels([names[key] for key in keys], [*together])
     named = {
         sweep / number: labels[each]
@@ -115,10 +115,31 @@ def rank(sweep: Path) -> Ranking:
         for number, job in members.items()
         if job["status"] == FINISHED
     }
+    members_of = {labels[each]: members for each, members in together.items()}
     comparison = _compared(named)
-    groups = {group.label: group for group in comparison.groups}
+    known = [dataclasses.replace(group, failed=_failed(group, members_of[group.label])) for group in comparison.groups]
+    comparison = dataclasses.replace(comparison, groups=known)
+    groups = {group.label: group for group in known}
     settings = [Setting(labels[each], each, members, groups.get(labels[each])) for each, members in together.items()]
-    return Ranking(standing(sweep), [names[key] for key in keys], settings, comparison, read_plan(sweep).objective)
+    return Ranking(standing(sweep), [names[key] for key in keys], settings, comparison, plan.objective)
+
+
+def _together(jobs: Jobs, keys: Sequence[str]) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Return the jobs of each setting by number, by the setting's values as its first job has them."""
+    first: dict[tuple[float | str, ...], tuple[str, ...]] = {}
+    together: dict[tuple[str, ...], dict[str, Any]] = {}
+    for number, job in jobs.items():
+        own = values(job)
+        texts = tuple(own.get(key, OPEN) for key in keys)
+        alike = tuple(map(written, keys, texts))
+        together.setdefault(first.setdefault(alike, texts), {})[number] = job
+    return together
+
+
+def _failed(group: Group, jobs: Jobs) -> int:
+    """Return how many seeds of a setting have left no results."""
+    seeds = {number: written("seed", values(job).get("seed", "")) for number, job in jobs.items()}
+    return len({*seeds.values()} - {seeds[result.run.name] for result in group.results})
 
 
 def ranking_table(ranking: Ranking) -> Table:
@@ -163,7 +184,7 @@ def ranking_numbers(ranking: Ranking) -> Table:
     for setting in ranking.settings:
         group = setting.group
         cells: list[Any] = [*map(number_of, setting.values), " ".join(setting.jobs), setting.status]
-        cells += [len(group.counted) if group else 0, str(group in leading).lower()]
+        cells += [len(group.having(ranking.objective)) if group else 0, str(group in leading).lower()]
         for name in ranking.names:
             cells += [None, None] if group is None else [_known(group.mean(name)), _known(group.deviation(name))]
         cells.append(_known(setting.seconds))
@@ -188,7 +209,7 @@ def conclusions(ranking: Ranking) -> list[str]:
     """Return sentences: which setting is best, with its uncertainty, and what else limits the comparison."""
     comparison, objective = ranking.comparison, ranking.objective
     names = {
-        group.label: f"{group.label} ({_named(result.run.name for result in group.results)})"
+        group.label: f"{group.label} ({_named(result.run.name for result in group.having(objective))})"
         for group in comparison.groups
     }
     said = conclusion(comparison, objective, names, MARK)
@@ -200,14 +221,20 @@ def conclusions(ranking: Ranking) -> list[str]:
 
 
 def _labels(names: Sequence[str], settings: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
-    """Name each setting, such as "lam=0.1 penalty=mmd"; round long numbers if the names stay unique."""
+    """Name each setting, such as "lam=0.1 penalty=mmd"; round and shorten values if the names stay unique.
+
+    Names that do not, and are too long to be shown whole, are numbered.
+    """
 
     def labels(show: Callable[[str], str]) -> list[str]:
         pairs = [zip(names, map(show, each), strict=True) for each in settings]
         return [" ".join(map("=".join, each)) or "all" for each in pairs]
 
-    rounded = labels(shown)
-    return dict(zip(settings, rounded if len({*rounded}) == len(rounded) else labels(str), strict=True))
+    names_of, whole = labels(shown), labels(str)
+    if len({*names_of}) < len(names_of):
+        numbered = [f"{name} ({number})" for number, name in enumerate(names_of, 1)]
+        names_of = numbered if max(map(len, whole)) > LONGEST_LABEL else whole
+    return dict(zip(settings, names_of, strict=True))
 
 
 def _compared(named: Mapping[Path, str]) -> Comparison:
@@ -222,13 +249,13 @@ def _compared(named: Mapping[Path, str]) -> Comparison:
 
 
 def _errors(ranking: Ranking) -> list[str]:
-    """Return a sentence for each error, with the jobs that have it."""
+    """Return a sentence for each error, with the jobs that have it; summary.md and summary.csv have long ones whole."""
     jobs: dict[str, list[str]] = {}
     for setting in ranking.settings:
         for number, job in setting.jobs.items():
             if job["error"]:
                 jobs.setdefault(_reason(job["error"]), []).append(number)
-    return [f"{_named(numbers).capitalize()}: {reason}" for reason, numbers in jobs.items()]
+    return [f"{_named(numbers).capitalize()}: {shortened(reason, MOST)}" for reason, numbers in jobs.items()]
 
 
 def _named(numbers: Iterable[str]) -> str:

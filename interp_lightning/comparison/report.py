@@ -2,20 +2,19 @@
 
 import base64
 import hashlib
-import io
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, Template
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from interp_lightning import __version__
 from interp_lightning.comparison.groups import Comparison
 from interp_lightning.comparison.overview import conclusion
 from interp_lightning.comparison.sortable import names, sortable_overview, sortable_runs, sortable_tables
-from interp_lightning.comparison.walks import FRAMES, Walks, lines
+from interp_lightning.comparison.walks import FRAMES, Line, Walks, lines
+from interp_lightning.display.figures import skipping
 from interp_lightning.metrics.catalogue import COLUMNS, HEADLINE, METRICS, parse
 from interp_lightning.system.text import printable
 
@@ -31,23 +30,26 @@ IMAGES = ("pair", "sheet")  # figures of images, which the paths with sliders re
 
 
 def html(
-    comparison: Comparison, figures: Mapping[str, Figure], walks: Walks | None = None, objective: str = HEADLINE
+    comparison: Comparison, figures: Mapping[str, bytes], walks: Walks | None = None, objective: str = HEADLINE
 ) -> str:
     """Return the report: the best setting, paths with sliders, tables, figures, meanings, and the runs' origin.
 
     Args:
         comparison: the groups of runs.
-        figures: by name; the part before the first underscore chooses the caption.
+        figures: PNG files by name; the part before the first underscore chooses the caption.
         walks: paths between the same pairs of images. They take the place of the figures of pairs.
         objective: the number that decides which setting is best. If no run has it, the report does without an answer.
     """
     named = names(comparison)
+    pairs_of_lines: list[list[Line]] = []
+    with skipping("The paths with sliders"):
+        pairs_of_lines = [] if walks is None else lines(walks, named)
     shown = {parse(name)[0] for names in COLUMNS.values() for name in comparison.columns(names)}
     kinds = {name: name.split("_")[0] for name in figures}
     pictures = [
-        (name, _png(figure), CAPTIONS[kinds[name]])
+        (name, base64.b64encode(figure).decode(), CAPTIONS[kinds[name]])
         for name, figure in figures.items()
-        if walks is None or kinds[name] not in IMAGES
+        if not pairs_of_lines or kinds[name] not in IMAGES
     ]
     style, script = (Path(__file__).with_suffix(kind).read_text(encoding="utf-8") for kind in (".css", ".js"))
     return _template().render(
@@ -64,9 +66,9 @@ def html(
         overview=sortable_overview(comparison, objective) if comparison.having(objective) else None,
         doubt=comparison.doubt,
         notes=comparison.notes,
-        walks=walks,
+        walks=walks if pairs_of_lines else None,
         frames=FRAMES,
-        pairs_of_lines=[] if walks is None else lines(walks, named),
+        pairs_of_lines=pairs_of_lines,
         pictures=[each for each in pictures if kinds[each[0]] in IMAGES],
         curves=[each for each in pictures if kinds[each[0]] not in IMAGES],
         tables=sortable_tables(comparison),
@@ -89,9 +91,3 @@ def _template() -> Template:
 def _hash(text: str) -> str:
     """Return the only inline text that the page's Content-Security-Policy lets a browser use."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def _png(figure: Figure) -> str:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=figure.dpi)
-    return base64.b64encode(file.getvalue()).decode()

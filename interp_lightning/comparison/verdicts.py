@@ -34,6 +34,7 @@ def verdicts(comparison: Comparison, names: Sequence[str]) -> list[str]:
     """Return sentences about some metrics that say why a cell, or no cell, is marked best."""
     lost: dict[tuple[str, str], list[tuple[str, str]]] = {}  # (condition, column) by duel
     unmarked: dict[tuple[str, str], list[str]] = {}  # columns by (group, reason)
+    lossy: dict[str, list[str]] = {}  # columns by the seeds that the best group has lost
     level, mixed = [], []
     shown = comparison.columns(names)
     for name in shown:
@@ -52,7 +53,9 @@ def verdicts(comparison: Comparison, names: Sequence[str]) -> list[str]:
             if best not in deserving:
                 failed = next(each for each in conditions(name) if not comparison.beats(best, each))
                 unmarked.setdefault((best.label, loses(best, [failed])), []).append(column_title(name))
-            if not comparison.leading(name):
+            if losses := best_of(deserving, name).losses(name, "number"):
+                lossy.setdefault(losses, []).append(column_title(name))
+            elif not comparison.leading(name):
                 level.append(column_title(name))
     sentences = []
     for (winner, rival), pairs in lost.items():
@@ -63,6 +66,7 @@ def verdicts(comparison: Comparison, names: Sequence[str]) -> list[str]:
         f"{label} has the best number in {', '.join(columns)}, but is not marked: its {failed}."
         for (label, failed), columns in unmarked.items()
     ]
+    sentences += [f"{losses}, so nothing is marked best in {', '.join(columns)}." for losses, columns in lossy.items()]
     if (faded := dict.fromkeys(column_title(name) for name in shown if idle(name))) and len(comparison.groups) > 1:
         sentences.append(f"Nothing is marked best in {', '.join(faded)}: no path is better there than {FADING}.")
     if mixed:

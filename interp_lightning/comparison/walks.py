@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 from interp_lightning.comparison.figures import FADED, faded
 from interp_lightning.comparison.groups import Group
-from interp_lightning.metrics.catalogue import anchor, column_title, parse, title
+from interp_lightning.metrics.catalogue import CONSTANT, anchor, column_title, parse, title
 
 FRAMES = 21  # positions of a slider
 MOST_BYTES = 6 * 2**20  # of all strips in a report
@@ -33,7 +34,7 @@ class Walks:
         strips: decoded images (pairs, FRAMES, C, H, W) by kind of path, by the setting's label. A kind that a setting
             lacks leaves a gap.
         facts: a number to show below each setting and below `FADED`, see `facts`.
-        note: a sentence about settings that are not shown; "" if all are.
+        note: sentences about settings and paths that are not shown; "" if all are.
     """
 
     x: Tensor
@@ -120,6 +121,22 @@ def facts(groups: Sequence[Group], objective: str) -> dict[str, str]:
     if not math.isnan(sanity):
         found[FADED] = f"{column_title(objective)} {parse(objective)[0].format(sanity)}"
     return found
+
+
+def not_kept(groups: Sequence[Group], how: str) -> str:
+    """Say which of some settings were measured on a kind of path, which their first run no longer has; "" if none."""
+    measured = [
+        group
+        for group in groups
+        if any(parse(name)[1] == how + CONSTANT for name in group.counted[0].content["metrics"])
+    ]
+    if not measured:
+        return ""
+    again = " ".join(f"run={shlex.quote(str(group.counted[0].run))}" for group in measured)
+    return (
+        f"The {how} of {', '.join(group.label for group in measured)} is not shown, as it was not kept for these "
+        f"weights and settings; its numbers are older. python -m interp_lightning evaluate {again} makes it again."
+    )
 
 
 def choose(labels: Sequence[str], best_first: Sequence[str], most: int) -> tuple[list[str], str]:

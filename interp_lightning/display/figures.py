@@ -86,25 +86,30 @@ def draw(pictures: Mapping[str, Callable[[], Figure]]) -> dict[str, Figure]:
 
 
 @contextmanager
-def skipping(picture: str) -> Iterator[None]:
+def skipping(picture: str, kind: str = "picture") -> Iterator[None]:
     """Turn an exception from drawing or writing a picture into a warning: a run must not fail for a picture."""
     try:
         yield
     except OSError as error:
         where = error.filename or picture
-        log.warning(f"{where} could not be written ({error.strerror or error}); continuing without this picture")
+        log.warning(f"{where} could not be written ({error.strerror or error}); continuing without this {kind}")
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        log.warning(f"{picture} could not be drawn ({reason}); continuing without this picture")
+        log.warning(f"{picture} could not be drawn ({reason}); continuing without this {kind}")
 
 
 def save(drawn: dict[str, Figure], folder: Path) -> None:
     """Write figures as PNG files; a link in place of a file is replaced, not followed."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
-        file = io.BytesIO()
-        figure.savefig(file, format="png")
-        replace(folder / f"{name}.png", file.getvalue())
+        replace(folder / f"{name}.png", png(figure))
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def interpolations(

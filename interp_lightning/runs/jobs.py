@@ -15,7 +15,7 @@ from interp_lightning.metrics.catalogue import HEADLINE, column_title, parse
 from interp_lightning.runs.folders import PLAN, SUMMARY
 from interp_lightning.system.disk import regular, write_whole
 from interp_lightning.system.table import Column, Row, Table, as_markdown
-from interp_lightning.system.text import counted, duration
+from interp_lightning.system.text import counted, duration, shortened
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,8 @@ JOB = "job.json"  # a job's settings, status, error and times, in its folder
 NOT_STARTED, UNFINISHED, FINISHED, FAILED = "not started", "unfinished", "finished", "failed"
 
 DIGITS = 4  # of a value that a search has chosen
-LONGEST = 8  # characters of a number that is shown whole
+LONGEST = 8  # characters of a number that is shown whole …
+MOST = 60  # … and of a text
 
 Jobs = Mapping[str, Mapping[str, Any]]  # the content of each job's file, by the job's number
 
@@ -104,8 +105,13 @@ def read_plan(sweep: Path) -> Planned:
         return Planned()
 
 
-def swept(jobs: Jobs) -> dict[str, str]:
-    """Return the settings in which jobs differ, by dotted name, with a short name for each: its last part if unique.
+def swept(jobs: Jobs, planned: Sequence[str] = ()) -> dict[str, str]:
+    """Return the settings that a sweep varies, by dotted name, with a short name for each: its last part if unique.
+
+    Args:
+        jobs: all jobs; settings in which they differ are varied.
+        planned: names of the plan, which knows them before two jobs have begun. A plan may be lost, or be of fewer
+            jobs than the folder has, if the sweep was resumed.
 
     Example:
         >>> swept({"0": {"overrides": ["seed=0", "penalty.lam=1"]}, "1": {"overrides": ["seed=0", "penalty.lam=2"]}})
@@ -113,7 +119,7 @@ def swept(jobs: Jobs) -> dict[str, str]:
     """
     known = [values(job) for job in jobs.values() if job["overrides"]]
     keys = dict.fromkeys(key for job in known for key in job)
-    varied = [key for key in keys if len({job.get(key) for job in known}) > 1]
+    varied = [key for key in keys if key in planned or len({job.get(key) for job in known}) > 1]
     return dict(zip(varied, short(varied), strict=True))
 
 
@@ -135,14 +141,14 @@ def values(job: Mapping[str, Any]) -> dict[str, str]:
 
 
 def shown(value: str) -> str:
-    """Return a swept value for readers: long numbers are rounded.
+    """Return a swept value for readers: long numbers are rounded, long texts shortened.
 
     Example:
         >>> shown("0.012345678901"), shown("0.001"), shown("wasserstein")
         ('0.01235', '0.001', 'wasserstein')
     """
     number = number_of(value)
-    return f"{number:.{DIGITS}g}" if isinstance(number, float) and len(value) > LONGEST else value
+    return f"{number:.{DIGITS}g}" if isinstance(number, float) and len(value) > LONGEST else shortened(value, MOST)
 
 
 def number_of(value: str) -> float | str:
@@ -174,7 +180,7 @@ def ending(folder: Path, score: float | None = None, objective: str = HEADLINE) 
         score: the number that the sweep compares jobs by; None if it is missing.
         objective: the name of that number.
     """
-    job, names = read_job(folder), swept(read_jobs(folder.parent))
+    job, names = read_job(folder), swept(read_jobs(folder.parent), read_plan(folder.parent).swept)
     settings = " ".join(f"{names[key]}={shown(value)}" for key, value in values(job).items() if key in names)
     outcome = [] if job["status"] == FINISHED else [job["status"]]
     outcome += [] if score is None else [f"{column_title(objective)} {parse(objective)[0].format(score)}"]

@@ -19,6 +19,7 @@ from interp_lightning.system.text import csv_cell, markdown, printable, terminal
 BORDER, GAP = 1, 3  # widths on a terminal: a table's left edge, and the space between two columns
 NUMBERS = ("number", "mean")  # kinds of columns
 BREAKS = {"list": ", "}  # pattern at which a cell of a kind is broken into lines on a terminal …
+WORDS = {"↑": "(higher is better)", "↓": "(lower is better)"}  # on a terminal without arrows
 NARROW = BREAKS | {"mean": " (?=±)"}  # … and on one that is too narrow for the table
 STYLES = {"": "", "anchor": "dim", "failed": "red"}  # of a row on a terminal
 
@@ -82,7 +83,11 @@ def print_table(table: Table, to: Console | None = None) -> None:
         to: the console, by default that of the standard output.
     """
     to = to or console()
-    heads = [_lines(column.title, " " if column.kind in NUMBERS else "") for column in table.columns]
+    titles = [_spelled(column.title, to.encoding) for column in table.columns]
+    heads = [
+        _lines(title, " " if column.kind in NUMBERS else "")
+        for title, column in zip(titles, table.columns, strict=True)
+    ]
     columns, widths = _laid_out(table, heads, BREAKS)
     if BORDER + sum(width + GAP for width in widths) > to.width:
         columns, widths = _laid_out(table, heads, NARROW)
@@ -160,6 +165,14 @@ def _wrap_anchors(table: Table, cells: list[str], head: str) -> None:
     for at, row in enumerate(table.rows):
         if row.kind == "anchor":
             cells[at] = textwrap.fill(cells[at], max(width, 1), break_long_words=False)
+
+
+def _spelled(text: str, encoding: str) -> str:
+    """Return a text with words in place of arrows that an encoding lacks: "?" would say the opposite as well."""
+    for arrow, words in WORDS.items():
+        if not arrow.encode(encoding, "ignore"):
+            text = text.replace(arrow, words)
+    return text
 
 
 def _lines(text: object, separator: str) -> str:

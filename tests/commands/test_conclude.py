@@ -1,5 +1,6 @@
 """The end of a sweep: what is printed and written, whatever happens to the pictures."""
 
+import errno
 import json
 import logging
 import re
@@ -8,15 +9,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from interp_lightning.commands import compare
+from interp_lightning.commands import conclude as conclude_module
 from interp_lightning.commands.conclude import conclude
-from interp_lightning.comparison import figures
+from interp_lightning.comparison import figures, writing
+from interp_lightning.comparison.groups import Comparison
 from interp_lightning.comparison.walks import FADED
+from interp_lightning.errors import ConfigError
 from interp_lightning.runs.jobs import FAILED, FINISHED, UNFINISHED
 from interp_lightning.runs.load import Run
 
-PICTURES = {"sheet.png", "trade_off.png", "against_penalty_lam.png", *(f"pair_{pair}.png" for pair in range(1, 5))}
+CURVES = {"trade_off.png", "against_penalty_lam.png"}
+PICTURES = {"sheet.png", *CURVES, *(f"pair_{pair}.png" for pair in range(1, 5))}
 
 
 @pytest.fixture
@@ -36,6 +42,12 @@ def sweep(trained, tmp_path) -> Path:
     (folder / "4").mkdir()
     job(folder / "4", FAILED, -1, 0, "`penalty.lam` (=-1) must be ≥ 0")
     return folder
+
+
+@pytest.fixture
+def _without_models(monkeypatch):
+    """Draw only what requires no model, which takes a moment."""
+    monkeypatch.setattr(compare, "load_models", lambda *_, **__: [])
 
 
 def job(folder: Path, status: str, lam: float, seed: int, error: str | None = None) -> None:
@@ -93,6 +105,21 @@ def test_a_graph_that_was_not_kept_is_not_fitted_for_the_sheet(sweep, monkeypatc
     monkeypatch.setattr(figures, "sheet", lambda strips, *names: drawn.append(strips) or draw(strips, *names))
     conclude(sweep, pictures=True)
     assert [[*each] for each in drawn[0].values()] == [["graph", "lerp"], ["lerp"]]
+    page = (sweep / "comparison" / "report.html").read_text()
+    assert "The graph of lam=0.1 is not shown, as it was not kept for these weights and settings" in page
+    assert f"python -m interp_lightning evaluate run={sweep / '0'} makes it again" in page
+
+
+def test_a_graph_that_was_never_measured_is_not_missed(sweep):
+    shutil.rmtree(sweep / "0" / "paths")
+    file = sweep / "0" / "results.json"
+    content = json.loads(file.read_text())
+    content["metrics"] = {key: value for key, value in content["metrics"].items() if "graph" not in key}
+    file.write_text(json.dumps(content))
+    conclude(sweep, pictures=True)
+    page = (sweep / "comparison" / "report.html").read_text()
+    assert "data:image/png" in page
+    assert "is not shown" not in page
 
 
 def test_a_job_whose_model_is_lost_costs_only_its_row(sweep, capsys, caplog):
@@ -118,10 +145,13 @@ def test_paths_that_fail_cost_only_their_row_of_the_report(sweep, monkeypatch, c
     assert {*re.findall(r"<th scope=row>(lam=\S+)", page)} == {"lam=0.003"}
 
 
-@pytest.mark.parametrize("lost", ["sheet", "side_by_side", "trade_off"])
+@pytest.mark.parametrize("lost", ["sheet", "side_by_side", "trade_off", "against_lambda"])
 def test_pictures_that_fail_change_nothing_else(lost, sweep, monkeypatch, capsys, caplog):
     def fail(*_: object) -> None:
         raise RuntimeError("no paper")
+
+    prefixes = {"side_by_side": "pair_", "against_lambda": "against_"}
+    left = {picture for picture in PICTURES if not picture.startswith(prefixes.get(lost, lost))}
 
     for number in "4":
         shutil.rmtree(sweep / number)
@@ -130,11 +160,67 @@ def test_pictures_that_fail_change_nothing_else(lost, sweep, monkeypatch, capsys
     assert "no paper" in caplog.text
     out = capsys.readouterr().out
     assert "Best by score of graph paths" in out
-    if lost == "sheet":
-        assert out.splitlines()[-1].startswith("Report:")
-    else:
-        assert out.splitlines()[-1] == f"Compare:  python -m interp_lightning compare {sweep}"
+    assert out.splitlines()[-1].startswith("Report:")
+    written = {path.name for path in (sweep / "comparison").iterdir()}
+    assert written == {"comparison.csv", "comparison.md", "report.html", *left}
     assert logging.getLogger("interp_lightning").level == logging.NOTSET
+
+
+@pytest.mark.usefixtures("_without_models")
+def test_a_figure_that_cannot_be_saved_costs_only_itself(sweep, monkeypatch, capsys, caplog):
+    class Broken(Figure):
+        def savefig(self, *_: object, **__: object) -> None:
+            raise ValueError("no ink")
+
+    def broken(comparison: Comparison) -> dict[str, Figure]:
+        return {"trade_off": Broken()}
+
+    monkeypatch.setattr(figures, "trade_off", broken)
+    conclude(sweep, pictures=True)
+    assert caplog.text.count("trade_off could not be drawn") == 1
+    assert {path.name for path in (sweep / "comparison").glob("*.png")} == CURVES - {"trade_off.png"}
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Report:")
+
+
+@pytest.mark.parametrize("file", ["comparison.csv", "report.html", "trade_off.png"])
+def test_a_folder_in_place_of_a_file_costs_only_that_file(file, sweep, capsys, caplog):
+    (sweep / "comparison" / file).mkdir(parents=True)
+    with pytest.raises(ConfigError, match=f"^{file} could not be made, for the reasons above; all else is in "):
+        compare.work(compare.Settings(run=[str(sweep)], pictures=False))
+    for name in {"comparison.csv", "comparison.md", "report.html", "trade_off.png"} - {file}:
+        assert (sweep / "comparison" / name).is_file()
+    assert f"{file} could not be written (Is a directory); continuing without this file" in caplog.text
+
+
+@pytest.mark.usefixtures("_without_models")
+@pytest.mark.parametrize(("lost", "kept"), [("summary.csv", "summary.md"), ("summary.md", "summary.csv")])
+def test_a_ranking_that_cannot_be_written_costs_only_that_file(lost, kept, sweep, capsys, caplog):
+    shutil.rmtree(sweep / "4")
+    (sweep / lost).mkdir()
+    assert not conclude(sweep, pictures=True)
+    out = capsys.readouterr().out
+    assert "Best by score of graph paths" in out
+    assert f": {sweep / kept}" in " ".join(out.split())
+    assert str(sweep / lost) not in out
+    assert out.splitlines()[-1].startswith("Report:")
+    assert (sweep / kept).is_file()
+    assert f"`{sweep / lost}` cannot be written (Is a directory)" in caplog.text
+    assert f"by python -m interp_lightning compare {sweep}" in caplog.text
+    assert "resume" not in caplog.text
+
+
+@pytest.mark.usefixtures("_without_models")
+def test_a_full_disk_leaves_what_is_printed(sweep, monkeypatch, capsys, caplog):
+    def full(path: Path, content: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    for module in (conclude_module, writing):
+        monkeypatch.setattr(module, "replace", full)
+    assert not conclude(sweep, pictures=True)
+    assert caplog.text.count("No space left on device") == 2 + 2 + 1 + len(CURVES)  # each by itself
+    out = capsys.readouterr().out
+    assert "Best by score of graph paths" in out
+    assert out.splitlines()[-1] == f"Compare:  python -m interp_lightning compare {sweep}"
 
 
 def test_ctrl_c_ends_the_pictures_only(sweep, monkeypatch, capsys, caplog):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from copy import deepcopy
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from interp_lightning.comparison.ranking import conclusions, rank, ranking_numbers, ranking_table
+from interp_lightning.comparison.verdicts import verdicts
 from interp_lightning.runs.jobs import FAILED, FINISHED, UNFINISHED
 from interp_lightning.system.table import as_csv, as_markdown, print_table
 
@@ -255,3 +257,79 @@ def test_the_table_is_legible_at_80_columns(sweep):
     )
     assert "| none | ae | 55.0% ± 7.1% |" in as_markdown(table)
     assert conclusions(rank(sweep.folder))
+
+
+def test_only_seeds_that_have_the_objective_count(sweep):
+    two_seeds(sweep, 0.1, 0.9, 0.92, math.nan)
+    two_seeds(sweep, 1, 0.2, 0.22, 0.21)
+    (first, second, _) = csv.DictReader(io.StringIO(as_csv(ranking_numbers(rank(sweep.folder)))))
+    assert (first["seeds"], second["seeds"]) == ("2", "3")
+    assert (first["best"], second["best"]) == ("false", "false")
+    assert said(sweep).startswith(
+        "Highest score of graph paths at constant speed: lam=0.1 (jobs 0, 1), 91.0% ± 1.4% over 2 seeds; "
+        "1 of 3 seeds of lam=0.1 has failed or has no score."
+    )
+
+
+def test_a_setting_whose_other_seeds_failed_does_not_win(sweep):
+    sweep.job(FINISHED, "penalty.lam=0.1", "seed=0", score=0.9)
+    for seed in (1, 2):
+        sweep.job(FAILED, "penalty.lam=0.1", f"seed={seed}", error="diverged")
+    two_seeds(sweep, 1, 0.8, 0.81, 0.82)
+    sweep.plan()
+    assert not rank(sweep.folder).comparison.leading("score_graph_constant")
+    assert not any(row[-2].endswith("*") for row in rows(sweep))
+    assert said(sweep).splitlines()[0] == (
+        "Highest score of graph paths at constant speed: lam=0.1 (job 0), 90.0% over 1 seed; 2 of 3 seeds of lam=0.1 "
+        "have failed or have no score."
+    )
+    (verdict,) = verdicts(rank(sweep.folder).comparison, ["score_graph_constant"])  # of the report's tables
+    assert verdict == "2 of 3 seeds of lam=0.1 have failed or have no number, so nothing is marked best in score."
+
+
+def test_a_winner_is_marked_although_seeds_of_another_failed(sweep):
+    two_seeds(sweep, 1, 0.8, 0.84)
+    two_seeds(sweep, 0.1, 0.1, 0.12)
+    two_seeds(sweep, 2, 0.81)
+    sweep.job(FAILED, "penalty.lam=2", "seed=1", error="diverged")
+    level = "lam=2 (1 of 2 seeds of lam=2 has failed or has no score)."
+    assert f"(*): lam=1 (jobs 0, 1), 82.0% ± 2.8% over 2 seeds; within the spread over seeds of it: {level}" in said(
+        sweep
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "texts", "values"),
+    [
+        ("penalty.lam", ["0.1", "1e-1", "0.10"], ["0.1"]),
+        ("penalty.lam", ["1", "1.0", "2"], ["1", "2"]),
+        ("trainer.limit_train_batches", ["1", "1.0", "1.00"], ["1", "1.0"]),  # a batch, and all batches
+        ("penalty", ["mmd", "gan"], ["mmd", "gan"]),
+        ("penalty.lam", ["nan", "inf"], ["nan", "inf"]),
+    ],
+)
+def test_a_value_that_is_written_in_two_ways_has_one_row(key, texts, values, sweep):
+    for seed, text in enumerate(texts):
+        sweep.job(FINISHED, f"{key}={text}", f"seed={seed}", score=0.5)
+    assert [setting.values for setting in rank(sweep.folder).settings if setting.label != "all"] == [
+        (value,) for value in values
+    ]
+
+
+def test_long_values_and_errors_do_not_fill_the_terminal(sweep):
+    for seed, value in enumerate(("a" * 5_000, "a" * 2_500 + "b" + "a" * 2_499)):
+        sweep.job(FINISHED, f"data.root={value}", f"seed={seed}", score=0.5 + seed / 10)
+        sweep.job(FAILED, f"data.root={value}", "seed=2", error=f"{seed} {'no ' * 2_000}")
+    sweep.plan()
+    assert {setting.label[-4:] for setting in rank(sweep.folder).settings} == {" (1)", " (2)"}
+    file = io.StringIO()
+    print_table(ranking_table(rank(sweep.folder)), Console(width=80, file=file))
+    assert len(file.getvalue().splitlines()) < 50
+    assert "a" * 5_000 in as_csv(ranking_numbers(rank(sweep.folder)))
+
+
+def test_the_first_job_of_a_search_has_the_column_of_its_setting(sweep):
+    sweep.job(FINISHED, "penalty.lam=0.5", score=0.5)
+    content = {"started": 0.0, "objective": "score_graph_constant", "jobs": [[], []], "swept": ["penalty.lam"]}
+    (sweep.folder / "plan.json").write_text(json.dumps(content))
+    assert [row[0] for row in rows(sweep)] == ["0.5", "–"]

@@ -98,6 +98,23 @@ def test_the_line_after_a_job(tmp_path):
     assert "1 of 3 jobs finished, 1 failed, 8 min left" in (tmp_path / "summary.md").read_text()
 
 
+def test_the_first_job_of_a_search_has_its_settings_in_the_line_after_it(tmp_path):
+    content = {"started": NOW, "objective": "reconstruction_mse", "swept": ["penalty.lam", "model"], "jobs": [[], []]}
+    (tmp_path / "plan.json").write_text(json.dumps(content))
+    write(tmp_path, 0, FAILED, 12, 12, *settings(3))
+    assert jobs.ending(tmp_path / "0") == "0 of 2 finished, 1 failed: lam=3: failed, 12 s"
+
+
+def test_settings_in_which_jobs_differ_are_swept_without_a_plan(tmp_path):
+    found = {"0": {"overrides": ["a.x=1", "b.y=1", "c=0"]}, "1": {"overrides": ["a.x=2", "b.y=1", "c=0"]}}
+    assert jobs.swept(found, ["b.y", "gone"]) == {"a.x": "x", "b.y": "y"}
+
+
+def test_long_values_are_shortened_for_readers(tmp_path):
+    assert jobs.shown("x" * 60) == "x" * 60
+    assert len(jobs.shown("x" * 5_000)) == 60
+
+
 @pytest.mark.parametrize("times", [{"started": "x", "seconds": []}, {"started": float("nan"), "seconds": True}, {}])
 def test_odd_times_are_unknown(times, tmp_path):
     content = {"overrides": [], "status": FINISHED, "error": None} | times

@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from interp_lightning.system.table import Column, Row, Table, as_csv, as_markdown, print_table
@@ -46,3 +47,15 @@ def test_a_terminal_has_a_line_for_each_part_and_a_part_for_numbers_that_do_not_
 def test_csv_has_numbers_as_they_are():
     table = Table("", [Column("run"), Column("loss")], [Row(["=a", -1.5]), Row(["b", None])])
     assert as_csv(table) == "run,loss\r\n'=a,-1.5\r\nb,\r\n"
+
+
+@pytest.mark.parametrize(("encoding", "up", "down"), [("utf-8", "↑", "↓"), ("ascii", "higher", "lower")])
+def test_a_terminal_without_arrows_still_says_which_direction_is_better(encoding, up, down):
+    file = io.BytesIO()
+    stream = io.TextIOWrapper(file, encoding, errors="replace")
+    print_table(Table("", [Column("score ↑"), Column("MSE ↓")], [Row(["1", "2"])]), Console(file=stream, width=80))
+    stream.flush()
+    head = file.getvalue().decode(encoding).partition("1")[0]
+    assert up in head
+    assert down in head
+    assert "?" not in head
