@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from interp_lightning.metrics.catalogue import column_title, conditions, idle, must_beat, parse
+from interp_lightning.metrics.catalogue import ANCHORS, anchor, column_title, conditions, idle, must_beat, parse
 from interp_lightning.runs.relevance import Effect, relevant
 from interp_lightning.system.text import counted
 
@@ -158,6 +158,16 @@ class Comparison:
         """Return the groups that have a metric."""
         return [group for group in self.groups if group.values(name)]
 
+    def anchors(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """Return numbers to compare with, a row by title: real images, pixels faded over, noise."""
+        if len({result.content["data"] for result in self.results}) != 1:
+            return {}  # they differ between data sets
+        rows = {
+            title: [parse(name)[0].format(self.groups[0].sanity(anchor(name, title))) for name in names]
+            for title in ANCHORS
+        }
+        return {title: cells for title, cells in rows.items() if any(cell != "–" for cell in cells)}
+
     def leading(self, name: str) -> list[Group]:
         """Return the groups to mark as best in a metric: the best mean, and means within its spread over seeds.
 
@@ -181,10 +191,10 @@ class Comparison:
 
     def beats(self, group: Group, name: str) -> bool:
         """Return True if a group beats a metric's sanity number by more than its spread, or there is no such number."""
-        anchor = must_beat(name)
-        if anchor is None:
+        rival = must_beat(name)
+        if rival is None:
             return True
-        lead = _sign(name) * (group.sanity(anchor) - group.mean(name))
+        lead = _sign(name) * (group.sanity(rival) - group.mean(name))
         spread = self.spread(group, name)
         return lead > (0.0 if math.isnan(spread) else spread)
 

@@ -5,7 +5,6 @@ import statistics
 from collections.abc import Iterator, Mapping
 
 from interp_lightning.comparison.groups import Comparison, Group, best_of
-from interp_lightning.comparison.tables import anchors
 from interp_lightning.comparison.verdicts import FADING, loses
 from interp_lightning.metrics.catalogue import HEADLINE, conditions, idle, parse, title
 from interp_lightning.system.text import counted
@@ -27,7 +26,7 @@ def main_numbers(comparison: Comparison, objective: str) -> list[str]:
 
 def main_anchors(comparison: Comparison, objective: str) -> dict[str, list[str]]:
     """Return the main numbers of real images and of pixels faded over, a row by title."""
-    found = anchors(comparison, main_numbers(comparison, objective))
+    found = comparison.anchors(main_numbers(comparison, objective))
     return {name: found[name] for name in BESIDE if name in found}
 
 

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from interp_lightning.comparison.groups import Comparison, Group, best_first
 from interp_lightning.comparison.labels import varied
 from interp_lightning.comparison.overview import main_anchors, main_numbers, seconds
-from interp_lightning.comparison.tables import anchors, questions, runs_table
+from interp_lightning.comparison.tables import questions, runs_table
 from interp_lightning.comparison.verdicts import verdicts
 from interp_lightning.metrics.catalogue import heading, parse, title
 from interp_lightning.runs.jobs import number_of, short, shown
@@ -80,7 +80,7 @@ def sortable_tables(comparison: Comparison) -> list[Sortable]:
             [*own, Cell(group.size, key=len(group.results)), *_numbers(comparison, group, names)]
             for group, own in zip(comparison.groups, settings, strict=True)
         ]
-        beside = [(name, ["", *cells]) for name, cells in anchors(comparison, names).items()]
+        beside = [(name, ["", *cells]) for name, cells in comparison.anchors(names).items()]
         headings = [*keys, runs, *map(_heading, names)]
         found.append(Sortable(question, headings, rows, beside, verdicts(comparison, names), len(keys)))
     return found

@@ -1,12 +1,11 @@
 """The tables of a comparison: groups by metric, and all runs."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from interp_lightning.comparison.groups import Comparison
 from interp_lightning.comparison.verdicts import verdicts
 from interp_lightning.display.tables import amount
-from interp_lightning.metrics.catalogue import ANCHORS, COLUMNS, anchor, heading, parse
+from interp_lightning.metrics.catalogue import COLUMNS, heading
 from interp_lightning.system.table import Column, Row, Table, as_markdown
 from interp_lightning.system.text import markdown
 
@@ -23,7 +22,7 @@ def tables(comparison: Comparison) -> list[Table]:
             )
             for group in comparison.groups
         ]
-        rows += [Row([title, "", *cells], kind="anchor") for title, cells in anchors(comparison, names).items()]
+        rows += [Row([title, "", *cells], kind="anchor") for title, cells in comparison.anchors(names).items()]
         columns = [Column("", "list"), Column("runs"), *(Column(heading(name)) for name in names)]
         found.append(Table(question, columns, rows, verdicts(comparison, names)))
     return found
@@ -33,17 +32,6 @@ def questions(comparison: Comparison) -> dict[str, list[str]]:
     """Return the metrics that at least one run has, by the question that they answer."""
     found = {question: comparison.columns(every) for question, every in COLUMNS.items()}
     return {question: names for question, names in found.items() if names}
-
-
-def anchors(comparison: Comparison, names: Sequence[str]) -> dict[str, list[str]]:
-    """Return numbers to compare with, a row by title: real images, pixels faded over, noise."""
-    if len({result.content["data"] for result in comparison.results}) != 1:
-        return {}  # they differ between data sets
-    rows = {
-        title: [parse(name)[0].format(comparison.groups[0].sanity(anchor(name, title))) for name in names]
-        for title in ANCHORS
-    }
-    return {title: cells for title, cells in rows.items() if any(cell != "–" for cell in cells)}
 
 
 def comparison_markdown(comparison: Comparison) -> str:
