@@ -41,7 +41,11 @@ def runs(cwd: Path) -> list[Path]:
     [
         (
             ["--help"],
-            ["model: acai, ae", "penalty: gan, mmd, none, wasserstein", "data: digits, fashion_mnist, lines, mnist"],
+            [
+                "model: acai, ae",
+                "penalty: bhep, cramer_wold, gan, max_sliced, mmd, moments, none, sigreg, sinkhorn, sliced, wasserstein",
+                "data: digits, fashion_mnist, lines, mnist",
+            ],
         ),
         (["--cfg", "job", "model=ae", "penalty=mmd"], ["models.ae.AE", "kernel: imq"]),
     ],

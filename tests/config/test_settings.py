@@ -49,7 +49,10 @@ def _files(tmp_path) -> None:
 HUGE = "1" + 400 * "0"
 REFUSED = [
     ("model=vqvae", "`model` (=vqvae) must be one of: acai, ae"),
-    ("penalty=kl", "`penalty` (=kl) must be one of: gan, mmd, none, wasserstein"),
+    (
+        "penalty=kl",
+        "`penalty` (=kl) must be one of: bhep, cramer_wold, gan, max_sliced, mmd, moments, none, sigreg, sinkhorn, sliced, wasserstein",
+    ),
     ("outputs=", "`outputs` (='') must be a folder"),
     ("network=resnet", "`network` (=resnet) must be one of: acai, fast"),
     ("experiment=paper", "`experiment` (=paper) must be one of: acai,"),
