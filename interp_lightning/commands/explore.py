@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import signal
 import socket
 import threading
 from contextlib import suppress
@@ -55,6 +56,7 @@ def work(settings: Settings) -> None:
 
     from interp_lightning.explorer.page import served
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to delete uploaded pictures then, too
     with served(explorer, settings.port or None, settings.open) as address:
         log.info(f"The explorer is at {address} (Ctrl-C ends it)")
         with suppress(KeyboardInterrupt):

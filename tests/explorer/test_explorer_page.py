@@ -1,7 +1,11 @@
 """The explorer's page, in headless Chromium."""
 
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ import torch
 
 pytest.importorskip("gradio")
 
+from interp_lightning.commands import explore
 from interp_lightning.commands.interpolate import find_image
 from interp_lightning.data.digits import Digits
 from interp_lightning.explorer.ends import EXAMPLES
@@ -137,3 +142,22 @@ def test_the_page_asks_nothing_of_other_hosts(page):
     assert address.startswith("http://127.0.0.1:")
     assert [url for url in browser.requests if not url.startswith((address, "data:"))] == []
     assert browser.errors == []
+
+
+def test_a_page_that_is_terminated_is_closed_in_order(monkeypatch):
+    closed = []
+
+    @contextmanager
+    def page(*_: object) -> Iterator[str]:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        yield "an address"
+        closed.append("uploads are deleted")
+
+    monkeypatch.setattr(explore, "load", lambda settings: None)
+    monkeypatch.setattr("interp_lightning.explorer.page.served", page)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        explore.work(explore.Settings())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert closed
