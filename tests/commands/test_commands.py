@@ -676,9 +676,9 @@ def test_runs_without_results_or_models_and_unlike_protocols_are_named(sweep, ca
     (sweep / "2" / "results.json").write_text(json.dumps(content))
     call(compare, str(sweep))
     assert re.search(r"Skipped: .*0 has no results\.json; python -m interp_lightning evaluate run=", caplog.text)
-    assert "The runs were measured by different protocols" in caplog.text
+    assert "because the runs were measured by different protocols" in caplog.text
     assert "No pictures of acai × wasserstein, penalty.lam=0.1: " in caplog.text
-    assert "The runs were measured by different protocols" in (sweep / "comparison" / "report.html").read_text()
+    assert "the runs were measured by different protocols" in (sweep / "comparison" / "report.html").read_text()
     with pytest.raises(ConfigError, match=r"nothing to compare: name runs"):
         call(compare, "pictures=false")
 
