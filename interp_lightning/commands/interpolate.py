@@ -12,7 +12,7 @@ from interp_lightning.errors import ConfigError
 from interp_lightning.parameters import check_choice, check_integer
 from interp_lightning.runs.find import find_runs, results_folder, run_folder
 from interp_lightning.system.conf import choices
-from interp_lightning.system.disk import check_writable, replace, within
+from interp_lightning.system.disk import check_writable, lies_in, replace, within
 from interp_lightning.system.text import counted, file_name
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ def _legs(
     from interp_lightning.runs.record import run_title
 
     evaluation = Evaluation()
-    evaluation.folder = results_folder(source)
+    kept = results_folder(source)
+    evaluation.folder = kept if lies_in(run_folder(source), kept) else None  # no link may lead out of a run
     path = evaluation.path(settings.how, run.model, run.datamodule)
     look = evaluation.look(run.model, run.datamodule) if settings.speed == "constant" else None
     pairs, title = torch.cat([x[:-1], x[1:]]), f"{' → '.join(names)}\n{run_title(run.config)}"

@@ -133,29 +133,3 @@ def epps_pulley(z: Float[Tensor, "N d"], directions: Float[Tensor, "L d"]) -> Fl
         return ((phase.cos().mean(0) - normal).square() + phase.sin().mean(0).square()) @ weights
 
     return torch.cat([one(part) for part in directions.split(max(1, DIRECTIONS // (len(z) * len(t))))])
-
-
-def blurred_kl(z: Float[Tensor, "N d"], noise: float) -> Float[Tensor, ""]:
-    """Compute the KL divergence of the codes' Gaussian to N(0, I) after independent noise is added to both.
-
-    ½ (Tr S/(1 + κ) + ‖z̄‖²/(1 + κ) − d − log det S + d log(1 + κ)) with S = Σ_z + κI. Without noise it is infinite
-    for fewer than d + 1 codes.
-
-    Args:
-        z: codes, N ≥ 2.
-        noise: its variance κ > 0.
-
-    Example:
-        >>> z = torch.tensor([[-1.0], [1.0]], dtype=torch.double)  # variance 2
-        >>> round(blurred_kl(z, 1.0).item(), 4)  # ½ (3/2 − 1 − log(3/2))
-        0.0473
-    """
-    n, d = z.shape
-    mean = z.mean(0)
-    centred = (z - mean) / math.sqrt(n - 1)
-    gram = centred.T @ centred if d <= n else centred @ centred.T  # the smaller one has the same eigenvalues
-    size = len(gram)
-    eye = torch.eye(size, dtype=z.dtype, device=z.device)
-    log_det = 2 * torch.linalg.cholesky(gram / noise + eye).diagonal().log().sum() + d * math.log(noise)
-    trace = centred.square().sum() + d * noise
-    return ((trace + mean.square().sum()) / (1 + noise) - d - log_det + d * math.log(1 + noise)) / 2

@@ -106,8 +106,8 @@ def _by_parity(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         bias: (C′,).
     """
     height, width = x.shape[2:]
-    taps = [[3, 1], [2, 0]]
-    weight = weight[:, :, taps][..., taps].permute(0, 2, 4, 1, 3, 5).flatten(0, 2)  # (4C′, C, 2, 2)
+    weight = weight.flip(2, 3).unflatten(3, (2, 2)).unflatten(2, (2, 2))  # (C′, C, tap, parity, tap, parity)
+    weight = weight.permute(0, 3, 5, 1, 2, 4).flatten(0, 2)  # (4C′, C, 2, 2)
     y = F.conv2d(x, weight, None if bias is None else bias.repeat_interleave(4), padding=1).unflatten(1, (-1, 2, 2))
     rows = [torch.stack([y[:, :, i, j, i : i + height, j : j + width] for j in (0, 1)], -1) for i in (0, 1)]
     return torch.stack(rows, 3).flatten(4).flatten(2, 3)

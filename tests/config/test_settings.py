@@ -51,7 +51,7 @@ REFUSED = [
     ("model=vqvae", "`model` (=vqvae) must be one of: acai, ae"),
     (
         "penalty=kl",
-        "`penalty` (=kl) must be one of: bhep, cramer_wold, gan, max_sliced,",
+        "`penalty` (=kl) must be one of: bhep, cramer_wold, gan, mmd,",
     ),
     ("outputs=", "`outputs` (='') must be a folder"),
     ("network=resnet", "`network` (=resnet) must be one of: acai, fast"),

@@ -76,7 +76,7 @@ def train_one_batch(model: Autoencoder, images: Tensor, **kwargs: Any) -> Watch:
 
 @pytest.mark.parametrize(("model_name", "penalty_name"), CELLS)
 def test_each_players_step_moves_its_own_parameters_and_no_others(model_name, penalty_name, configure, images):
-    cfg = configure(f"model={model_name}", f"penalty={penalty_name}", "network.depth=2", "latent_dim=4")
+    cfg = configure(f"model={model_name}", f"penalty={penalty_name}", "network.depth=2", "latent_dim=20")
     model = build_model(cfg, Digits(batch_size=8))
     names = {name for name, _ in model.named_parameters()}
     autoencoder = {name for name in names if name.startswith(("encoder.", "decoder."))}
@@ -86,7 +86,7 @@ def test_each_players_step_moves_its_own_parameters_and_no_others(model_name, pe
 
 @pytest.mark.parametrize(("model_name", "penalty_name"), CELLS)
 def test_losses_are_finite_scalars_and_reach_every_parameter(model_name, penalty_name, configure, images):
-    cfg = configure(f"model={model_name}", f"penalty={penalty_name}", "network.depth=2", "latent_dim=4")
+    cfg = configure(f"model={model_name}", f"penalty={penalty_name}", "network.depth=2", "latent_dim=20")
     model = build_model(cfg, Digits(batch_size=8))
     p = model(images)
     losses = [*model.autoencoder_losses(p).values(), *model.critic_losses(p.detach()).values()]

@@ -26,7 +26,8 @@ from interp_lightning.steps.guard import Turn
 from interp_lightning.system.conf import CONF
 
 BATCH, BATCHES = 8, 10
-SETTINGS = {"gan": ["penalty.lr=0.001"], "wasserstein": ["penalty.queue=20"]}  # where the defaults would show less
+# Where the defaults would show less, or nothing.
+SETTINGS = {"gan": ["penalty.lr=0.001"], "wasserstein": ["penalty.queue=20"], "cramer_wold": ["latent_dim=20"]}
 
 
 @pytest.fixture

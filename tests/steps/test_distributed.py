@@ -72,13 +72,13 @@ def train(rank: int, devices: int, port: int, configurations: dict[str, DictConf
 def test_two_devices_do_what_one_does(configure, tmp_path):
     configurations = {
         f"{model} × {penalty}": configure(
-            f"model={model}", f"penalty={penalty}", "network.depth=2", "latent_dim=4",
+            f"model={model}", f"penalty={penalty}", "network.depth=2", "latent_dim=20",
             *([QUEUE] if penalty == "wasserstein" else []),
         )
         for model, penalty in CELLS
     }  # fmt: skip
     configurations["acai with terms for paths"] = configure(
-        "model=acai", "network.depth=2", "latent_dim=4", "model.cycle=0.3", "model.smoothness=0.3"
+        "model=acai", "network.depth=2", "latent_dim=20", "model.cycle=0.3", "model.smoothness=0.3"
     )
     for devices in (1, 2):
         with socket.create_server(("127.0.0.1", 0)) as free:
