@@ -13,10 +13,9 @@ from torch import Tensor
 from interp_lightning.comparison.groups import LAMBDAS, Comparison, Group
 from interp_lightning.comparison.labels import labels
 from interp_lightning.display.figures import path_columns
-from interp_lightning.display.grid import image_grid, legend_label
-from interp_lightning.metrics.catalogue import anchor, parse, title
+from interp_lightning.display.grid import faded, image_grid, legend_label
+from interp_lightning.metrics.catalogue import WAYS, anchor, parse, title
 from interp_lightning.models.base import Autoencoder
-from interp_lightning.paths.lerp import Lerp
 
 AGAINST_LAMBDA = (
     "score_graph_constant",
@@ -30,7 +29,7 @@ AGAINST_LAMBDA = (
     "lines_mean_distance_lerp",
     "lines_smoothness_lerp",
 )
-FADED = "pixels faded over"
+FADED = WAYS["blend"]
 QUALITY = ("score_graph_constant", "fid_midpoints_lerp", "lines_mean_distance_lerp")  # the first that a run has
 COLOURS, MARKERS, STYLES = 10, "osD^vP*X<>", ("-", "--", ":", "-.")
 BASELINES: dict[str, dict[str, Any]] = {
@@ -162,12 +161,6 @@ def sheet(strips: Mapping[str, Mapping[str, Tensor]], title: str, below: str = F
     columns = [name for _ in kinds for name in ("", *path_columns(like.shape[1] - 2))]
     names = [*strips, below, ""] * len(blocks)
     return image_grid(blocks.flatten(0, 1)[:-1], title, names[:-1], columns[1:])
-
-
-def faded(x: Tensor, steps: int) -> Tensor:
-    """Fade the pixels of the first half of images (2n, C, H, W) over to the second's: (n, steps, C, H, W)."""
-    x_a, x_b = x.cpu().flatten(1).chunk(2)
-    return Lerp().points(x_a, x_b, steps).unflatten(2, x.shape[1:])
 
 
 def curves(comparison: Comparison, *keys: str) -> dict[str, list[Group]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from interp_lightning.comparison.groups import Comparison, Group, best_of
 from interp_lightning.comparison.verdicts import FADING, loses
-from interp_lightning.metrics.catalogue import HEADLINE, conditions, idle, parse, title
+from interp_lightning.metrics.catalogue import HEADLINE, WAYS, conditions, idle, parse, title
 from interp_lightning.system.text import counted
 
 NUMBERS = (
@@ -16,7 +16,7 @@ NUMBERS = (
     "fid_midpoints_lerp",
     "reconstruction_mse",
 )
-BESIDE = ("real images", "pixels faded over")  # the rows of sanity numbers
+BESIDE = ("real images", WAYS["blend"])  # the rows of sanity numbers
 
 
 def main_numbers(comparison: Comparison, objective: str) -> list[str]:

@@ -14,8 +14,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from interp_lightning.comparison.figures import FADED, faded
+from interp_lightning.comparison.figures import FADED
 from interp_lightning.comparison.groups import Group
+from interp_lightning.display.grid import faded
 from interp_lightning.metrics.catalogue import CONSTANT, anchor, column_title, parse, title
 
 FRAMES = 21  # positions of a slider

@@ -15,14 +15,13 @@ from matplotlib.ticker import SymmetricalLogLocator
 from torch import Tensor
 
 from interp_lightning.data.base import ImageData
-from interp_lightning.display.grid import heading, image_grid, legend_label, literal
+from interp_lightning.display.grid import faded, heading, image_grid, legend_label, literal
 from interp_lightning.evaluation.assessment import Assessment, Profile
 from interp_lightning.functional.images import to_unit_range
 from interp_lightning.metrics.catalogue import HOW, IMAGES, WAYS
 from interp_lightning.models.base import Autoencoder
 from interp_lightning.paths import base as paths
 from interp_lightning.paths.base import named
-from interp_lightning.paths.lerp import Lerp
 from interp_lightning.system.disk import replace
 
 log = logging.getLogger(__name__)
@@ -135,9 +134,8 @@ def paths_compared(
 ) -> Figure:
     """Draw every pair by every kind of path, a row for each kind, and last by fading pixels."""
     x_a, x_b = x.cpu().chunk(2)
-    faded = Lerp().points(x_a.flatten(1), x_b.flatten(1), steps).unflatten(2, x.shape[1:])
     drawn = [strips(model, x, steps, path, look) for path in kinds.values()]
-    rows = torch.stack([*drawn, torch.cat([x_a[:, None], faded, x_b[:, None]], 1)], dim=1)
+    rows = torch.stack([*drawn, torch.cat([x_a[:, None], faded(x, steps), x_b[:, None]], 1)], dim=1)
     names = [*kinds, "pixels fade"] * len(rows)
     title = f"Kinds of paths, {_speed(look)}\n{title}"
     return image_grid(rows.flatten(0, 1), title, names, path_columns(steps), block=rows.shape[1])

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from torch import Tensor
 
+from interp_lightning.paths.lerp import Lerp
 from interp_lightning.system.text import printable, shortened
 
 NARROWEST = 3.2  # inches, for a title
@@ -76,6 +77,12 @@ def image_grid(
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=9)
     return figure
+
+
+def faded(x: Tensor, steps: int) -> Tensor:
+    """Fade the pixels of the first half of images (2n, C, H, W) over to the second's: (n, steps, C, H, W)."""
+    x_a, x_b = x.cpu().flatten(1).chunk(2)
+    return Lerp().points(x_a, x_b, steps).unflatten(2, x.shape[1:])
 
 
 def pixels_of(figure: Figure) -> UInt8[np.ndarray, "H W 3"]:

@@ -211,8 +211,9 @@ class Evaluation(Configurable, group="metrics"):
 
     def _kinds(self, store: Store) -> list[str]:
         """Return the kinds of path to measure: those asked for, and slow ones whose fitting has been kept."""
-        kept = (how for how in HOW if self.quick and store.load(path := named(how)) and path.at_hand(store))
-        return sorted({*self.kinds, *kept}, key=list(HOW).index)
+        slow = [how for how in HOW if self.quick and how not in self.kinds]
+        kept = [how for how in slow if store.load(path := named(how)) and path.at_hand(store)]
+        return [how for how in HOW if how in self.kinds or how in kept]
 
     def _features(self, data: ImageData) -> str | None:
         return data.features if self.features == "auto" else self.features

@@ -1,15 +1,14 @@
 """Save paths as GIF, PNG or MP4, and grids as PNG."""
 
 import base64
-import io
 import re
 from collections.abc import Sequence
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from interp_lightning.display.animation import encoder, gif, mp4
+from interp_lightning.display.figures import png
 from interp_lightning.display.grid import image_grid
 from interp_lightning.explorer.ends import End
 from interp_lightning.explorer.state import SIDE, Strip
@@ -50,7 +49,7 @@ def saved_grid(grids: Sequence[Strip], corners: Sequence[End]) -> tuple[str, str
     images = torch.cat([grid.images.unflatten(0, (SIDE, SIDE)) for grid in grids])
     a, b, c, d = (corner.name for corner in corners)
     names = [name if row == SIDE // 2 else "" for name in (grid.run for grid in grids) for row in range(SIDE)]
-    return _file("png", f"{a} to {b} {c} {d}", _png(image_grid(images, f"{a} … {b}\n{c} … {d}", names)))
+    return _file("png", f"{a} to {b} {c} {d}", png(image_grid(images, f"{a} … {b}\n{c} … {d}", names)))
 
 
 def _file(kind: str, title: str, content: bytes) -> tuple[str, str]:
@@ -72,10 +71,4 @@ def _names(strips: Sequence[Strip]) -> list[str]:
 def _picture(strips: Sequence[Strip], title: str) -> bytes:
     at = torch.linspace(0, len(strips[0].images) - 1, FRAMES).round().long()
     rows = torch.stack([strip.images[at] for strip in strips])
-    return _png(image_grid(rows, title, _names(strips), [f"{step / (FRAMES - 1):.1f}" for step in range(FRAMES)]))
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+    return png(image_grid(rows, title, _names(strips), [f"{step / (FRAMES - 1):.1f}" for step in range(FRAMES)]))

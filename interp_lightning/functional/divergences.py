@@ -68,12 +68,23 @@ def _block(
     a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], kernel: str, sigma: float, scales: Sequence[float]
 ) -> Float[Tensor, ""]:
     """Sum k over pairs few enough to be held at a time."""
-    squared = (a.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * a @ b.T).clamp_min(0)  # (n, m)
+    squared = squared_distances(a, b)
     total = a.new_zeros(())
     for scale in scales:
         c = 2 * a.shape[1] * sigma**2 * scale
         total = total + (c / (c + squared) if kernel == "imq" else torch.exp(-squared / c)).sum()
     return total
+
+
+def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+    """Return ‖aᵢ − bⱼ‖², at least 0 also where rounding would make it negative.
+
+    Example:
+        >>> squared_distances(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0]]))
+        tensor([[9.],
+                [4.]])
+    """
+    return (a.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * a @ b.T).clamp_min(0)
 
 
 def gaussian_w2(

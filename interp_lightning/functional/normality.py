@@ -6,10 +6,12 @@ They are written for codes (N, d) in double precision; all are 0 in the limit at
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-LEAST_NORM = 1e-12  # of a direction
+from interp_lightning.functional.divergences import squared_distances
+
 LARGE = 20  # numbers per code, from which the Cramér–Wold distance has its closed form
 HALF_WIDTH, NODES = 5.0, 17  # of the integral over frequencies
 DIRECTIONS = 2**20  # numbers at a time: of codes × directions × nodes
@@ -22,7 +24,7 @@ def directions(draws: Float[Tensor, "L d"]) -> Float[Tensor, "L d"]:
         >>> directions(torch.tensor([[3.0, 4.0]]))
         tensor([[0.6000, 0.8000]])
     """
-    return draws / draws.norm(dim=1, keepdim=True).clamp_min(LEAST_NORM)
+    return F.normalize(draws)
 
 
 def normal_quantiles(n: int, like: Tensor) -> Float[Tensor, " {n}"]:
@@ -71,10 +73,8 @@ def gaussian_mmd(z: Float[Tensor, "N d"], beta: float) -> Float[Tensor, ""]:
     """
     n, d = z.shape
     b = beta**2
-    norms = z.square().sum(1)
-    apart = (norms[:, None] + norms[None] - 2 * z @ z.T).clamp_min(0)
-    within = torch.exp(-b / 2 * apart).sum() / n**2
-    across = (1 + b) ** (-d / 2) * torch.exp(-b / (2 + 2 * b) * norms).mean()
+    within = torch.exp(-b / 2 * squared_distances(z, z)).sum() / n**2
+    across = (1 + b) ** (-d / 2) * torch.exp(-b / (2 + 2 * b) * z.square().sum(1)).mean()
     return within - 2 * across + (1 + 2 * b) ** (-d / 2)
 
 
@@ -95,15 +95,15 @@ def cramer_wold(z: Float[Tensor, "N d"], gamma: float) -> Float[Tensor, ""]:
         True
     """
     n, d = z.shape
-    norms = z.square().sum(1)
-    apart = (norms[:, None] + norms[None] - 2 * z @ z.T).clamp_min(0)
 
     def kernel(variance: float, squared: Tensor) -> Tensor:
         s = squared / (4 * variance)
         return variance**-0.5 * (torch.special.i0e(s / 2) if d == 2 else (1 + 4 * s / (2 * d - 3)).rsqrt())
 
-    across = kernel(gamma + 0.5, norms).mean()
-    return (kernel(gamma, apart).sum() / n**2 - 2 * across + (1 + gamma) ** -0.5) / (2 * math.sqrt(math.pi))
+    across = kernel(gamma + 0.5, z.square().sum(1)).mean()
+    return (kernel(gamma, squared_distances(z, z)).sum() / n**2 - 2 * across + (1 + gamma) ** -0.5) / (
+        2 * math.sqrt(math.pi)
+    )
 
 
 def epps_pulley(z: Float[Tensor, "N d"], directions: Float[Tensor, "L d"]) -> Float[Tensor, " L"]:

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp_lightning.functional.divergences import squared_distances
+
 
 def sinkhorn_divergence(
     z: Float[Tensor, "N d"], prior: Float[Tensor, "M d"], epsilon: float, iterations: int
@@ -35,7 +37,7 @@ def _entropic_cost(
     x: Float[Tensor, "N d"], y: Float[Tensor, "M d"], epsilon: float, iterations: int
 ) -> Float[Tensor, ""]:
     """Compute the dual value Σᵢ fᵢ/N + Σⱼ gⱼ/M of the entropic transport between two clouds."""
-    cost = ((x.square().sum(1)[:, None] + y.square().sum(1)[None]) / 2 - x @ y.T).clamp_min(0)
+    cost = squared_distances(x, y) / 2
     with torch.no_grad():
         f, g = torch.zeros_like(cost[:, 0]), torch.zeros_like(cost[0])
         for _ in range(iterations):  # both at once and averaged: a cloud's transport to itself converges quickly

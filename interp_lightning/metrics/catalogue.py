@@ -131,7 +131,7 @@ MUST_BEAT = FADED | dict.fromkeys(("reconstructions", "prior", "prior_mixture"),
 # What tables and curves show beside the runs: the numbers of other images or paths in their place.
 ANCHORS: dict[str, Mapping[str, str]] = {
     "real images": dict.fromkeys((*IMAGES, *PATHS), "real"),
-    "pixels faded over": FADED,
+    WAYS["blend"]: FADED,
     "noise": dict.fromkeys(IMAGES, "noise"),
 }
 

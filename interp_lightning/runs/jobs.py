@@ -48,8 +48,8 @@ def record_job(folder: Path, overrides: Sequence[str], status: str, error: str |
     write_whole(folder / JOB, json.dumps(content, indent=2) + "\n")
     try:
         summarise(folder.parent)
-    except ConfigError as error:  # the record is what counts
-        log.warning(error)
+    except ConfigError as problem:  # the record is what counts
+        log.warning(problem)
 
 
 def record_end(folder: Path, overrides: Sequence[str], status: str, error: str | None = None) -> None:

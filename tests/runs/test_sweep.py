@@ -41,14 +41,20 @@ def test_one_failing_job_is_named_and_the_others_finish(invoke, tmp_path):
     assert output.splitlines()[-1].endswith("comparison/report.html")
 
 
-def test_a_summary_that_cannot_be_written_costs_no_job(invoke, monkeypatch, tmp_path):
+def block(monkeypatch, tmp_path: Path, name: str) -> None:
+    """Put a folder in place of a file of the sweep while its first job trains."""
+
     def be_in_the_way(_: object) -> None:
-        for summary in tmp_path.glob("outputs/*/*/summary.md"):
-            if summary.is_file():
-                summary.unlink()
-                summary.mkdir()
+        for path in tmp_path.glob(f"outputs/*/*/{name}"):
+            if path.is_file():
+                path.unlink()
+                path.mkdir()
 
     at_batch(monkeypatch, 2, be_in_the_way)
+
+
+def test_a_summary_that_cannot_be_written_costs_no_job(invoke, monkeypatch, tmp_path):
+    block(monkeypatch, tmp_path, "summary.md")
     _, output = invoke(*SWEEP, "penalty.lam=0.1,1")
     assert "Traceback" not in output
     assert "summary.md` cannot be written" in output
@@ -56,13 +62,7 @@ def test_a_summary_that_cannot_be_written_costs_no_job(invoke, monkeypatch, tmp_
 
 
 def test_a_job_whose_end_cannot_be_recorded_does_not_end_the_sweep(invoke, monkeypatch, tmp_path):
-    def be_in_the_way(_: object) -> None:
-        (job,) = tmp_path.glob("outputs/*/*/0/job.json")
-        if job.is_file():
-            job.unlink()
-            job.mkdir()
-
-    at_batch(monkeypatch, 2, be_in_the_way)
+    block(monkeypatch, tmp_path, "0/job.json")
     _, output = invoke(*SWEEP, "penalty.lam=0.1,1")
     assert "Traceback" not in output
     assert "sweep.resume=true would do this job again" in " ".join(output.split())
