@@ -36,7 +36,7 @@ from interp_lightning.commands.settings import (
 )
 from interp_lightning.config import launchers, resolvers  # noqa: F401, which registers the names that conf/ uses
 from interp_lightning.config.check import check_config, write_out_paths
-from interp_lightning.errors import INTERRUPTED, ConfigError
+from interp_lightning.errors import INTERRUPTED, ConfigError, chain
 from interp_lightning.parameters import checked
 from interp_lightning.runs import folders, jobs, sweeps
 from interp_lightning.system.conf import CONF
@@ -125,10 +125,8 @@ def complain(error: Exception) -> str | None:
     Raises:
         KeyboardInterrupt: the error comes from Ctrl-C in the middle of a library's work, which its cleaning up hides.
     """
-    cause: BaseException | None = error
-    while cause := cause.__context__ if cause else None:
-        if isinstance(cause, KeyboardInterrupt):
-            raise cause
+    if interruptions := [link for link in chain(error) if isinstance(link, KeyboardInterrupt)]:
+        raise interruptions[0]
     sentence = explain(error)
     said = sentence or "This run failed because of a bug in this program."
     log.error(said, exc_info=wants_traceback() or sentence is None)
@@ -200,6 +198,8 @@ def concluded(sweep: Path, pictures: bool) -> bool:
     """Say what a sweep has shown; an error costs what it concerns only. Return False if a job has failed."""
     try:
         return conclude(sweep, pictures)
+    except BrokenPipeError:
+        raise
     except Exception as error:
         complain(error)
         return False

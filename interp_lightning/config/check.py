@@ -244,7 +244,8 @@ def _checks(config: dict[str, Any]) -> None:
         part = config[group] if group else config
         if key in part and (group not in groups() or key in keys(group, part["_target_"])):
             check_value(name, part[key], annotation)
-    check_members(config["logger"].get("members", {}))
+    if "members" in keys("logger", config["logger"]["_target_"]):
+        check_members(config["logger"].get("members", {}))
 
 
 def _check_classes(config: dict[str, Any]) -> None:

@@ -82,8 +82,8 @@ def build_loggers(settings: Mapping[str, Any], folder: Path) -> list[Logger]:
     Raises:
         ConfigError: a package is missing, or a logger cannot be opened.
     """
-    parts = settings.get("members", {"logger": settings})
-    return [_built(part, folder) for part in parts.values()]
+    several = settings["_target_"] == f"{__name__}.{build_loggers.__name__}"
+    return [_built(part, folder) for part in (settings["members"].values() if several else [settings])]
 
 
 def _built(settings: Mapping[str, Any], folder: Path) -> Logger:
@@ -125,7 +125,7 @@ def _place(target: str, folder: Path) -> dict[str, Path]:
     """Return the argument by which a logger's class takes the run's folder, if it takes one."""
     try:
         parameters = inspect.signature(find(target)).parameters
-    except ValueError:  # of a class in C
+    except Exception:  # a class in C, or one that cannot be imported: building it raises again and explains it
         return {}
     return {name: folder for name in ("save_dir", "root_dir") if name in parameters}
 

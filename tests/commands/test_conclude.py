@@ -11,7 +11,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from interp_lightning.commands import compare
+from interp_lightning.commands import compare, train
 from interp_lightning.commands import conclude as conclude_module
 from interp_lightning.commands.conclude import conclude
 from interp_lightning.comparison import figures, writing
@@ -271,3 +271,23 @@ def test_a_command_compares_a_sweep_that_has_ended(sweep):
     compare.work(compare.Settings(run=[str(sweep)], pictures=False))
     assert (sweep / "comparison" / "report.html").is_file()
     assert (sweep / "summary.md").read_text() == before
+
+
+def test_a_reader_that_is_gone_is_no_bug(monkeypatch, tmp_path):
+    def gone(*_: object) -> bool:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(train, "conclude", gone)
+    with pytest.raises(BrokenPipeError):  # the command then ends quietly
+        train.concluded(tmp_path, pictures=False)
+
+
+def test_ctrl_c_that_a_librarys_cleaning_up_hides_is_heard():
+    try:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            [].index(0)
+    except ValueError as error:
+        with pytest.raises(KeyboardInterrupt):
+            train.complain(error)

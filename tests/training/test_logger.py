@@ -4,9 +4,11 @@ import csv
 import json
 
 import pytest
+from hydra.errors import InstantiationException
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from interp_lightning.commands.explain import explain
 from interp_lightning.config.loggers import check_members
 from interp_lightning.errors import ConfigError
 from interp_lightning.training.logger import NoLogger, build_loggers, rewind
@@ -74,6 +76,18 @@ def test_members_are_checked_as_a_logger_alone_is(members, message):
         check_members(members)
 
 
+class Grouped(NoLogger):
+    """As a logger with an argument that means something else elsewhere."""
+
+    def __init__(self, members: list[int]) -> None:
+        super().__init__("")
+
+
+def test_members_of_another_logger_are_its_own_affair(launch):
+    folder = launch(*RUN, "logger=none", f"logger._target_={__name__}.Grouped", "+logger.members=[1]")
+    assert (folder / "results.json").is_file()
+
+
 class Placeless(NoLogger):
     """As a logger that knows no folder."""
 
@@ -100,6 +114,13 @@ def test_a_logger_gets_the_runs_folder_under_its_own_name(tmp_path):
 def test_a_class_that_is_no_logger_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"`logger` builds a dict, but must build a logger of Lightning"):
         build_loggers({"_target_": "builtins.dict"}, tmp_path)
+
+
+@pytest.mark.parametrize("target", ["nope.Logger", "csv.Nope"])
+def test_a_logger_that_cannot_be_imported_is_named(target, launch):
+    with pytest.raises(InstantiationException) as refusal:
+        launch(*RUN, "logger=none", f"logger._target_={target}")
+    assert f"`logger._target_` (={target}) cannot be imported" in str(explain(refusal.value))
 
 
 class Failing(NoLogger):
