@@ -68,7 +68,7 @@ def test_training_twice_in_one_process(tmp_path, monkeypatch):
     ("overrides", "sentence"),
     [
         (["penalty.lam=-1"], r"`penalty.lam` \(=-1\) must be"),
-        (["model=vqvae"], r"`model` \(=vqvae\) must be one of: acai, ae"),
+        (["model=gaia"], r"`model` \(=gaia\) must be one of: acai, ae"),
         (["modle=ae"], r"did you mean `model=…`\?"),
         (["seed=0,1"], r"Ambiguous value for argument 'seed=0,1'"),
         (["hydra.mode=MULTIRUN"], r"`hydra.mode` \(=MULTIRUN\) is for sweeps; run them from a shell by -m"),

@@ -23,6 +23,8 @@ class ACAI(MixingAutoencoder):
         cycle, smoothness, network, penalty, …: see `MixingAutoencoder`.
     """
 
+    critic_parts = ("critic",)
+
     def __init__(
         self,
         lam: Annotated[Weight, WayOut("use model=ae to switch the critic off")] = 0.1,
@@ -38,10 +40,11 @@ class ACAI(MixingAutoencoder):
         generator = self.generator()
         prior = self.draw_prior(len(x), generator)
         alpha = self.draw_alpha(len(x), generator)
-        z = self.encode(x)
+        codes = self.embed(x, generator)
+        z = codes["z"]
         z_mix = mix(z, alpha)
         x_hat, x_hat_mix = self.decode(torch.cat([z, z_mix])).chunk(2)  # together, which a GPU does in one go
-        return MixedPass(x=x, z=z, x_hat=x_hat, prior=prior, alpha=alpha, z_mix=z_mix, x_hat_mix=x_hat_mix)
+        return MixedPass(x=x, x_hat=x_hat, prior=prior, alpha=alpha, z_mix=z_mix, x_hat_mix=x_hat_mix, **codes)
 
     def autoencoder_losses(self, p: MixedPass) -> dict[str, Tensor]:
         return {

@@ -10,8 +10,10 @@ class AE(Autoencoder):
     """Autoencoder; with a penalty, the WAE of Tolstikhin et al. 2017, eq. 4: https://arxiv.org/abs/1711.01558."""
 
     def forward(self, x: Tensor) -> Pass:
-        z = self.encode(x)
-        return Pass(x=x, z=z, x_hat=self.decode(z), prior=self.draw_prior(len(x), self.generator()))
+        generator = self.generator()
+        prior = self.draw_prior(len(x), generator)
+        codes = self.embed(x, generator)
+        return Pass(x=x, x_hat=self.decode(codes["z"]), prior=prior, **codes)
 
     def autoencoder_losses(self, p: Pass) -> dict[str, Tensor]:
         return {

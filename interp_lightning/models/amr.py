@@ -30,6 +30,8 @@ class AMR(MixingAutoencoder):
         cycle, smoothness, network, penalty, …: see `MixingAutoencoder`.
     """
 
+    critic_parts = ("critic",)
+
     def __init__(
         self,
         lam: Annotated[Weight, WayOut("use model=ae to switch the critic off")] = 0.002,
@@ -45,11 +47,12 @@ class AMR(MixingAutoencoder):
         generator = self.generator()
         prior = self.draw_prior(len(x), generator)
         alpha = self.draw_alpha(len(x), generator)
-        z = self.encode(x)
+        codes = self.embed(x, generator)
+        z = codes["z"]
         weights = self._draw_mask(alpha, generator) if self.mixing == "bernoulli" else alpha
         z_mix = mix(z, weights)
         x_hat, x_hat_mix = self.decode(torch.cat([z, z_mix])).chunk(2)
-        return MixedPass(x=x, z=z, x_hat=x_hat, prior=prior, alpha=weights, z_mix=z_mix, x_hat_mix=x_hat_mix)
+        return MixedPass(x=x, x_hat=x_hat, prior=prior, alpha=weights, z_mix=z_mix, x_hat_mix=x_hat_mix, **codes)
 
     def autoencoder_losses(self, p: MixedPass) -> dict[str, Tensor]:
         decoded = self.critic(torch.cat([p.x_hat, p.x_hat_mix]))
@@ -89,6 +92,4 @@ class AMR(MixingAutoencoder):
 
     def _draw_mask(self, alpha: Tensor, generator: torch.Generator) -> Tensor:
         """Draw the numbers that a mix takes from the first code, each with probability α: (B, d) of 0 and 1."""
-        shape = (len(alpha) * self.devices, self.latent_dim)
-        uniform = self.draw(lambda generator: self._own(torch.rand(shape, generator=generator)), generator)
-        return (uniform < alpha[:, None]).to(alpha)
+        return (self.draw_uniform((len(alpha), self.latent_dim), generator) < alpha[:, None]).to(alpha)

@@ -1,20 +1,21 @@
 """The objective of an autoencoder: a pass, its losses, the penalty and the draws they need."""
 
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import Parameter, is_lazy
 
+from interp_lightning.errors import ConfigError
 from interp_lightning.networks.base import Network
 from interp_lightning.paths.base import Path, equidistant, ready
 from interp_lightning.paths.speed import at_constant_speed, samples
 from interp_lightning.penalties.base import Penalty
 from interp_lightning.steps.distributed import gather, shard
-from interp_lightning.steps.players import TwoPlayers, log_images
+from interp_lightning.steps.players import PLAYERS, TwoPlayers, log_images
 
 LAZY_CODES = 64  # for the first call of lazy layers
 
@@ -27,27 +28,44 @@ class Pass:
     z: Tensor  # (B, d) codes
     x_hat: Tensor  # (B, C, H, W) reconstructions
     prior: Tensor  # (N, d) draws of the prior, one per code of the global batch
+    mean: Tensor | None = field(default=None, kw_only=True)  # (B, d) of a Gaussian posterior, which z is drawn from
+    variance: Tensor | None = field(default=None, kw_only=True)  # (B, d) of its dimensions
 
     def detach(self) -> Self:
         """Return the pass as the critic player sees it: the same values, without their graph."""
-        return type(self)(**{field.name: getattr(self, field.name).detach() for field in fields(self)})
+        tensors = {each.name: getattr(self, each.name) for each in fields(self)}
+        return replace(self, **{name: value.detach() for name, value in tensors.items() if value is not None})
+
+    def with_codes(self, z: Tensor) -> Self:
+        """Return the pass with other codes (B, d), which no posterior has drawn."""
+        return replace(self, z=z, mean=None, variance=None)
 
 
 class Autoencoder(TwoPlayers):
     """Encoder and decoder against a critic; a model states its objective in three methods.
 
-    The autoencoder player owns encoder and decoder. The critic player owns every other parameter, including those of
-    the penalty.
+    The autoencoder player owns the parts in `autoencoder_parts`, the critic player those in `critic_parts`, and the
+    penalty. A model that has other parameters is refused.
 
     Args:
         network: recipe for the parts.
         penalty: D(Q_z, P_z).
+        posterior: "point" encodes an image to one code. "gaussian" encodes it to the mean and the variances of
+            independent Gaussians, which codes are drawn from in training; everything else uses the mean (Tolstikhin et
+            al. 2017, section 2; Kingma and Welling 2013, section 3).
         optimizer, schedule, guard, clip, seed: see `TwoPlayers`.
     """
 
-    def __init__(self, network: Network, penalty: Penalty, **kwargs: Any) -> None:
+    autoencoder_parts: ClassVar[tuple[str, ...]] = ("encoder", "decoder")  # names of attributes
+    critic_parts: ClassVar[tuple[str, ...]] = ()
+    takes_penalty: ClassVar[bool] = True  # its codes can be compared to a prior
+
+    def __init__(
+        self, network: Network, penalty: Penalty, posterior: Literal["point", "gaussian"] = "point", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.encoder = network.encoder()
+        self.posterior = posterior
+        self.encoder = network.encoder() if posterior == "point" else network.gaussian_encoder()
         self.decoder = network.decoder()
         self.penalty = penalty
         self.latent_dim = network.latent_dim
@@ -58,8 +76,23 @@ class Autoencoder(TwoPlayers):
         """Images (B, C, H, W) → everything that the losses need."""
 
     def encode(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [−1, 1] → codes (B, d)."""
-        return self.encoder(x)
+        """Images (B, C, H, W) in [−1, 1] → codes (B, d), the means of Gaussian posteriors."""
+        codes = self.encoder(x)
+        return codes if self.posterior == "point" else codes[:, : self.latent_dim]
+
+    def embed(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Encode images (B, C, H, W) for a pass: its `z`, and `mean` and `variance` of a Gaussian posterior.
+
+        In training `z` is a draw of the posterior, in evaluation its mean.
+        """
+        codes = self.encoder(x)
+        if self.posterior == "point":
+            return {"z": codes}
+        mean, log_variance = codes.chunk(2, 1)
+        posterior = {"mean": mean, "variance": log_variance.exp()}
+        if not self.training:
+            return {"z": mean, **posterior}
+        return {"z": mean + (0.5 * log_variance).exp() * self.draw_noise(mean.shape, generator), **posterior}
 
     def decode(self, z: Tensor) -> Tensor:
         """Codes (B, d) → images (B, C, H, W)."""
@@ -97,15 +130,27 @@ class Autoencoder(TwoPlayers):
         shape = (n * self.devices, self.latent_dim)
         return self.penalty.prior(self.draw(lambda generator: torch.randn(shape, generator=generator), generator))
 
-    def draw_alpha(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw the global batch's mixing coefficients α ~ U[0, ½] and return the n of this device: (n,)."""
-        devices = self.devices
-        return self.draw(lambda generator: self._own(0.5 * torch.rand(n * devices, generator=generator)), generator)
+    def draw_noise(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Draw standard normal noise for the global batch and return this device's, of this shape."""
+        whole = (shape[0] * self.devices, *shape[1:])
+        return self.draw(lambda generator: self._own(torch.randn(whole, generator=generator)), generator)
+
+    def draw_uniform(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Draw numbers in [0, 1) for the global batch and return this device's, of this shape."""
+        whole = (shape[0] * self.devices, *shape[1:])
+        return self.draw(lambda generator: self._own(torch.rand(whole, generator=generator)), generator)
 
     def divergence(self, p: Pass) -> Tensor:
         """Compute D(Q_z, P_z) of the global batch, unweighted, in full precision: ()."""
         with torch.autocast(p.z.device.type, enabled=False):
-            return self.penalty(*self._codes_and_prior(p))
+            z, prior = self._codes_and_prior(p)
+            if p.mean is None or p.variance is None:
+                return self.penalty(z, prior)
+            mean, variance = self._gathered(p.mean), self._gathered(p.variance)
+            if not self.training:  # z is the mean; draws of the prior come first
+                noise = self.draw_noise((2 * len(z), self.latent_dim), self.generator())[len(z) :]
+                z = z + variance.sqrt() * noise.to(z)
+            return self.penalty.of_gaussians(z, prior, mean, variance)
 
     def penalty_critic_losses(self, p: Pass) -> dict[str, Tensor]:
         """Return the losses of the penalty's parameters, in full precision."""
@@ -122,22 +167,30 @@ class Autoencoder(TwoPlayers):
         self.penalty.check(batch_size, self.latent_dim)
 
     def parameter_groups(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        own = {id(parameter) for parameter in (*self.encoder.parameters(), *self.decoder.parameters())}
-        penalty = [parameter for parameter in self.penalty.parameters() if parameter.requires_grad]
-        own_or_penalty = own | {id(parameter) for parameter in self.penalty.parameters()}
-        critic = [each for each in self.parameters() if id(each) not in own_or_penalty and each.requires_grad]
+        owned: dict[str, list[Parameter]] = {player: [] for player in (*PLAYERS, "penalty")}
+        owners = dict.fromkeys(self.critic_parts, "critic") | dict.fromkeys(self.autoencoder_parts, "autoencoder")
+        for name, parameter in self.named_parameters():
+            owner = (owners | {"penalty": "penalty"}).get(name.partition(".")[0])
+            if owner is None and parameter.requires_grad:
+                kind = type(self).__name__
+                raise ConfigError(
+                    f"`{kind}.{name}` belongs to no player; name its part in {kind}.autoencoder_parts "
+                    f"(={self.autoencoder_parts}) or {kind}.critic_parts (={self.critic_parts})"
+                )
+            if owner == "autoencoder" or (owner and parameter.requires_grad):
+                owned[owner].append(parameter)
 
-        groups: list[dict[str, Any]] = [{"params": critic}] if critic else []
-        if penalty:
-            groups.append({"params": penalty} | ({} if self.penalty.lr is None else {"lr": self.penalty.lr}))
-        return [{"params": [*self.encoder.parameters(), *self.decoder.parameters()]}], groups
+        groups: list[dict[str, Any]] = [{"params": owned["critic"]}] if owned["critic"] else []
+        if owned["penalty"]:
+            groups.append({"params": owned["penalty"]} | ({} if self.penalty.lr is None else {"lr": self.penalty.lr}))
+        return [{"params": owned["autoencoder"]}], groups
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         p = self(batch[0])
         losses = {f"val/autoencoder/{name}": loss for name, loss in self.autoencoder_losses(p).items()}
         # The penalty of draws of the prior itself, in a batch of this size: the value to compare with.
         fresh = self.draw_prior(2 * len(p.x), self.generator())[len(p.x) :]
-        baseline = self.divergence(replace(p, z=fresh))
+        baseline = self.divergence(p.with_codes(fresh))
         losses |= {"val/penalty/value": self.divergence(p), "val/penalty/baseline": baseline}
         for name, (predicted, target) in self.critic_predictions(p).items():
             error = (predicted - target).square().mean()
@@ -157,8 +210,13 @@ class Autoencoder(TwoPlayers):
 
     def _codes_and_prior(self, p: Pass) -> tuple[Tensor, Tensor]:
         """Return codes and draws of the prior of the global batch, in single precision or better: (N, d), (N, d)."""
-        z = p.z if p.z.dtype == torch.float64 else p.z.float()
-        return gather(z) if self.devices > 1 else z, p.prior.to(z)
+        z = self._gathered(p.z)
+        return z, p.prior.to(z)
+
+    def _gathered(self, codes: Tensor) -> Tensor:
+        """Return numbers of the global batch, in single precision or better: (B, d) → (N, d)."""
+        codes = codes if codes.dtype == torch.float64 else codes.float()
+        return gather(codes) if self.devices > 1 else codes
 
     def _own(self, batch: Tensor) -> Tensor:
         """Return this device's shard of a global batch."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from interp_lightning.errors import ConfigError
@@ -38,6 +39,10 @@ class MixingAutoencoder(Autoencoder):
     def __init__(self, cycle: Weight = 0.0, smoothness: Weight = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.cycle, self.smoothness = cycle, smoothness
+
+    def draw_alpha(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw the global batch's mixing coefficients α ~ U[0, ½] and return the n of this device: (n,)."""
+        return 0.5 * self.draw_uniform((n,), generator)
 
     def path_losses(self, p: MixedPass) -> dict[str, Tensor]:
         """Return the weighted terms of cycle and smoothness; none whose weight is 0."""

@@ -52,7 +52,12 @@ class ACAINetwork(Network):
                 f"is a {latent_width}×{latent_width} grid of channels; use a multiple, or network=fast"
             )
         self.scales = int(halvings)
-        self.latent_shape = (latent_dim // area, latent_width, latent_width)
+        self.latent_width = latent_width
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Shape of a code as an image: (channels, height, width)."""
+        return (self.latent_dim // self.latent_width**2, self.latent_width, self.latent_width)
 
     def encoder(self) -> nn.Module:
         layers: list[nn.Module] = [nn.Conv2d(self.channels, self.depth, 1)]  # (B, depth, H, W)

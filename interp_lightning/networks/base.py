@@ -1,6 +1,7 @@
 """Define the interface of every network."""
 
 from abc import ABC, abstractmethod
+from copy import copy
 
 from torch import nn
 
@@ -57,6 +58,12 @@ class Network(Configurable, ABC, group="network", top_level=("latent_dim",)):
     @abstractmethod
     def decoder(self) -> nn.Module:
         """Build the decoder: codes (B, d) → images (B, C, H, W)."""
+
+    def gaussian_encoder(self) -> nn.Module:
+        """Build an encoder with twice as many outputs: images (B, C, H, W) → means and log σ² of codes (B, 2d)."""
+        wider = copy(self)
+        wider.latent_dim = 2 * self.latent_dim
+        return wider.encoder()
 
     def critic(self) -> nn.Module:
         """Build the critic, images (B, C, H, W) → (B,): an encoder and the mean of its outputs (ACAI, section 2)."""

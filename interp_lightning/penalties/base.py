@@ -41,6 +41,16 @@ class Penalty(Configurable, nn.Module, ABC, group="penalty"):
     def forward(self, z: Tensor, prior: Tensor) -> Tensor:
         """Return the divergence without its weight: codes (N, d), as many draws of the prior (N, d) → ()."""
 
+    def of_gaussians(self, z: Tensor, prior: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """Return the divergence of stochastic codes; by default that of one draw of each.
+
+        Args:
+            z: (N, d) draws of the codes' Gaussians.
+            prior: (N, d) draws of the prior.
+            mean, variance: (N, d) of the Gaussians.
+        """
+        return self(z, prior)
+
     def critic_losses(self, z: Tensor, prior: Tensor) -> dict[str, Tensor]:
         """Return the losses of the penalty's own parameters, by name; empty if it has none. z comes detached."""
         return {}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from interp_lightning.errors import ConfigError
-from interp_lightning.functional.divergences import gaussian_w2
+from interp_lightning.functional.divergences import expected_nuclear_norm, gaussian_w2
 from interp_lightning.parameters import Natural, check_integer
 from interp_lightning.penalties.base import Lam, Penalty
 from interp_lightning.system.text import counted
@@ -31,6 +31,9 @@ class Wasserstein(Penalty):
         mean: mean m of the prior, d numbers; None is 0.
         cov: covariance S of the prior, d × d, symmetric and positive semi-definite; None is the identity.
         queue: number of past codes to remember.
+        unbiased: divide the nuclear norm by its mean for as many codes from the prior, and take the codes' share from
+            ‖z̄ − m‖². The value is then unbiased for codes from N(z̄, σ² I), also for fewer than d, and is least at
+            σ = 1. Requires `queue` = 0 and no `cov`.
 
     Raises:
         ConfigError: an argument is not allowed by the signature, `cov` is no covariance, the size of `mean` or `cov`
@@ -48,9 +51,14 @@ class Wasserstein(Penalty):
         mean: Sequence[float] | Tensor | None = None,
         cov: Sequence[Sequence[float]] | Tensor | None = None,
         queue: Natural = 0,
+        unbiased: bool = False,
     ) -> None:
         super().__init__(lam)
-        self.queue_size = queue
+        if unbiased and (queue or cov is not None):
+            other = f"penalty.queue (={queue})" if queue else "penalty.cov"
+            way_out = "penalty.queue=0" if queue else "penalty.cov=null"
+            raise ConfigError(f"`penalty.unbiased` (=true) excludes {other}; set {way_out}, or penalty.unbiased=false")
+        self.queue_size, self.unbiased = queue, unbiased
         self.register_buffer("mean", None if mean is None else _mean(mean), persistent=False)
         self.register_buffer("factor", None if cov is None else _factor(cov), persistent=False)  # L
         # Past codes (queue, d), the latest last, and 1 for each row that holds a code (queue, 1).
@@ -60,6 +68,14 @@ class Wasserstein(Penalty):
     factor: Tensor | None
 
     def forward(self, z: Tensor, prior: Tensor) -> Tensor:
+        return self._value(z)
+
+    def of_gaussians(self, z: Tensor, prior: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """Return the divergence of the mixture of the codes' Gaussians, whose covariance is Cov(μ) + mean(diag σ²)."""
+        return self._value(z) if self.unbiased else self._value(mean, variance.double().mean(0))
+
+    def _value(self, z: Tensor, spread: Tensor | None = None) -> Tensor:
+        """Return W2² of codes (N, d), with variances (d,) that are added to the diagonal of their covariance."""
         self._check_shapes(*z.shape)
         n = len(z)
         # float64: the three traces cancel when the distributions are close.
@@ -70,7 +86,10 @@ class Wasserstein(Penalty):
         if remember := self.training and self.queue_size > 0:
             self._make_room(usable)
             population, known = torch.cat([self.queue, population]), torch.cat([self.known, known])
-        value = gaussian_w2(population, known, self.mean, self.factor)
+            if spread is not None:  # its gradient is that of the batch already, and is multiplied below
+                spread = spread.detach() + n / known.sum() * (spread - spread.detach())
+        nuclear = expected_nuclear_norm(*z.shape) if self.unbiased else None
+        value = gaussian_w2(population, known, self.mean, self.factor, spread, nuclear)
 
         if remember:
             # In place, because a replayed CUDA graph finds them at their old address.
@@ -87,10 +106,11 @@ class Wasserstein(Penalty):
 
     def check(self, batch_size: int, latent_dim: int) -> None:
         self._check_shapes(batch_size, latent_dim)
-        if self.queue_size == 0 and batch_size < 4 * latent_dim:
+        if self.queue_size == 0 and not self.unbiased and batch_size < 4 * latent_dim:
             warnings.warn(
                 f"W2 of {batch_size} codes of {latent_dim} numbers is biased and pulls the codes' variance below the "
-                f"prior's; use a batch of at least {4 * latent_dim} or penalty.queue={16 * latent_dim}",
+                f"prior's; use a batch of at least {4 * latent_dim}, penalty.queue={16 * latent_dim} or "
+                "penalty.unbiased=true",
                 stacklevel=2,
             )
 

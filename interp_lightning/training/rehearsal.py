@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from interp_lightning.errors import ConfigError, of_own_code
 from interp_lightning.models.base import Autoencoder, Pass
 from interp_lightning.parameters import shown
 from interp_lightning.runs.build import build, build_model
+from interp_lightning.system.conf import find
 from interp_lightning.system.machine import GIB, free_memory
 
 FEW = 8  # images, enough for most classes
@@ -36,7 +36,8 @@ def check_size(cfg: DictConfig, data: ImageData) -> None:
     try:
         with torch.device("meta"):
             x = torch.empty(data.batch_size, *data.image_shape)
-            parts = [network.encoder(), network.decoder(), *([network.critic()] if "lam" in cfg.model else [])]
+            criticised = "critic" in getattr(find(cfg.model._target_), "critic_parts", ())
+            parts = [network.encoder(), network.decoder(), *([network.critic()] if criticised else [])]
             if not all(isinstance(part, nn.Module) for part in parts):
                 raise ConfigError(f"`{_name(network)}` must make torch.nn.Modules: encoder, decoder and critic")
             numbers = sum(parameter.numel() for part in parts for parameter in part.parameters())
@@ -195,7 +196,7 @@ def _check_validation(model: Autoencoder, x: Tensor) -> None:
     model.eval()
     p = model(x)
     _check_losses(f"`{_name(model)}.autoencoder_losses`", model.autoencoder_losses(p), least=1)
-    _check_number(f"`{_name(model.penalty)}.forward`", model.divergence(replace(p, z=p.prior)))
+    _check_number(f"`{_name(model.penalty)}.forward`", model.divergence(p.with_codes(p.prior)))
     found = model.critic_predictions(p)
     source = f"`{_name(model.penalty)}.critic_predictions`"
     pairs = isinstance(found, dict) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in found.values())

@@ -80,7 +80,7 @@ def test_errors_are_a_sentence(arguments, expected, invoke, monkeypatch):
         assert text in output
 
 
-@pytest.mark.parametrize("arguments", [["model=vqvae"], [*TINY, "penalty.lam=-1"]])
+@pytest.mark.parametrize("arguments", [["model=gaia"], [*TINY, "penalty.lam=-1"]])
 def test_tracebacks_are_to_be_had(arguments, invoke, monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     status, output = invoke(*arguments)

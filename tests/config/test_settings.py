@@ -48,7 +48,7 @@ def _files(tmp_path) -> None:
 
 HUGE = "1" + 400 * "0"
 REFUSED = [
-    ("model=vqvae", "`model` (=vqvae) must be one of: acai, ae"),
+    ("model=gaia", "`model` (=gaia) must be one of: acai, ae"),
     (
         "penalty=kl",
         "`penalty` (=kl) must be one of: bhep, cramer_wold, gan, mmd,",
@@ -215,7 +215,7 @@ REFUSED = [
     ("dataset=mnist", "did you mean `data=…`?"),
     ("learning_rate=1", "did you mean `optimizer.lr`"),
     ("modle=ae", "did you mean `model=…`?"),
-    ("model=acia", "`model` (=acia) must be one of: acai, ae, amr; did you mean model=acai?"),
+    ("model=acia", "; did you mean model=acai?"),
     ("debug=maybe", "`debug` (='maybe') must be true or false"),
 ]
 
@@ -262,7 +262,7 @@ def test_a_flag_that_there_is_not(invoke):
     assert "unrecognized arguments: --frobnicate" in output
 
 
-@pytest.mark.parametrize("command", ["penalty.lam=-1", "model=vqvae"])
+@pytest.mark.parametrize("command", ["penalty.lam=-1", "model=gaia"])
 def test_debug_shows_the_place(command, invoke):
     status, output = invoke("debug=true", command)
     assert status == 1

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from conftest import CELLS
+from conftest import FEW_CELLS
 from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig
@@ -75,7 +75,7 @@ def test_two_devices_do_what_one_does(configure, tmp_path):
             f"model={model}", f"penalty={penalty}", "network.depth=2", "latent_dim=20",
             *([QUEUE] if penalty == "wasserstein" else []),
         )
-        for model, penalty in CELLS
+        for model, penalty in FEW_CELLS
     }  # fmt: skip
     configurations["acai with terms for paths"] = configure(
         "model=acai", "network.depth=2", "latent_dim=20", "model.cycle=0.3", "model.smoothness=0.3"

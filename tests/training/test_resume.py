@@ -14,7 +14,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from conftest import CELLS, TINY, at_batch, train_in
+from conftest import FEW_CELLS, TINY, at_batch, train_in
 
 from interp_lightning.errors import CheckpointError, ConfigError, Diverged
 from interp_lightning.runs.checkpoints import newest_checkpoint, read_checkpoint
@@ -64,7 +64,7 @@ def test_stopped_in_epochs_that_are_cut_short(limit, number, launch, straight, m
     same_end(launch(*options, "ckpt_path=last", folder="broken"), straight(*options))
 
 
-@pytest.mark.parametrize(("model", "penalty"), CELLS)
+@pytest.mark.parametrize(("model", "penalty"), FEW_CELLS)
 def test_every_cell_stopped_in_the_middle_of_an_epoch(model, penalty, launch, straight, monkeypatch):
     options = [*OPTIONS, f"model={model}", f"penalty={penalty}"]
     at_batch(monkeypatch, BATCHES + 5, lambda _: os.kill(os.getpid(), signal.SIGINT))
