@@ -69,6 +69,7 @@ class Autoencoder(TwoPlayers):
         self.decoder = network.decoder()
         self.penalty = penalty
         self.latent_dim = network.latent_dim
+        penalty.attach(self.decode)
         self._materialise_penalty()
 
     @abstractmethod

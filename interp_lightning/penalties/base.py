@@ -1,6 +1,7 @@
 """Define the interface of every penalty."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Annotated
 
 from torch import Tensor, nn
@@ -40,6 +41,9 @@ class Penalty(Configurable, nn.Module, ABC, group="penalty"):
     @abstractmethod
     def forward(self, z: Tensor, prior: Tensor) -> Tensor:
         """Return the divergence without its weight: codes (N, d), as many draws of the prior (N, d) → ()."""
+
+    def attach(self, decode: Callable[[Tensor], Tensor]) -> None:
+        """Learn how the model decodes, codes (N, d) → images; for penalties of the decoder. Called once."""
 
     def of_gaussians(self, z: Tensor, prior: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         """Return the divergence of stochastic codes; by default that of one draw of each.

@@ -26,7 +26,8 @@ from interp_lightning.penalties.cramer_wold import CramerWold
 from interp_lightning.penalties.sinkhorn import Sinkhorn
 from interp_lightning.system.conf import CONF, build, read
 
-DIVERGENCES = [name for name in PENALTIES if name not in ("none", "gan")]  # GAN's is its discriminator's
+# GAN's divergence is its discriminator's; `isometric` compares nothing to the prior.
+DIVERGENCES = [name for name in PENALTIES if name not in ("none", "gan", "isometric")]
 SEES_MOMENTS_ONLY = ("wasserstein",)
 BEYOND = [name for name in DIVERGENCES if name not in SEES_MOMENTS_ONLY]
 BOUNDED = ("bhep", "cramer_wold", "mmd", "sigreg")  # their pull vanishes far away, where a few codes stay

@@ -410,3 +410,29 @@ def test_bad_options_name_the_value_and_what_is_allowed(make, message):
 def test_no_penalty_has_no_weight():
     with pytest.raises(ConfigError, match=r"`penalty\.lam` \(=0\.1\) must be 0; choose another penalty"):
         NoPenalty(0.1)
+
+
+@pytest.mark.parametrize(("n", "d"), [(64, 256), (64, 32), (200, 3)])
+def test_unbiased_w2_is_least_at_the_prior_and_zero_there(n, d):
+    penalty = Wasserstein(lam=1.0, unbiased=True)
+    scales = torch.linspace(0.7, 1.3, 61)
+    values = torch.zeros(len(scales))
+    for seed in range(8):
+        z = torch.randn(n, d, generator=torch.Generator().manual_seed(seed)).double()
+        values += torch.stack([penalty(scale * z, z) for scale in scales]) / 8
+    assert scales[values.argmin()].item() == pytest.approx(1, abs=0.05)
+    assert abs(values.min().item()) < 0.02 * d
+    biased = Wasserstein(lam=1.0)(z, z).item()
+    assert biased > 5 * abs(values[30].item())
+
+
+def test_unbiased_w2_measures_shifts_and_scales_as_they_are():
+    z = torch.randn(64, 16, generator=torch.Generator().manual_seed(0)).double()
+    found = [Wasserstein(lam=1.0, unbiased=True)(1.5 * each + 2, each).item() for each in (z, -z, z.flip(1))]
+    assert sum(found) / 3 == pytest.approx(16 * (0.5**2 + 2**2), rel=0.05)
+
+
+@pytest.mark.parametrize("settings", [{"queue": 8}, {"cov": [[2.0]]}])
+def test_unbiased_w2_excludes_what_is_not_derived(settings):
+    with pytest.raises(ConfigError, match=r"`penalty.unbiased` \(=true\) excludes penalty.*; set penalty.*, or"):
+        Wasserstein(lam=1.0, unbiased=True, **settings)
