@@ -16,8 +16,13 @@ def top() -> dict[str, Any]:
 @cache
 def groups() -> list[str]:
     """Return the groups of which a run has one choice each."""
-    names = [next(iter(each)) for each in read(CONF / "config.yaml")["defaults"] if isinstance(each, dict)]
-    return [name for name in names if name != "experiment" and "/" not in name]
+    return [name for name, choice in _defaults().items() if choice is not None and "/" not in name]
+
+
+@cache
+def presets() -> list[str]:
+    """Return the groups whose files set anything, such as a paper's settings; a run needs none of them."""
+    return [name for name, choice in _defaults().items() if choice is None]
 
 
 @cache
@@ -38,7 +43,7 @@ def did_you_mean(name: str) -> str:
     stems = {leaf, leaf.removesuffix("s"), f"{leaf}s"}
     initials = "".join(word[:1] for word in leaf.split("_"))
     last = {place: place.rpartition(".")[2] for place in _places()}
-    chosen = [*groups(), "experiment"]
+    chosen = [*groups(), *presets()]
     near = difflib.get_close_matches(leaf, {*last.values(), *chosen}, n=1, cutoff=0.7)
     candidates = (  # the first list that is not empty counts
         [place for place, key in last.items() if key == leaf],
@@ -51,6 +56,13 @@ def did_you_mean(name: str) -> str:
     found = next(filter(None, candidates), [])
     where = [f"`{place}`{_places().get(place, '')}" for place in found]
     return f"did you mean {' or '.join(where)}?" if found else "--cfg job prints all settings"
+
+
+@cache
+def _defaults() -> dict[str, str | None]:
+    """Return the choice of each group in conf/config.yaml."""
+    entries = [each for each in read(CONF / "config.yaml")["defaults"] if isinstance(each, dict)]
+    return {name: choice for entry in entries for name, choice in entry.items()}
 
 
 @cache

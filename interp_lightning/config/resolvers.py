@@ -56,8 +56,9 @@ def sweep_dir(outputs: str, name: str, resume: bool) -> str:
 
 
 def run_name(name: str | None, choices: DictConfig) -> str:
-    """Return the folder of runs in `outputs`: the name if there is one, the experiment, or model_penalty."""
-    chosen = choices.get("experiment") or f"{choices.get('model')}_{choices.get('penalty')}"
+    """Return the folder of runs in `outputs`: the name if there is one, or experiment_task, or model_penalty."""
+    parts = [choices.get("experiment") or f"{choices.get('model')}_{choices.get('penalty')}", choices.get("task")]
+    chosen = "_".join(filter(None, parts))
     return check("name", chosen if name is None else name)
 
 

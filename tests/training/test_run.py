@@ -195,6 +195,18 @@ def test_every_experiment_runs_on_other_data_too(experiment, launch):
     assert json.loads((folder / "results.json").read_text())["data"] == "digits"
 
 
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_experiment_has_tasks_and_a_small_budget(experiment, configure):
+    whole = configure(f"experiment={experiment}")
+    assert whole.trainer.max_epochs >= 100
+    assert configure(f"experiment={experiment}", "budget=small").trainer.max_epochs is None
+    for task in choices("task") if "latent_width" in whole.network else ():  # those of ACAI's paper
+        cfg = configure(f"experiment={experiment}", f"task={task}")
+        assert cfg.model == whole.model
+        assert cfg.data.batch_size == whole.data.batch_size
+        assert cfg.latent_dim != whole.latent_dim
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
