@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 class Kept(base.Store):
     """Files `paths/<how>.safetensors` in a run's folder, one for each kind of path.
 
-    A file that belongs to other weights or settings, or that is damaged, is made again.
+    A file that belongs to other weights or settings, or that is damaged, is not used.
 
     Args:
         folder: the run's.
@@ -40,10 +40,10 @@ class Kept(base.Store):
                 return {}
             state = unsealed(regular(file).read_bytes(), self._owner(path))
         except (OSError, SafetensorError, ValueError, KeyError) as error:
-            log.warning(f"{file} cannot be read ({' '.join(str(error).split())[:100]}); it is made again")
+            log.warning(f"{file} cannot be read ({' '.join(str(error).split())[:100]}); it is not used")
             return {}
         if state is None:
-            log.info(f"{file} was made for other weights or settings, or is damaged; it is made again")
+            log.info(f"{file} was made for other weights or settings, or is damaged; it is not used")
             return {}
         return state
 
