@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 CLEARLY = 0.1  # share of the largest class's errors that a judge must avoid, at least
 
 _own: WeakKeyDictionary[ImageData, OwnJudge] = WeakKeyDictionary()
+_trust: WeakKeyDictionary[ImageData, dict[bytes, "Trust"]] = WeakKeyDictionary()  # by the judge's weights
 
 
 def judge(features: str, data: ImageData, weights: str | None = None) -> Judge:
@@ -92,13 +93,20 @@ class Trust:
     problem: str = ""
 
 
-@torch.no_grad()
 def trust(judge: Judge, data: ImageData) -> Trust:
-    """Compare a judge's classes with the labels of the test images.
+    """Compare a judge's classes with the labels of the test images, once for each judge and data set.
 
     It is at chance if it avoids less than a tenth of the errors of naming the largest class always, or if the
     difference is within two standard errors.
     """
+    known, weights = _trust.setdefault(data, {}), digest(judge.state_dict())
+    if weights not in known:
+        known[weights] = _compared(judge, data)
+    return known[weights]
+
+
+@torch.no_grad()
+def _compared(judge: Judge, data: ImageData) -> Trust:
     if not judge.classes:
         return Trust(None, "this judge is no classifier" if data.labelled else NO_LABELS)
     if not data.labelled or judge.classes != data.classes:

@@ -45,7 +45,8 @@ class Preview:
         if judges.trust(self.judge, data).problem:
             self.judge = FeaturesOnly(self.judge)
         self.x = some_of(data.val, data, IMAGES)
-        self._faded: dict[str, float] = {}  # the numbers of blended pixels, which are always the same
+        # Features of the images and the numbers of blended pixels, which are always the same.
+        self._real, self._faded = torch.empty(0), dict[str, float]()
 
     @torch.no_grad()
     def paths(self, model: Autoencoder) -> dict[str, Path]:
@@ -70,7 +71,8 @@ class Preview:
         if self.judge is None:
             return {}
         x = self.x.to(model.device)
-        z, real = model.encode(x), Look(model, self.judge.to(model.device).eval()).of(x)
+        z, judge = model.encode(x), self.judge.to(model.device).eval()
+        real = self._real = self._real.to(x) if len(self._real) else Look(model, judge).of(x)
         if not self._faded:
             self._faded = self._measured((x + x.roll(1, 0)) / 2, real, "midpoints_blend")
         found = dict(self._faded)
