@@ -28,7 +28,7 @@ from interp_lightning.system.conf import CONF, build, read
 
 # GAN's divergence is its discriminator's; `isometric` compares nothing to the prior.
 DIVERGENCES = [name for name in PENALTIES if name not in ("none", "gan", "isometric")]
-SEES_MOMENTS_ONLY = ("wasserstein",)
+SEES_MOMENTS_ONLY = ("moments", "wasserstein")
 BEYOND = [name for name in DIVERGENCES if name not in SEES_MOMENTS_ONLY]
 BOUNDED = ("bhep", "cramer_wold", "mmd", "sigreg")  # their pull vanishes far away, where a few codes stay
 seeds = st.integers(0, 10_000)
