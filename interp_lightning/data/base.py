@@ -2,9 +2,11 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import lightning as L
+from torch import Tensor
 
 from interp_lightning.data.contract import UNLABELLED, Contract
 from interp_lightning.data.loaders import EvaluationLoader, TrainingLoader
@@ -74,6 +76,18 @@ class ImageData(Configurable, L.LightningDataModule, ABC, group="data", top_leve
         Raises:
             DataError: files are missing or damaged.
         """
+
+    def remembered(self) -> dict[str, Any]:
+        """Return settings in place of those that leave a choice to the images, for the run's record."""
+        return {}
+
+    def read_picture(self, path: Path) -> Tensor | None:
+        """Read a user's picture as the data set reads its own, (C, H, W) uint8; None if it has no way of its own.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return None
 
     def setup(self, stage: str | None = None) -> None:
         """Load and check the splits, once.

@@ -26,8 +26,9 @@ def read_image(path: Path, data: ImageData) -> tuple[Tensor, bool]:
     """Read an image file as an image of a data set: its size, its channels, its range.
 
     For a data set of drawings (`data.drawing`), find the drawing on its page, remove the page, and scale, centre and
-    if necessary invert the drawing as in the data set. For others, pad the image to a square and scale it whole; never
-    invert it. Transparent pixels count as white, or behind light ink as black.
+    if necessary invert the drawing as in the data set. A data set of pictures reads it as its own
+    (`data.read_picture`). For others, pad the image to a square and scale it whole; never invert it. Transparent pixels
+    count as white, or behind light ink as black.
 
     Args:
         path: a file in one of `FORMATS`; of an animation, the first image.
@@ -43,6 +44,9 @@ def read_image(path: Path, data: ImageData) -> tuple[Tensor, bool]:
     pixels = torch.from_numpy(_pixels(path, colour=channels == 3)).movedim(2, 0)  # (C, h, w) in [0, 1]
     if pixels.max() - pixels.min() < BLANK:
         raise DataError(f"{path} is blank: all its pixels are alike; use an image with some content")
+    own = data.read_picture(path)
+    if own is not None:
+        return to_unit_range(own)[None], False
     if data.drawing is None:
         return _whole(pixels, size).clamp(0, 1)[None] * 2 - 1, False
     found = cut_out(pixels[0].numpy())
@@ -62,7 +66,7 @@ def _pixels(path: Path, colour: bool) -> np.ndarray:
     if not os.path.isfile(path):  # a pipe or a device could block
         raise DataError(f"{path} is no file; {way_out}")
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_known()) as file:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=known_formats()) as file:
             if not LEAST <= min(file.size) <= max(file.size) <= MOST:
                 size = f"{file.width:,} × {file.height:,}"
                 raise DataError(f"{path} is {size} pixels, but must have {LEAST} to {MOST:,} to a side; resize it")
@@ -72,8 +76,8 @@ def _pixels(path: Path, colour: bool) -> np.ndarray:
     except Image.DecompressionBombError as error:
         raise DataError(f"{path} is too large: it must have {LEAST} to {MOST:,} pixels to a side; resize it") from error
     except Exception as error:  # decoders raise all kinds of errors on damaged files
-        if foreign := _foreign(path):
-            raise DataError(f"{path} is {foreign}, which cannot be read; convert it to JPEG or PNG") from error
+        if kind := foreign(path):
+            raise DataError(f"{path} is {kind}, which cannot be read; convert it to JPEG or PNG") from error
         if isinstance(error, UnidentifiedImageError):
             said = "empty" if os.path.getsize(path) == 0 else f"no image of a known format ({', '.join(FORMATS)})"
             raise DataError(f"{path} is {said}; {way_out}") from error
@@ -81,13 +85,13 @@ def _pixels(path: Path, colour: bool) -> np.ndarray:
         raise DataError(f"{path} cannot be read ({reason}); {way_out}") from error
 
 
-def _known() -> list[str]:
+def known_formats() -> list[str]:
     """Return the formats that this build of Pillow reads."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _foreign(path: Path) -> str:
+def foreign(path: Path) -> str:
     """Return the name of a common format that is not supported, "" for any other file."""
     try:
         with path.open("rb") as file:

@@ -13,6 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from torch import Tensor
 
+from interp_lightning.data.base import ImageData
+from interp_lightning.data.contract import spread
+from interp_lightning.functional.images import to_unit_range
 from interp_lightning.paths.lerp import Lerp
 from interp_lightning.system.text import printable, shortened
 
@@ -36,6 +39,14 @@ def mosaic(images: Tensor, block: int = 0) -> Tensor:
             left = c * (width + gap)
             canvas[top : top + height, left : left + width] = images[r, c].float().clamp(-1, 1).movedim(0, 2) / 2 + 0.5
     return canvas
+
+
+def training_images(data: ImageData, rows: int = 2, columns: int = 5) -> Figure:
+    """Draw evenly spaced training images as the model will see them."""
+    number = min(rows * columns, len(data.train) // rows * rows)
+    indices = torch.tensor(spread(len(data.train), number))
+    images = to_unit_range(data.train.batch(data.train.all().cpu()[indices])[0])
+    return image_grid(images.unflatten(0, (rows, -1)).cpu(), f"Training images\n{data.name}")
 
 
 def _gap(height: int) -> int:

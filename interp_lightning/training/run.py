@@ -15,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from interp_lightning.data.base import ImageData, mean_image_error
 from interp_lightning.data.digits import Digits
+from interp_lightning.display.figures import save, skipping
+from interp_lightning.display.grid import training_images
 from interp_lightning.errors import DataNotFound
 from interp_lightning.evaluation.protocol import Evaluation
 from interp_lightning.networks.folding import compile_networks
@@ -62,6 +64,7 @@ def train(cfg: DictConfig, folder: Path, choices: Mapping[str, str], job: Job | 
         L.seed_everything(cfg.seed, verbose=False)
 
         data: ImageData = build("data", cfg.data, seed=cfg.seed)
+        config["data"] |= data.remembered()
         check_size(cfg, data)
         model = build_model(cfg, data)
         model.check(data.batch_size)
@@ -88,6 +91,9 @@ def train(cfg: DictConfig, folder: Path, choices: Mapping[str, str], job: Job | 
         changed = settle(checkpoint, config) if checkpoint else []
         model.save_hyperparameters(config, logger=False)
         announce(trainer, model, data, folder, checkpoint, changed)
+        if trainer.is_global_zero and checkpoint is None:
+            with skipping("data.png"):
+                save({"data": training_images(data)}, folder / "figures")
         header = Header(
             title=run_title(config),
             settings=flat(config) | config["choices"],

@@ -22,7 +22,7 @@ from interp_lightning.paths.base import named
 from interp_lightning.runs.build import build_model
 
 QUICK = [how for how in choices("path") if not named(how).slow]
-FIGURES = [*(f"interpolation_{how}" for how in QUICK), "latent_scatter", "loss_curves", "path_profile",
+FIGURES = ["data", *(f"interpolation_{how}" for how in QUICK), "latent_scatter", "loss_curves", "path_profile",
            "paths", "prior_samples", "reconstructions", "samples"]  # fmt: skip
 
 
