@@ -1,6 +1,7 @@
 """network=fast: any latent_dim, at about half the cost of network=acai."""
 
 import math
+from itertools import pairwise
 
 from torch import nn
 
@@ -10,9 +11,14 @@ from interp_lightning.networks.folding import Folding
 from interp_lightning.networks.layers import conv3, initialise, leaky_relu
 from interp_lightning.parameters import Count
 
+WIDEST = 8  # pixels of the linear layer's grid, where the size can be halved so far
+
 
 class FastNetwork(Network):
     """ACAINetwork's blocks from half resolution down, where they are cheap, and one linear layer to the code.
+
+    That layer takes H/8 × H/8 pixels. Images above 64 × 64 are halved further, to at most 8 × 8 if H allows. In colour
+    at 128 × 128, with d = 64, this cuts the parameters from 2.2 to 1.3 million.
 
     Args:
         image_shape: (C, H, W) with H = W, a multiple of 8.
@@ -35,7 +41,12 @@ class FastNetwork(Network):
         super().__init__(image_shape, latent_dim, depth, bounded)
         if self.size % 8:
             raise ConfigError(f"network=fast requires images whose size (={self.size}) is a multiple of 8; pad them")
-        self.inner_shape = (4 * depth, self.size // 8, self.size // 8)
+        channels, width = 4 * depth, self.size // 8
+        self.widths = [channels]  # channels at H/8 and below
+        while width > WIDEST and width % 2 == 0:
+            channels, width = 2 * channels, width // 2
+            self.widths.append(channels)
+        self.inner_shape = (channels, width, width)
 
     def encoder(self) -> nn.Module:
         d = self.depth
@@ -47,7 +58,9 @@ class FastNetwork(Network):
                 ),  # (B, d, H/2, W/2)
                 *(*conv3(d, d), nn.AvgPool2d(2)),  # (B, d, H/4, W/4)
                 *(*conv3(d, 2 * d), *conv3(2 * d, 2 * d), nn.AvgPool2d(2)),  # (B, 2d, H/8, W/8)
-                *(*conv3(2 * d, 4 * d), nn.Flatten()),  # (B, 4d · H/8 · W/8)
+                *conv3(2 * d, 4 * d),  # (B, 4d, H/8, W/8)
+                *(layer for a, b in pairwise(self.widths) for layer in (nn.AvgPool2d(2), *conv3(a, b))),
+                nn.Flatten(),  # (B, 4d · H/8 · W/8)
                 nn.Linear(math.prod(self.inner_shape), self.latent_dim),
             )
         )
@@ -57,7 +70,12 @@ class FastNetwork(Network):
         return initialise(
             Folding(
                 nn.Linear(self.latent_dim, math.prod(self.inner_shape)),
-                *(nn.Unflatten(1, self.inner_shape), leaky_relu()),  # (B, 4d, H/8, W/8)
+                *(nn.Unflatten(1, self.inner_shape), leaky_relu()),  # (B, *inner_shape)
+                *(
+                    layer
+                    for b, a in pairwise(self.widths[::-1])
+                    for layer in (*conv3(b, a), nn.Upsample(scale_factor=2))
+                ),
                 *(*conv3(4 * d, 2 * d), nn.Upsample(scale_factor=2)),  # (B, 2d, H/4, W/4)
                 *(*conv3(2 * d, 2 * d), *conv3(2 * d, d), nn.Upsample(scale_factor=2)),  # (B, d, H/2, W/2)
                 *(*conv3(d, d), nn.Upsample(scale_factor=2)),  # (B, d, H, W)

@@ -12,6 +12,7 @@ from torch import Tensor
 from interp_lightning.data.digits import Digits
 from interp_lightning.data.lines import Lines
 from interp_lightning.data.sources import InMemory, Source
+from interp_lightning.data.sprites import Sprites
 from interp_lightning.errors import CheckpointError
 from interp_lightning.evaluation import measures, sample
 from interp_lightning.evaluation.protocol import Evaluation
@@ -25,6 +26,7 @@ from interp_lightning.metrics.generation import frechet_distance
 from interp_lightning.metrics.paths import confident, evenness
 from interp_lightning.metrics.probe import linear_probe
 from interp_lightning.models.ae import AE
+from interp_lightning.networks.fast import FastNetwork
 from interp_lightning.penalties.none import NoPenalty
 from interp_lightning.runs.load import load_run
 
@@ -197,6 +199,16 @@ def test_lines_are_judged_by_lines(trained):
     assert found.sanity["lines_smoothness_blend"] == pytest.approx(0.89, abs=0.1)
     assert found.profiles == {}
     assert not any(name.startswith(("fid", "evenness")) for name in found.metrics)
+
+
+def test_sprites_are_judged_by_sprites():
+    torch.manual_seed(0)
+    model = AE(network=FastNetwork((3, 32, 32), latent_dim=4, depth=2), penalty=NoPenalty())
+    found = Evaluation(restarts=1, pairs=4, steps=8, paths=["lerp"])(model, Sprites(batch_size=64))
+    assert found.protocol["features"] is None
+    assert found.metrics["sprites_mean_distance_lerp"] > 0.5  # not trained
+    assert 0.05 < found.sanity["sprites_mean_distance_blend"] < 0.5
+    assert not any(name.startswith("lines") for name in found.metrics)
 
 
 class FewDigits(Digits):

@@ -31,6 +31,43 @@ def test_shapes(network):
     assert network.critic()(x).shape == (3,)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("recipe", [FastNetwork, ACAINetwork])
+def test_larger_images_train_a_step(recipe, size, channels):
+    torch.manual_seed(0)
+    network = recipe((channels, size, size), latent_dim=64, depth=4)
+    encoder, decoder = network.encoder(), network.decoder()
+    x = 2 * torch.rand(4, channels, size, size) - 1
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    optimizer = torch.optim.SGD(parameters, lr=0.01)
+    errors = []
+    for _ in range(2):
+        error = (decoder(encoder(x)) - x).square().mean()
+        optimizer.zero_grad()
+        error.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in parameters)
+        optimizer.step()
+        errors.append(error.item())
+    assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize(
+    ("size", "inner"),
+    [(32, (16, 4, 4)), (64, (16, 8, 8)), (72, (16, 9, 9)), (96, (32, 6, 6)), (128, (32, 8, 8)), (256, (64, 8, 8))],
+)
+def test_the_fast_networks_linear_layer_stays_small(size, inner):
+    network = FastNetwork((1, size, size), latent_dim=2, depth=4)
+    assert network.inner_shape == inner
+    assert network.decoder()(network.encoder()(torch.zeros(1, 1, size, size))).shape == (1, 1, size, size)
+
+
+@pytest.mark.parametrize(("latent_dim", "shape"), [(256, (16, 4, 4)), (1024, (64, 4, 4))])
+def test_acai_codes_of_colour_images_are_the_papers(latent_dim, shape):
+    network = ACAINetwork((3, 32, 32), latent_dim, depth=64)  # ACAI, appendix B: SVHN and CIFAR-10
+    assert network.latent_shape == shape
+
+
 def test_acai_network_is_the_published_one():
     """1×1 convolution; two 3×3 and a pooling per scale; two 3×3. Widths 16, 32, 64, 128 for depth 16."""
     network = ACAINetwork((1, 32, 32), 32, depth=16)
