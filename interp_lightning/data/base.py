@@ -52,6 +52,8 @@ class ImageData(Configurable, L.LightningDataModule, ABC, group="data", top_leve
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if getattr(cls.load, "__isabstractmethod__", False):  # a base of data sets
+            return
         missing = [name for name in ("name", "image_shape", "classes", "epochs") if getattr(cls, name, None) is None]
         if missing:
             raise ConfigError(

@@ -51,7 +51,8 @@ class MNIST(ImageData):
     torchvision: ClassVar[type[TorchvisionMNIST]] = TorchvisionMNIST  # knows the folder's name and the mirrors
     installed: ClassVar[Path | None] = None  # where a package of the system puts the files
 
-    # Name, shape and MD5 of each file's unpacked content.
+    # Name, shape and MD5 of each file's unpacked content, or of the file as it is published, packed.
+    packed: ClassVar[bool] = False
     files: ClassVar[dict[str, tuple[tuple[int, ...], str]]] = {
         "train-images-idx3-ubyte": ((60_000, 28, 28), "6bbc9ace898e44ae57da46a324031adb"),
         "train-labels-idx1-ubyte": ((60_000,), "a25bea736e30d166cdddb491f175f624"),
@@ -107,10 +108,10 @@ class MNIST(ImageData):
 
     def _on_disk(self, name: str) -> tuple[Tensor | None, str]:
         """Return the verified content of one file, None if it is missing, and a description of damaged files."""
-        damaged: list[str] = []
-        for path in [folder / file for folder in self._folders() for file in (name, f"{name}.gz")]:
+        damaged, names = list[str](), (f"{name}.gz",) if self.packed else (name, f"{name}.gz")
+        for path in [folder / file for folder in self._folders() for file in names]:
             try:
-                content = _verified(_unpack(path), *self.files[name])
+                content = self._read(name, regular(path).read_bytes(), packed=path.suffix == ".gz")
                 if damaged:
                     log.warning(f"{' and '.join(damaged)}; {path} is read instead")
                 return content, ""
@@ -123,6 +124,15 @@ class MNIST(ImageData):
                     f"`data.root`: {path} cannot be read ({error.strerror}); make it readable or name another folder"
                 ) from error
         return None, " and ".join(damaged)
+
+    def _read(self, name: str, raw: bytes, packed: bool) -> Tensor:
+        """Return the content of a file; raise ValueError or one of gzip's errors if it is not the published file."""
+        shape, checksum = self.files[name]
+        content = gzip.decompress(raw) if packed else raw
+        decoded = _decoded(content, shape)
+        if hashlib.md5(raw if self.packed else content, usedforsecurity=False).hexdigest() != checksum:
+            raise ValueError("its checksum is not that of the published file")
+        return decoded
 
     def _alone(self) -> AbstractContextManager[None]:
         """Prevent other processes of this machine from downloading the same files at the same time."""
@@ -145,7 +155,7 @@ class MNIST(ImageData):
             try:
                 with urllib.request.urlopen(f"{mirror}{name}.gz", timeout=TIMEOUT) as response:
                     packed = response.read()
-                content = _verified(gzip.decompress(packed), *self.files[name])
+                content = self._read(name, packed, packed=True)
             except (OSError, ValueError, EOFError, zlib.error) as error:
                 failure = error
                 continue
@@ -172,13 +182,8 @@ class MNIST(ImageData):
                 part.unlink(missing_ok=True)
 
 
-def _unpack(path: Path) -> bytes:
-    content = regular(path).read_bytes()
-    return gzip.decompress(content) if path.suffix == ".gz" else content
-
-
-def _verified(content: bytes, shape: tuple[int, ...], checksum: str) -> Tensor:
-    """Decode an IDX file of bytes; raise ValueError if it is not the published file."""
+def _decoded(content: bytes, shape: tuple[int, ...]) -> Tensor:
+    """Decode an IDX file of bytes; raise ValueError if it is not one of this shape."""
     if len(content) < 4 * (1 + len(shape)):
         raise ValueError(f"it is {len(content)} bytes long")
     magic, *found = struct.unpack_from(f">{1 + len(shape)}i", content)
@@ -191,8 +196,6 @@ def _verified(content: bytes, shape: tuple[int, ...], checksum: str) -> Tensor:
         raise ValueError(f"{len(content) - header:,} bytes of data, not {np.prod(shape):,}")
     if len(shape) == 1 and max(content[header:]) > 9:
         raise ValueError(f"a label is {max(content[header:])}, not 0 to 9")
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != checksum:
-        raise ValueError("its checksum is not that of the published file")
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header).reshape(shape)
 
 

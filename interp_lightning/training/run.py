@@ -92,7 +92,7 @@ def train(cfg: DictConfig, folder: Path, choices: Mapping[str, str], job: Job | 
         model.save_hyperparameters(config, logger=False)
         announce(trainer, model, data, folder, checkpoint, changed)
         if trainer.is_global_zero and checkpoint is None:
-            with skipping("data.png"):
+            with skipping("data"):
                 save({"data": training_images(data)}, folder / "figures")
         header = Header(
             title=run_title(config),

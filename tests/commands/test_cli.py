@@ -98,6 +98,7 @@ def test_two_devices_train_one_model(tmp_path):
     assert done.stdout.count("mean squared error") == 1
 
 
+@pytest.mark.slow
 def test_two_nodes_of_torchruns_do_what_one_process_does(tmp_path):
     options = [*TINY, "model=acai", "penalty=wasserstein", "trainer.max_epochs=2", "trainer.limit_train_batches=5"]
     assert command(*options, "name=alone", cwd=tmp_path).returncode == 0

@@ -587,7 +587,7 @@ class SmallUndrawn(Small):
         (Text, "set_text", "Reconstructions", {"reconstructions"}),
         (Text, "set_text", "Codes of", {"latent_scatter"}),
         (Text, "set_text", "Losses", {"loss_curves"}),
-        (Figure, "savefig", "", {*ALWAYS, "loss_curves"}),
+        (Figure, "savefig", "", {"data", *ALWAYS, "loss_curves"}),
     ],
 )
 def test_a_picture_that_cannot_be_drawn_is_a_warning(place, name, words, lost, launch, caplog, monkeypatch):
@@ -613,7 +613,7 @@ def check_lost(lost: set[str], said: set[str], launch: Any, caplog: Any, monkeyp
     for picture in said:
         why = f"{picture} could not be drawn (ZeroDivisionError: no picture of this); continuing without this picture"
         assert why in caplog.messages
-    assert {path.stem for path in (folder / "figures").glob("*.png")} == {*ALWAYS, "loss_curves"} - lost
+    assert {path.stem for path in (folder / "figures").glob("*.png")} == {"data", *ALWAYS, "loss_curves"} - lost
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])

@@ -526,7 +526,8 @@ def test_a_data_set_says_what_it_is():
     with pytest.raises(ConfigError, match=r"the data set Nameless must have name, image_shape, classes, epochs"):
 
         class Nameless(ImageData):
-            pass
+            def load(self) -> tuple[Source, Source, Source]:
+                raise NotImplementedError
 
 
 def test_reading_ahead_does_not_count(numbers):

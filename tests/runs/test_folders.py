@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from conftest import QUICK as MEASURED_QUICKLY
 from conftest import TINY, at_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -187,7 +188,7 @@ def test_results_of_several_runs_never_share_a_folder(names, files, tmp_path_fac
 def test_evaluating_runs_whose_names_are_alike(trained, tmp_path):
     for name in ("lam=0.1", "lam=0.2", "a_b", "a/b"):
         shutil.copytree(trained["ae"], tmp_path / "runs" / name)
-    quick = ["metrics.restarts=1", "metrics.features=null"]
+    quick = [*MEASURED_QUICKLY, "metrics.features=null"]
     evaluated(f"run={tmp_path}/runs", f"out={tmp_path}/out", *quick)
     assert {str(path.parent.relative_to(tmp_path / "out")) for path in tmp_path.glob("out/**/results.json")} == {
         "lam=0.1", "lam=0.2", "a_b", "a/b"

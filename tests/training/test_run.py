@@ -204,7 +204,7 @@ def test_every_experiment_has_tasks_and_a_small_budget(experiment, configure):
         cfg = configure(f"experiment={experiment}", f"task={task}")
         assert cfg.model == whole.model
         assert cfg.data.batch_size == whole.data.batch_size
-        assert cfg.latent_dim != whole.latent_dim
+        assert (cfg.latent_dim, cfg.data._target_) != (whole.latent_dim, whole.data._target_)
 
 
 @pytest.mark.parametrize(
@@ -280,6 +280,7 @@ def test_checkpoints_of_other_models_and_damaged_ones_are_refused(launch, tmp_pa
             launch("model=acai", "penalty=gan", f"ckpt_path={path}", folder="second")
 
 
+@pytest.mark.slow
 def test_a_compiled_run_ends_where_a_plain_one_does(launch):
     options = ["model=ae", "penalty=wasserstein", "trainer.limit_train_batches=5"]  # each network takes long to compile
     plain, compiled = launch(*options), launch(*options, "compile=true", folder="compiled")
