@@ -30,7 +30,7 @@ class RAE(Autoencoder):
         self,
         lam: Annotated[Weight, WayOut("use model=ae for codes of any size")] = 1e-4,
         smooth: Literal["gradient", "l2"] = "gradient",
-        weight: Weight = 0.01,
+        weight: Weight = 0.001,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
