@@ -57,7 +57,7 @@ class Division:
     """Pictures in splits and classes.
 
     Args:
-        train, val, test: positions in the listing, (n,) each, in order.
+        train, val, test: positions in the listing, (n,) each, in mixed order.
         labels: of every picture in the listing, (N,); all −1 without classes.
         classes: their names.
         remarks: half sentences about what a user may not expect.
@@ -164,7 +164,9 @@ def divide(listing: Listing) -> Division:
             remarks.append(f"no training picture is of {in_words(unseen)}")
         if single:
             remarks.append(f"only one picture each is of {in_words(single)}")
-    return Division(train, found["val"], found["test"], labels, classes, tuple(remarks))
+    # Mixed, because metrics and figures take the first images, which would be of one class.
+    mix = np.random.default_rng(SPLIT_SEED).permutation
+    return Division(mix(train), mix(found["val"]), mix(found["test"]), labels, classes, tuple(remarks))
 
 
 def _common(parts: Sequence[tuple[str, ...]]) -> int:

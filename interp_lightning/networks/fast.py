@@ -40,7 +40,10 @@ class FastNetwork(Network):
     def __init__(self, image_shape: ImageShape, latent_dim: Count, depth: Count = 16, bounded: bool = True) -> None:
         super().__init__(image_shape, latent_dim, depth, bounded)
         if self.size % 8:
-            raise ConfigError(f"network=fast requires images whose size (={self.size}) is a multiple of 8; pad them")
+            raise ConfigError(
+                f"network=fast requires images whose size (={self.size}) is a multiple of 8; pad them, or choose "
+                "another data.image_size"
+            )
         channels, width = 4 * depth, self.size // 8
         self.widths = [channels]  # channels at H/8 and below
         while width > WIDEST and width % 2 == 0:

@@ -128,6 +128,13 @@ def test_own_splits_are_kept_and_a_missing_one_is_held_out(tmp_path):
     assert set(data.test.batch(data.test.all())[1].tolist()) == {0}
 
 
+def test_the_first_images_of_a_split_are_of_all_classes(tmp_path):
+    pictures(tmp_path, [*numbered(40, "a/"), *numbered(40, "b/"), *numbered(40, "c/")])
+    data = folder(tmp_path)
+    for split in (data.train, data.test):
+        assert len(set(split.batch(split.all()[:9])[1].tolist())) > 1
+
+
 def test_the_split_belongs_to_the_folder_and_not_to_the_seed(tmp_path):
     pictures(tmp_path, numbered(40))
     one, other = folder(tmp_path, seed=0), folder(tmp_path, seed=1)
