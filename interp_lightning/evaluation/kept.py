@@ -29,7 +29,10 @@ class Kept(base.Store):
 
     def __init__(self, folder: Path, model: Autoencoder, judge: Judge | None = None) -> None:
         self.folder, self.judge = folder, judge
-        self._weights = digest({**model.encoder.state_dict(prefix="e."), **model.decoder.state_dict(prefix="d.")})
+        own = dict(model.named_buffers(recurse=False))  # such as a codebook
+        self._weights = digest(
+            {**model.encoder.state_dict(prefix="e."), **model.decoder.state_dict(prefix="d."), **own}
+        )
 
     def load(self, path: base.Path) -> dict[str, Tensor]:
         file = self._file(path)

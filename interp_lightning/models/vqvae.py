@@ -105,9 +105,8 @@ class VQVAE(Autoencoder):
 
     def quantise(self, z: Tensor) -> Tensor:
         """Replace each vector of codes (B, d) by the nearest one of the codebook."""
-        vectors = self._vectors(z.to(self.sums))
         codebook = self.codebook
-        nearest = squared_distances(vectors, codebook).argmin(1)
+        nearest = _nearest(self._vectors(z.to(codebook)), codebook)
         places = z.shape[1] // self.width
         return codebook[nearest].view(len(z), places, self.width).transpose(1, 2).reshape(z.shape).to(z)
 
@@ -128,10 +127,17 @@ class VQVAE(Autoencoder):
         dead = self.counts < ALIVE
         counts = torch.where(dead, 1.0, self.counts)
         sums = torch.where(dead[:, None], moved, self.sums)
-        nearest = squared_distances(vectors, sums / counts[:, None]).argmin(1)
+        nearest = _nearest(vectors, sums / counts[:, None])
         chosen = (nearest[:, None] == torch.arange(len(counts), device=nearest.device)).to(vectors)  # (M, size)
+        with torch.autocast(vectors.device.type, enabled=False):
+            sums = torch.lerp(chosen.T @ vectors, sums, self.decay)
         counts = torch.lerp(chosen.sum(0), counts, self.decay)
-        sums = torch.lerp(chosen.T @ vectors, sums, self.decay)
         finite = vectors.isfinite().all()
         self.counts.copy_(torch.where(finite, counts, self.counts))
         self.sums.copy_(torch.where(finite, sums, self.sums))
+
+
+def _nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """Return the index of the nearest vector of a codebook, in full precision: (M, width), (size, width) → (M,)."""
+    with torch.autocast(vectors.device.type, enabled=False):
+        return squared_distances(vectors, codebook).argmin(1)

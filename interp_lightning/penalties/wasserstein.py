@@ -81,6 +81,9 @@ class Wasserstein(Penalty):
         # float64: the three traces cancel when the distributions are close.
         z = z.double()
         finite = z.isfinite().all()  # on the device, without a host sync
+        if spread is not None:
+            finite = finite & spread.isfinite().all()
+            spread = spread.masked_fill(~finite, 1.0)
         usable = z.masked_fill(~finite, 0.0)  # NaN would break the SVD and stay in the queue
         population, known = usable, torch.ones_like(usable[:, :1])
         if remember := self.training and self.queue_size > 0:

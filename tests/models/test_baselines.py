@@ -229,6 +229,24 @@ def test_w2_of_gaussian_codes_is_that_of_their_mixture(queue):
     torch.testing.assert_close(found, mean.mean(0).square().sum() + covariance.trace() + 3 - 2 * root)
 
 
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_w2_of_broken_gaussians_is_no_number_and_leaves_the_queue(broken):
+    penalty, mean = Wasserstein(lam=1.0, queue=8), torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
+    penalty.of_gaussians(mean, mean, mean, torch.ones(9, 3))
+    before = penalty.queue.clone()
+    assert penalty.of_gaussians(mean, mean, mean, torch.full((9, 3), broken)).isnan()
+    assert torch.equal(penalty.queue, before)
+
+
+def test_the_nearest_vectors_are_found_in_full_precision():
+    model = vqvae(size=400).eval()
+    model.sums.copy_(100 + torch.rand(400, 2, generator=torch.Generator().manual_seed(0)))
+    model.counts.fill_(1)
+    z = 100 + torch.rand(30, 6, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(model.quantise(z), model.quantise(z.double()).float())
+
+
 def test_gradients_of_gaussian_codes_do_not_depend_on_the_queue():
     """A full queue of the same codes changes no gradient."""
     generator = torch.Generator().manual_seed(0)
