@@ -44,7 +44,7 @@ def runs(cwd: Path) -> list[Path]:
             [
                 "model: acai, ae",
                 "penalty: bhep, cramer_wold, gan, ",
-                "data: digits, fashion_mnist, lines, mnist",
+                "data: celeba, cifar10, digits, fashion_mnist",
             ],
         ),
         (["--cfg", "job", "model=ae", "penalty=mmd"], ["models.ae.AE", "kernel: imq"]),
@@ -65,7 +65,7 @@ def test_help_and_configuration_do_not_import_torch(arguments, expected, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["data=imagenet"], ["`data` (=imagenet) must be one of: digits, fashion_mnist, lines, mnist"]),
+        (["data=imagenet"], ["`data` (=imagenet) must be one of: celeba, cifar10, digits, fashion_mnist"]),
         (["penalty.lam=-1"], ["`penalty.lam` (=-1) must be ≥ 0; use penalty=none"]),
         (["trainer=gpu", "data=digits"], ["`trainer.accelerator` (=gpu) is not available", "use trainer=auto"]),
     ],
