@@ -6,9 +6,9 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 
@@ -53,7 +53,7 @@ class Downloaded(ImageData):
         except (RuntimeError, OSError) as missing:
             if not self.may_fetch:
                 raise self._not_found("the folder is named by the run's configuration only") from missing
-        with self._alone():
+        with alone(self.folder), impatient():
             try:
                 return make(True)
             except Exception as error:  # of any protocol, and of a missing package
@@ -65,22 +65,30 @@ class Downloaded(ImageData):
             "there, name the folder above it by data.root=…, or use data=digits, which needs no files"
         )
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Prevent other processes of this machine from downloading the same files; do not wait for a silent server."""
-        key = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16]
-        try:
-            place = Path(tempfile.gettempdir(), f"interp_lightning_{key}.lock")
-            locked: Any = lock(place, lambda: log.info(f"Waiting for another download to {self.folder} …"), mode=0o666)
-        except OSError:  # no temporary folder
-            locked = nullcontext()
-        before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(TIMEOUT)
-        try:
-            with locked:
-                yield
-        finally:
-            socket.setdefaulttimeout(before)
+
+def alone(folder: Path) -> AbstractContextManager[None]:
+    """Prevent other processes of this machine from downloading the same files at the same time."""
+    key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]  # one key for all names of a folder
+    try:
+        place = Path(tempfile.gettempdir())
+    except OSError:  # no temporary folder; files are written atomically in any case
+        return nullcontext()
+    return lock(
+        place / f"interp_lightning_{key}.lock",
+        lambda: log.info(f"Waiting for another process that downloads the files of {folder} …"),
+        mode=0o666,
+    )
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Do not wait for a server that is silent."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def held_out(number: int, most: int = HELD_OUT) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,13 +3,11 @@
 import gzip
 import hashlib
 import logging
-import os
 import struct
-import tempfile
 import urllib.request
 import warnings
 import zlib
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 from uuid import uuid4
@@ -21,16 +19,13 @@ from torch.nn.functional import pad
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
 from interp_lightning.data.base import Drawing, Fallback, ImageData
+from interp_lightning.data.downloaded import HELD_OUT, SPLIT_SEED, TIMEOUT, alone
 from interp_lightning.data.sources import InMemory, Source
 from interp_lightning.errors import DataError, DataNotFound
 from interp_lightning.parameters import Count, Folder, Seed
-from interp_lightning.system.disk import lock, regular
+from interp_lightning.system.disk import regular
 
 log = logging.getLogger(__name__)
-
-TIMEOUT = 10  # seconds without a response
-HELD_OUT = 5_000
-SPLIT_SEED = 0  # the split belongs to the data set, not to the run
 
 
 class MNIST(ImageData):
@@ -84,7 +79,7 @@ class MNIST(ImageData):
         content, _ = self._on_disk(name)
         if content is not None:
             return content
-        with self._alone():
+        with alone(self.folder):
             content, damaged = self._on_disk(name)  # another process may have downloaded it meanwhile
             if content is not None:
                 return content
@@ -133,19 +128,6 @@ class MNIST(ImageData):
         if hashlib.md5(raw if self.packed else content, usedforsecurity=False).hexdigest() != checksum:
             raise ValueError("its checksum is not that of the published file")
         return decoded
-
-    def _alone(self) -> AbstractContextManager[None]:
-        """Prevent other processes of this machine from downloading the same files at the same time."""
-        key = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16]  # one key for all names of a folder
-        try:
-            folder = Path(tempfile.gettempdir())
-        except OSError:  # no temporary folder; files are written atomically in any case
-            return nullcontext()
-        return lock(
-            folder / f"interp_lightning_{key}.lock",
-            lambda: log.info(f"Waiting for another process that downloads the files of {self.folder} …"),
-            mode=0o666,
-        )
 
     def _download(self, name: str) -> Tensor:
         failure: Exception = OSError("no mirror known")

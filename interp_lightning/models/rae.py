@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from interp_lightning.models.base import Autoencoder, Pass
+from interp_lightning.models.ae import AE
+from interp_lightning.models.base import Pass
 from interp_lightning.parameters import WayOut, Weight
 
 STEP = 0.01  # of a code, over which the change of an image is measured
 
 
-class RAE(Autoencoder):
+class RAE(AE):
     """Regularised autoencoder, Ghosh et al. 2020, eq. 6: https://arxiv.org/abs/1903.12436.
 
     Codes are kept small and the decoder smooth, instead of the noise of a VAE. Codes to decode come from a density that
@@ -36,12 +37,6 @@ class RAE(Autoencoder):
         super().__init__(**kwargs)
         self.lam, self.smooth, self.weight = lam, smooth, weight
 
-    def forward(self, x: Tensor) -> Pass:
-        generator = self.generator()
-        prior = self.draw_prior(len(x), generator)
-        codes = self.embed(x, generator)
-        return Pass(x=x, x_hat=self.decode(codes["z"]), prior=prior, **codes)
-
     def autoencoder_losses(self, p: Pass) -> dict[str, Tensor]:
         smoothness = self._slope(p) if self.smooth == "gradient" else self._squares()
         return {
@@ -50,9 +45,6 @@ class RAE(Autoencoder):
             "smoothness": self.weight * smoothness,
             "penalty": self.penalty.lam * self.divergence(p),
         }
-
-    def critic_losses(self, p: Pass) -> dict[str, Tensor]:
-        return self.penalty_critic_losses(p)
 
     def _slope(self, p: Pass) -> Tensor:
         """Estimate the mean of ‖∂g/∂z‖²_F over images and pixels by E‖∂g/∂z·v‖², v ~ N(0, I), as a difference."""

@@ -6,11 +6,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from interp_lightning.functional.divergences import gaussian_kl
-from interp_lightning.models.base import Autoencoder, Pass
+from interp_lightning.models.ae import AE
+from interp_lightning.models.base import Pass
 from interp_lightning.parameters import WayOut, Weight
 
 
-class VAE(Autoencoder):
+class VAE(AE):
     """Variational autoencoder, Kingma and Welling 2013, eq. 7, with the β of Higgins et al. 2017.
 
     The encoder gives a Gaussian per image, and its KL divergence draws each of them to N(0, I). Everything but training
@@ -35,12 +36,6 @@ class VAE(Autoencoder):
         super().__init__(posterior=posterior, **kwargs)
         self.lam = lam
 
-    def forward(self, x: Tensor) -> Pass:
-        generator = self.generator()
-        prior = self.draw_prior(len(x), generator)
-        codes = self.embed(x, generator)
-        return Pass(x=x, x_hat=self.decode(codes["z"]), prior=prior, **codes)
-
     def autoencoder_losses(self, p: Pass) -> dict[str, Tensor]:
         assert p.mean is not None
         assert p.variance is not None
@@ -49,6 +44,3 @@ class VAE(Autoencoder):
             "divergence": self.lam * gaussian_kl(p.mean.float(), p.variance.float()).mean(),
             "penalty": self.penalty.lam * self.divergence(p),
         }
-
-    def critic_losses(self, p: Pass) -> dict[str, Tensor]:
-        return self.penalty_critic_losses(p)
