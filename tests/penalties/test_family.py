@@ -26,10 +26,7 @@ from interp_lightning.penalties.cramer_wold import CramerWold
 from interp_lightning.penalties.sinkhorn import Sinkhorn
 from interp_lightning.system.conf import CONF, build, read
 
-# GAN's divergence is its discriminator's; `isometric` compares nothing to the prior.
-DIVERGENCES = [name for name in PENALTIES if name not in ("none", "gan", "isometric")]
 SEES_MOMENTS_ONLY = ("moments", "wasserstein")
-BEYOND = [name for name in DIVERGENCES if name not in SEES_MOMENTS_ONLY]
 BOUNDED = ("bhep", "cramer_wold", "mmd", "sigreg")  # their pull vanishes far away, where a few codes stay
 seeds = st.integers(0, 10_000)
 
@@ -37,6 +34,12 @@ seeds = st.integers(0, 10_000)
 def penalty(name: str, **settings: object) -> Penalty:
     settings |= {"queue": 0} if name == "wasserstein" else {}
     return build(read(CONF / "penalty" / f"{name}.yaml") | settings)
+
+
+# `isometric` compares nothing to the prior, and those with parameters are what these have learned.
+COMPARING = [name for name in PENALTIES if name not in ("none", "isometric")]
+DIVERGENCES = [name for name in COMPARING if not list(penalty(name).parameters())]
+BEYOND = [name for name in DIVERGENCES if name not in SEES_MOMENTS_ONLY]
 
 
 def normal(n: int, d: int, seed: int) -> Tensor:
