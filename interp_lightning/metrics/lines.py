@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
-from torchmetrics import Metric
 
 from interp_lightning.errors import ConfigError
 from interp_lightning.functional.lines import render_lines
+from interp_lightning.metrics.rendered import RenderedPaths, check_paths, evaluated
 
 TEMPLATES = 10_000
 
@@ -63,33 +63,6 @@ def path_smoothness(templates: Int[Tensor, "pairs T"]) -> Float64[Tensor, " pair
     return (turns.abs().amax(1) / net - 1 / turns.shape[1]).where(net > 0, math.nan)
 
 
-@torch.no_grad()
-def _sums(paths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sum over paths: distance, smoothness where defined, number of paths, number of defined ones."""
-    _check(paths)
-    distance, templates = nearest_lines(paths.flatten(0, 1))
-    smoothness = path_smoothness(templates.view(paths.shape[:2]))
-    pairs = torch.tensor(len(paths), device=paths.device)
-    return distance.view(paths.shape[:2]).mean(1).sum(), smoothness.nansum(), pairs, smoothness.isfinite().sum()
-
-
-def _means(distance: Tensor, smoothness: Tensor, pairs: Tensor, defined: Tensor) -> tuple[Tensor, Tensor]:
-    return distance / pairs, (smoothness / pairs).where(defined > 0, math.nan)
-
-
-def _check(paths: Tensor) -> None:
-    shape = tuple(paths.shape)
-    if paths.ndim != 4:
-        raise ConfigError(f"`paths` (of shape {shape}) must have 4 dimensions; reshape to (pairs, steps, H, W)")
-    if shape[2] != shape[3]:
-        raise ConfigError(f"`paths` (images of {shape[2]}×{shape[3]}) must hold square images; crop or pad them")
-    if shape[1] < 2:
-        raise ConfigError(f"`paths` (={shape[1]} steps) must have at least 2 steps; use 16, as in the paper")
-    if not paths.isfinite().all():
-        wrong = int((~paths.isfinite()).sum())
-        raise ConfigError(f"`paths` (={wrong} NaN or infinite pixels) must be finite; evaluate an earlier checkpoint")
-
-
 def line_evaluation(paths: Tensor) -> tuple[float, float]:
     """Compute the mean cosine distance to the nearest line, and the mean smoothness of the lines' angles.
 
@@ -105,41 +78,22 @@ def line_evaluation(paths: Tensor) -> tuple[float, float]:
     Raises:
         ConfigError: `paths` is not 4-dimensional, not square, shorter than 2 steps or not finite.
     """
-    distance, smoothness = _means(*_sums(paths))
-    return distance.item(), smoothness.item()
+    return evaluated(LineEvaluation(), paths)
 
 
-class LineEvaluation(Metric):
-    """`line_evaluation`, which gives protocol and source, of all paths of all updates on all devices.
-
-    `update` takes paths, (pairs, steps, H, W) or with one channel (pairs, steps, 1, H, W); `compute` gives
-    {"lines_mean_distance": (), "lines_smoothness": ()}. Its states are sums over paths.
-    """
-
-    full_state_update = False
-    is_differentiable = False
-    higher_is_better = False
-
-    distance: Tensor
-    smoothness: Tensor
-    pairs: Tensor
-    defined: Tensor
+class LineEvaluation(RenderedPaths):
+    """`line_evaluation`, which gives protocol and source, of all paths of all updates on all devices."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("distance", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("smoothness", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("pairs", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("defined", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        super().__init__("lines", **kwargs)
 
+    @torch.no_grad()
     def update(self, paths: Tensor) -> None:
         """Add images along paths, (pairs, steps, H, W) or (pairs, steps, 1, H, W), in [−1, 1]."""
-        distance, smoothness, pairs, defined = _sums(paths.squeeze(2))
-        self.distance += distance
-        self.smoothness += smoothness
-        self.pairs += pairs
-        self.defined += defined
-
-    def compute(self) -> dict[str, Tensor]:
-        distance, smoothness = _means(self.distance, self.smoothness, self.pairs, self.defined)
-        return {"lines_mean_distance": distance, "lines_smoothness": smoothness}
+        paths = paths.squeeze(2)
+        if paths.ndim != 4:
+            shape = tuple(paths.shape)
+            raise ConfigError(f"`paths` (of shape {shape}) must have 4 dimensions; reshape to (pairs, steps, H, W)")
+        check_paths(paths)
+        distance, templates = nearest_lines(paths.flatten(0, 1))
+        self.add_paths(distance, path_smoothness(templates.view(paths.shape[:2])))

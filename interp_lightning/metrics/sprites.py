@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor
-from torchmetrics import Metric
 
 from interp_lightning.errors import ConfigError
 from interp_lightning.functional.sprites import SHAPE, SHAPES, render_masks
+from interp_lightning.metrics.rendered import RenderedPaths, check_paths, evaluated
 
 GRID = 16  # height and width of the images in the coarse search
 RADII, TURNS, CENTRES = 4, 4, 10  # values of a factor there
@@ -176,29 +176,6 @@ def path_smoothness(factors: Float64[Tensor, "pairs T 6"]) -> Float64[Tensor, " 
     return (changes.norm(dim=-1).amax(1) / net - 1 / changes.shape[1]).where(net > LEAST, math.nan)
 
 
-@torch.no_grad()
-def _sums(paths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sum over paths: distance, smoothness where defined, number of paths, number of defined ones."""
-    _check(paths)
-    distance, factors = nearest_sprites(paths.flatten(0, 1))
-    smoothness = path_smoothness(factors.view(*paths.shape[:2], 6))
-    pairs = torch.tensor(len(paths), device=paths.device)
-    return distance.view(paths.shape[:2]).mean(1).sum(), smoothness.nansum(), pairs, smoothness.isfinite().sum()
-
-
-def _check(paths: Tensor) -> None:
-    shape = tuple(paths.shape)
-    if paths.ndim != 5 or shape[2] != 3:
-        raise ConfigError(f"`paths` (of shape {shape}) must be in colour; reshape to (pairs, steps, 3, H, W)")
-    if shape[3] != shape[4]:
-        raise ConfigError(f"`paths` (images of {shape[3]}×{shape[4]}) must hold square images; crop or pad them")
-    if shape[1] < 2:
-        raise ConfigError(f"`paths` (={shape[1]} steps) must have at least 2 steps; use 16, as in the paper")
-    if not paths.isfinite().all():
-        wrong = int((~paths.isfinite()).sum())
-        raise ConfigError(f"`paths` (={wrong} NaN or infinite pixels) must be finite; evaluate an earlier checkpoint")
-
-
 def sprite_evaluation(paths: Tensor) -> tuple[float, float]:
     """Compute the mean distance to the nearest sprite, and the mean smoothness of the sprites' factors.
 
@@ -215,43 +192,21 @@ def sprite_evaluation(paths: Tensor) -> tuple[float, float]:
     Raises:
         ConfigError: `paths` is not 5-dimensional in colour, not square, shorter than 2 steps or not finite.
     """
-    metric = SpriteEvaluation()
-    metric.update(paths)
-    distance, smoothness = metric.compute().values()
-    return distance.item(), smoothness.item()
+    return evaluated(SpriteEvaluation(), paths)
 
 
-class SpriteEvaluation(Metric):
-    """`sprite_evaluation`, which gives definition and source, of all paths of all updates on all devices.
-
-    `update` takes paths, (pairs, steps, 3, H, W); `compute` gives {"sprites_mean_distance": (),
-    "sprites_smoothness": ()}. Its states are sums over paths.
-    """
-
-    full_state_update = False
-    is_differentiable = False
-    higher_is_better = False
-
-    distance: Tensor
-    smoothness: Tensor
-    pairs: Tensor
-    defined: Tensor
+class SpriteEvaluation(RenderedPaths):
+    """`sprite_evaluation`, which gives definition and source, of all paths of all updates on all devices."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("distance", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("smoothness", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("pairs", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("defined", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        super().__init__("sprites", **kwargs)
 
+    @torch.no_grad()
     def update(self, paths: Tensor) -> None:
         """Add images along paths, (pairs, steps, 3, H, W), in [−1, 1]."""
-        distance, smoothness, pairs, defined = _sums(paths)
-        self.distance += distance.to(self.distance)
-        self.smoothness += smoothness.to(self.smoothness)
-        self.pairs += pairs
-        self.defined += defined
-
-    def compute(self) -> dict[str, Tensor]:
-        smoothness = (self.smoothness / self.pairs).where(self.defined > 0, math.nan)
-        return {"sprites_mean_distance": self.distance / self.pairs, "sprites_smoothness": smoothness}
+        shape = tuple(paths.shape)
+        if paths.ndim != 5 or shape[2] != 3:
+            raise ConfigError(f"`paths` (of shape {shape}) must be in colour; reshape to (pairs, steps, 3, H, W)")
+        check_paths(paths)
+        distance, factors = nearest_sprites(paths.flatten(0, 1))
+        self.add_paths(distance, path_smoothness(factors.view(*shape[:2], 6)))
