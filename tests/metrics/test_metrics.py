@@ -79,6 +79,16 @@ def test_kmeans_is_as_good_as_scikit_learns(seed):
     assert inertia <= 1.005 * reference.inertia_
 
 
+def test_restarts_on_some_of_many_points_are_as_good(monkeypatch):
+    points = torch.from_numpy(np.random.default_rng(0).normal(size=(3_000, 5)))
+    inertia = {
+        searched: torch.cdist(points, kmeans(points, 7, 60)).amin(1).square().sum().item()
+        for searched in (500, 3_000)
+        if monkeypatch.setattr("interp_lightning.metrics.clustering.SEARCHED", searched) is None
+    }
+    assert inertia[500] == pytest.approx(inertia[3_000], rel=0.01)
+
+
 def test_kmeans_ends_where_nothing_moves_and_more_restarts_are_no_worse():
     points = torch.from_numpy(np.random.default_rng(0).normal(size=(500, 4)))
     inertias = []
