@@ -9,7 +9,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from interp_lightning.errors import ConfigError
 from interp_lightning.metrics.base import ALONE, Collected, scores
-from interp_lightning.metrics.neighbours import NEIGHBOURS, neighbour_distances, remembered, within
+from interp_lightning.metrics.neighbours import NEIGHBOURS, beyond_balls, remembered, within
 
 ROWS = 100  # of a kernel at a time: fits into a cache
 DENSITY_NEIGHBOURS = 5
@@ -125,11 +125,9 @@ def density_coverage(
     """
     _check(real, real, least=neighbours + 1, what=f"{neighbours} neighbours")
     _check(real, generated, least=1, what="a share")
-    real, generated = real.double(), generated.double()
-    radius = neighbour_distances(real, neighbours)[:, -1]
     count, covered = 0, torch.zeros(len(real), dtype=torch.bool, device=real.device)
-    for rows in generated.split(ROWS):
-        near = torch.cdist(rows, real) <= radius
+    for beyond in beyond_balls(real, generated, neighbours):
+        near = beyond <= 0
         count += int(near.sum())
         covered |= near.any(0)
     return count / (neighbours * len(generated)), covered.double().mean().item()

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 NEIGHBOURS = 3  # k of a manifold
@@ -70,12 +70,26 @@ def within(
         >>> within(torch.tensor([[0.0], [1.0], [2.0], [3.0]]), torch.tensor([[1.5], [9.0]]), 1)
         tensor([ True, False])
     """
+    return torch.cat([beyond.amin(1) <= 0 for beyond in beyond_balls(real, features, neighbours)])
+
+
+def beyond_balls(
+    real: Float[Tensor, "n d"], features: Float[Tensor, "m d"], neighbours: int
+) -> Iterator[Float64[Tensor, "rows n"]]:
+    """Yield ‖x − y‖² − r² of some features x at a time and all real ones y, whose balls of radius r reach to their k-th
+    neighbours.
+
+    Example:
+        >>> torch.cat(list(beyond_balls(torch.tensor([[0.0], [2.0]]), torch.tensor([[1.0], [5.0]]), 1)))
+        tensor([[-3., -3.],
+                [21.,  5.]], dtype=torch.float64)
+    """
     real, features = real.double(), features.double()
     radius = neighbour_distances(real, neighbours)[:, -1]
-    centre = real.mean(0)
-    x = features - centre
-    beyond = torch.cat([lengths.amin(1) for lengths in _lengths(x, real - centre, radius)])
-    return beyond <= -x.square().sum(1)
+    x = features - real.mean(0)
+    squares = x.square().sum(1, keepdim=True).split(ROWS)
+    for lengths, square in zip(_lengths(x, real - real.mean(0), radius), squares, strict=True):
+        yield lengths.add_(square)
 
 
 @remembered
