@@ -183,9 +183,10 @@ def test_without_mnist_the_default_run_trains_on_digits_and_says_so(launch, tmp_
 
 
 @pytest.mark.parametrize("override", ["data.fallback=null", *(f"experiment={name}" for name in choices("experiment"))])
-def test_without_mnist_and_fallback_nothing_is_trained(override, launch, tmp_path):
-    with pytest.raises(DataError, match=r"MNIST is not in .*nowhere.*data\.root=.*data=digits"):
-        launch("data=mnist", f"data.root={tmp_path}/nowhere", override)
+def test_without_data_and_fallback_nothing_is_trained(override, launch, tmp_path):
+    data = "celeba" if "celeba" in override else "mnist"
+    with pytest.raises(DataError, match=rf"(?i){data} is not (whole )?in .*nowhere.*data\.root=.*data=digits"):
+        launch(f"data={data}", f"data.root={tmp_path}/nowhere", override)
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
