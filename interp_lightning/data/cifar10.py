@@ -27,9 +27,7 @@ class CIFAR10(Downloaded):
     needed: ClassVar[str] = "cifar-10-python.tar.gz"
 
     def load(self) -> tuple[Source, Source, Source]:
-        training, test = self._part(train=True), self._part(train=False)
-        train, val = held_out(len(training))
-        return InMemory(*training.batch(train)), InMemory(*training.batch(val)), test
+        return *held_out(self._part(train=True)), self._part(train=False)
 
     def _part(self, train: bool) -> InMemory:
         found = self.opened(lambda download: TorchvisionCIFAR10(self.folder, train, download=download))

@@ -13,6 +13,7 @@ from typing import ClassVar, TypeVar
 import torch
 
 from interp_lightning.data.base import Fallback, ImageData
+from interp_lightning.data.sources import InMemory
 from interp_lightning.errors import DataNotFound
 from interp_lightning.parameters import Count, Folder, Seed
 from interp_lightning.system.disk import lock
@@ -91,14 +92,14 @@ def impatient() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def held_out(number: int, most: int = HELD_OUT) -> tuple[torch.Tensor, torch.Tensor]:
-    """Divide `number` training images into those to train on and those for validation, always the same.
+def held_out(training: InMemory) -> tuple[InMemory, InMemory]:
+    """Divide training images into those to train on and 5,000 for validation, or a tenth of few; always the same.
 
     Example:
-        >>> train, val = held_out(50_000)
+        >>> train, val = held_out(InMemory(torch.zeros(50_000, 1, 1, 1)))
         >>> len(train), len(val)
         (45000, 5000)
     """
-    order = torch.randperm(number, generator=torch.Generator().manual_seed(SPLIT_SEED))
-    val = min(most, number // 10)
-    return order[val:], order[:val]
+    order = torch.randperm(len(training), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    val = min(HELD_OUT, len(training) // 10)
+    return InMemory(*training.batch(order[val:])), InMemory(*training.batch(order[:val]))

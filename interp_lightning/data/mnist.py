@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 from torchvision.datasets import MNIST as TorchvisionMNIST
 
 from interp_lightning.data.base import Drawing, Fallback, ImageData
-from interp_lightning.data.downloaded import HELD_OUT, SPLIT_SEED, TIMEOUT, alone
+from interp_lightning.data.downloaded import TIMEOUT, alone, held_out
 from interp_lightning.data.sources import InMemory, Source
 from interp_lightning.errors import DataError, DataNotFound
 from interp_lightning.parameters import Count, Folder, Seed
@@ -61,14 +61,13 @@ class MNIST(ImageData):
 
     def load(self) -> tuple[Source, Source, Source]:
         arrays = {name: self._find(name) for name in self.files}
-        images = pad(arrays["train-images-idx3-ubyte"][:, None], [2, 2, 2, 2])
-        labels = arrays["train-labels-idx1-ubyte"].long()
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))
-        train, val = order[HELD_OUT:], order[:HELD_OUT]
-        test = InMemory(
-            pad(arrays["t10k-images-idx3-ubyte"][:, None], [2, 2, 2, 2]), arrays["t10k-labels-idx1-ubyte"].long()
+        training, test = (
+            InMemory(
+                pad(arrays[f"{part}-images-idx3-ubyte"][:, None], [2] * 4), arrays[f"{part}-labels-idx1-ubyte"].long()
+            )
+            for part in ("train", "t10k")
         )
-        return InMemory(images[train], labels[train]), InMemory(images[val], labels[val]), test
+        return *held_out(training), test
 
     def _folders(self) -> list[Path]:
         """Return the folders to look into, in order."""

@@ -27,9 +27,7 @@ class SVHN(Downloaded):
     needed: ClassVar[str] = "train_32x32.mat and test_32x32.mat"
 
     def load(self) -> tuple[Source, Source, Source]:
-        training, test = self._part("train"), self._part("test")
-        train, val = held_out(len(training))
-        return InMemory(*training.batch(train)), InMemory(*training.batch(val)), test
+        return *held_out(self._part("train")), self._part("test")
 
     def _part(self, split: str) -> InMemory:
         found = self.opened(lambda download: TorchvisionSVHN(self.folder, split, download=download))

@@ -169,7 +169,7 @@ def test_pictures_that_fail_change_nothing_else(lost, sweep, monkeypatch, capsys
 @pytest.mark.usefixtures("_without_models")
 def test_a_figure_that_cannot_be_saved_costs_only_itself(sweep, monkeypatch, capsys, caplog):
     class Broken(Figure):
-        def savefig(self, *_: object, **__: object) -> None:
+        def draw(self, *_: object, **__: object) -> None:
             raise ValueError("no ink")
 
     def broken(comparison: Comparison) -> dict[str, Figure]:

@@ -587,7 +587,7 @@ class SmallUndrawn(Small):
         (Text, "set_text", "Reconstructions", {"reconstructions"}),
         (Text, "set_text", "Codes of", {"latent_scatter"}),
         (Text, "set_text", "Losses", {"loss_curves"}),
-        (Figure, "savefig", "", {"data", *ALWAYS, "loss_curves"}),
+        (Figure, "draw", "", {"data", *ALWAYS, "loss_curves"}),
     ],
 )
 def test_a_picture_that_cannot_be_drawn_is_a_warning(place, name, words, lost, launch, caplog, monkeypatch):

@@ -144,7 +144,7 @@ def read(folder: Path, **kwargs: object) -> MNIST:
 
 def test_mnist_keeps_the_official_split(files):
     data = read(files)
-    assert [len(split) for split in (data.train, data.val, data.test)] == [1000, 5000, 50]
+    assert [len(split) for split in (data.train, data.val, data.test)] == [5400, 600, 50]
     raw = np.frombuffer((files / "t10k-images-idx3-ubyte").read_bytes(), np.uint8, offset=16).reshape(50, 28, 28)
     np.testing.assert_array_equal(data.test.images[:, 0, 2:30, 2:30], raw)
     assert data.test.images[:, :, :2].max() == 0

@@ -88,7 +88,6 @@ def files(tmp_path, monkeypatch) -> SimpleNamespace:
         (kmnist / f"{name}.gz").write_bytes(gzip.compress(header + values.tobytes()))
         found[name] = (small, md5(kmnist / f"{name}.gz"))
     monkeypatch.setattr(KMNIST, "files", found)
-    monkeypatch.setattr("interp_lightning.data.mnist.HELD_OUT", 3)
     return made
 
 
