@@ -1,5 +1,6 @@
 """The interface of every data set: three splits of square images, checked before training."""
 
+import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from interp_lightning.data.sources import Batch, InMemory, OnDisk, Source  # noq
 from interp_lightning.errors import ConfigError, DataError
 from interp_lightning.functional.images import to_unit_range
 from interp_lightning.parameters import Configurable, Count, Natural, Seed, Text, WayOut, accepts, check_value
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("training", "validation", "test")
 
@@ -49,6 +52,8 @@ class ImageData(Configurable, L.LightningDataModule, ABC, group="data", top_leve
     drawing: ClassVar[Drawing | None] = None  # placement of drawings; None: the images are not drawings
 
     may_fetch = True  # missing files may be downloaded into their folder
+    trained_on: str | None = None  # name of the data set that a loaded run was trained on
+    chosen = False  # instead of that data set
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -79,6 +84,10 @@ class ImageData(Configurable, L.LightningDataModule, ABC, group="data", top_leve
             DataError: files are missing or damaged.
         """
 
+    def is_still(self, name: str) -> bool:
+        """Return True if these are the images that had this name when a run was trained on them."""
+        return name == self.name
+
     def remembered(self) -> dict[str, Any]:
         """Return settings in place of those that leave a choice to the images, for the run's record."""
         return {}
@@ -95,13 +104,16 @@ class ImageData(Configurable, L.LightningDataModule, ABC, group="data", top_leve
         """Load and check the splits, once.
 
         Raises:
-            DataError: a split violates the contract, or the data set's own code raises an exception.
+            DataError: a split violates the contract, or the data set's own code raises an exception; or a loaded run
+                was trained on other images, and nobody has chosen these.
             ConfigError: there are fewer training images than in a batch.
         """
         if self._splits is not None:
             return
         owner = type(self).__name__
         _check_declarations(self, owner)  # again, as an object may have others than its class
+        if self.trained_on is not None and not self.is_still(self.trained_on):
+            self._say_that_images_are_others(self.trained_on)
         with theirs(f"{owner}.load()"):
             loaded = self.load()
         splits, labelled = zip(*map(self._checked, SPLITS, _three(owner, loaded)), strict=True)
@@ -151,6 +163,15 @@ class ImageData(Configurable, L.LightningDataModule, ABC, group="data", top_leve
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         images, labels = batch
         return to_unit_range(images), labels
+
+    def _say_that_images_are_others(self, before: str) -> None:
+        sentence = (
+            f"this run was trained on data={before}, but that is now data={self.name}: pictures have been added, "
+            "removed or changed, so its test images may have been trained on"
+        )
+        if not self.chosen:
+            raise DataError(f"{sentence}; restore them, or name a folder by data_root=…, which takes it as it is")
+        log.warning(f"{sentence[0].upper()}{sentence[1:]}")
 
     def _checked(self, split: str, source: Source) -> tuple[Source, bool | None]:
         """Return the checked split, and True if it has labels, False if not, None if it is empty."""

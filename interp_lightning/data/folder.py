@@ -29,7 +29,7 @@ class ImageFolder(ImageData):
     """Pictures of any size and format in a folder and the folders in it.
 
     Each is turned upright by its EXIF orientation, cropped to its central square and resized with antialiasing. The
-    name of the folder is that of the data set, with a digest of the pictures' names.
+    name of the folder is that of the data set, with a digest of the pictures' names and sizes.
 
     Args:
         batch_size, seed: see `ImageData`.
@@ -67,7 +67,7 @@ class ImageFolder(ImageData):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """The folder's name and a digest of the pictures' names: another folder is another data set."""
+        """The folder's name and a digest of the pictures' names and sizes: other pictures are another data set."""
         folder = re.sub(r"[^\w.-]+", "_", Path(self.root).name)[:40].strip("_.") or "pictures"
         return f"{folder}-{self._listing.digest[:6]}"
 
@@ -83,6 +83,9 @@ class ImageFolder(ImageData):
     @property
     def epochs(self) -> int:  # type: ignore[override]
         return max(1, min(MOST_EPOCHS, round(IMAGES_SEEN / len(self._division.train))))
+
+    def is_still(self, name: str) -> bool:
+        return name.rpartition("-")[2] == self.name.rpartition("-")[2]  # the folder may have another name now
 
     def remembered(self) -> dict[str, Any]:
         return {"channels": self.image_shape[0]}

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ OWN_SPLITS = {
     **dict.fromkeys(("val", "valid", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+NO_FILE = "links that lead nowhere, pipes and devices"
 SHOWN = 5  # names in a sentence
 
 
@@ -33,16 +35,13 @@ class Listing:
         root: the folder.
         names: paths of pictures relative to `root`, with "/", sorted within each folder.
         others: number of all other files, by their endings in lower case.
+        digest: hexadecimal digest of the pictures' names and sizes.
     """
 
     root: str
     names: list[str]
     others: Counter[str]
-
-    @property
-    def digest(self) -> str:
-        """Hexadecimal digest of the names."""
-        return hashlib.sha256("\0".join(self.names).encode(errors="surrogateescape")).hexdigest()
+    digest: str
 
     @property
     def skipped(self) -> str:
@@ -74,7 +73,7 @@ class Division:
 def list_pictures(root: str) -> Listing:
     """List all files in a folder and below it; skip hidden ones, and follow links.
 
-    A file is a picture by its ending. No file is opened, and nothing is asked beyond the folders' own entries.
+    A file is a picture by its ending. No file is opened.
 
     Raises:
         DataError: the folder is missing, cannot be read, or holds no pictures.
@@ -84,14 +83,17 @@ def list_pictures(root: str) -> Listing:
         found = "is a file, not a folder; unpack it if it is an archive" if os.path.exists(root) else "does not exist"
         raise DataError(f"{named} {found}; name the folder of your pictures")
     endings, others = picture_endings(), Counter[str]()
-    names: list[str] = []
-    for name in _files(root, "", (os.path.realpath(root),)):
+    names, digest = list[str](), hashlib.sha256()
+    for name, size in _files(root, "", (os.path.realpath(root),)):
         ending = os.path.splitext(name)[1].lower()
-        if ending in endings:
+        if size is None:
+            others[NO_FILE] += 1
+        elif ending in endings:
             names.append(name)
+            digest.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
         else:
             others[ending] += 1
-    listing = Listing(root, names, others)
+    listing = Listing(root, names, others, digest.hexdigest())
     if not names:
         raise DataError(
             f"{named} holds no pictures{listing.skipped and f', only {listing.skipped}'}; name a folder with files "
@@ -111,8 +113,13 @@ def picture_endings() -> frozenset[str]:
     return frozenset(ending.lower() for ending, kind in Image.registered_extensions().items() if kind in known)
 
 
-def _files(folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
-    """Yield the relative paths of files below a folder, sorted; `above` has its true path and those that lead to it."""
+def _files(folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[str, int | None]]:
+    """Yield the relative paths of files below a folder, sorted, and their sizes in bytes; None for what is no file.
+
+    Args:
+        folder, prefix: its path, and that relative to the first one.
+        above: its true path and those that lead to it.
+    """
     try:
         with os.scandir(folder) as entries:
             found = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
@@ -121,12 +128,17 @@ def _files(folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
             f"`data.root`: {printable(folder)} cannot be read ({error.strerror}); make it readable or move it away"
         ) from error
     for entry in found:
-        if entry.is_file():
-            yield prefix + entry.name
-        elif entry.is_dir():
+        try:
+            kind = entry.stat()
+        except OSError:  # a link that leads nowhere or to itself, or a file that has just been deleted
+            yield prefix + entry.name, None
+            continue
+        if stat.S_ISDIR(kind.st_mode):
             true = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(above[-1], entry.name)
             if true not in above:  # else a link that leads in a circle
                 yield from _files(entry.path, f"{prefix}{entry.name}/", (*above, true))
+        else:
+            yield prefix + entry.name, kind.st_size if stat.S_ISREG(kind.st_mode) else None
 
 
 def divide(listing: Listing) -> Division:

@@ -95,6 +95,8 @@ def _eight_bits(picture: Image.Image, scale: float) -> Image.Image:
     values = np.asarray(picture, dtype=np.float32)
     if not np.isfinite(values).all():
         raise Unreadable("NaN or infinite pixels")
+    if (values < 0).any():
+        raise Unreadable("pixels below 0")
     return Image.fromarray((values * (255 / scale)).clip(0, 255).round().astype(np.uint8))
 
 
@@ -170,14 +172,18 @@ class PictureFiles(Dataset[Any]):
         names: their paths in it.
         labels: (N,), −1 without.
         view: how to read them.
+        broken: (N,) True for pictures of the whole folder that cannot be read, shared with its other splits.
+        first: place of this split's first picture there.
     """
 
-    def __init__(self, root: str, names: Sequence[str], labels: np.ndarray, view: View) -> None:
+    def __init__(
+        self, root: str, names: Sequence[str], labels: np.ndarray, view: View, broken: Tensor, first: int
+    ) -> None:
         self.root, self.view = root, view
         # In one array: processes that prefetch would copy a list of a million names by counting its references.
         self.names = np.array([os.fsencode(name) for name in names], dtype=bytes)
         self.labels = torch.from_numpy(labels).long()
-        self.broken = torch.zeros(len(names), dtype=torch.bool).share_memory_()  # seen by all processes
+        self.everywhere, self.broken = broken, broken[first : first + len(names)]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -199,9 +205,9 @@ class PictureFiles(Dataset[Any]):
     def _set_aside(self, index: int, reason: Unreadable) -> None:
         """Remember a picture that cannot be read; warn of the first, and raise DataError if there are many."""
         self.broken[index] = True
-        number, name = int(self.broken.sum()), printable(os.fsdecode(bytes(self.names[index])))
-        if number > max(1, MOST_BROKEN * len(self)):
-            raise too_many_broken(self.root, [f"{name} ({reason})"], number, len(self))
+        number, name = int(self.everywhere.sum()), printable(os.fsdecode(bytes(self.names[index])))
+        if number > MOST_BROKEN * len(self.everywhere):
+            raise too_many_broken(self.root, [f"{name} ({reason})"], number, len(self.everywhere))
         if number == 1:
             log.warning(f"{name} cannot be read ({reason}); another picture stands in for it, and for others like it")
 
@@ -236,7 +242,12 @@ def sources(
             f"{counted(len(used), 'picture')} are read from disk in every epoch, as {size / GIB:.1f} GiB are more than "
             f"`data.memory` (={memory:g})"
         )
-        found = [OnDisk(PictureFiles(root, [names[i] for i in each], labels[each], view), workers) for each in splits]
+        broken = torch.zeros(len(used), dtype=torch.bool).share_memory_()  # seen by all processes
+        firsts = np.cumsum([0, *map(len, splits)])
+        found = [
+            OnDisk(PictureFiles(root, [names[i] for i in each], labels[each], view, broken, int(first)), workers)
+            for each, first in zip(splits, firsts, strict=False)
+        ]
         return found[0], found[1], found[2]
     images, whole = _read_all(root, [names[i] for i in used], view, workers)
     offset, kept = 0, []

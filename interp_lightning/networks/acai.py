@@ -44,6 +44,11 @@ class ACAINetwork(Network):
         halvings = math.log2(self.size / latent_width)
         if not halvings.is_integer() or halvings < 1:
             widths = [self.size >> s for s in range(1, self.size.bit_length()) if self.size % (1 << s) == 0]
+            if not widths:
+                raise ConfigError(
+                    f"network=acai requires images whose size (={self.size}) is even; choose another data.image_size, "
+                    "or pad the images"
+                )
             raise ConfigError(f"`network.latent_width` (={latent_width}) must be one of {widths} for this data set")
         area = latent_width**2
         if latent_dim % area:

@@ -51,5 +51,5 @@ class MaxSliced(Penalty):
     def _along(self, z: Tensor) -> Tensor:
         """Return the distance along each direction, (m,)."""
         if is_lazy(self.directions.weight):
-            self.directions(z)
+            self.directions(z.to(self.directions.weight.dtype))
         return sliced_w2(z, F.normalize(self.directions.weight).to(z.dtype))

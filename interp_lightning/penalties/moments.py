@@ -16,7 +16,7 @@ class Moments(Penalty):
     """½·(‖z̄‖² + Tr Σ − d − log det Σ): KL(N(z̄, Σ) ‖ N(0, I)) of the codes' mean and covariance.
 
     It sees what W2 sees, but pulls harder on directions in which codes hardly vary. The estimate is biased by about
-    d²/4n. Cost: n d² + d³; on a GPU d small operations after another. Source: Kullback 1959, chapter 9.
+    d(d + 3)/4n. Cost: n d² + d³; on a GPU d small operations after another. Source: Kullback 1959, chapter 9.
 
     Args:
         lam: weight λ.
@@ -38,6 +38,7 @@ class Moments(Penalty):
         self.blur = blur
 
     def forward(self, z: Tensor, prior: Tensor) -> Tensor:
+        self.check(*z.shape)
         return gaussian_divergence(z.double(), self.blur)
 
     def check(self, batch_size: int, latent_dim: int) -> None:

@@ -12,9 +12,10 @@ from interp_lightning.penalties.base import Lam, Penalty
 class Sinkhorn(Penalty):
     """Debiased entropic optimal transport between codes and draws of the prior; Patrini et al. 2018, Feydy et al. 2019.
 
-    S = OT_ε(z, p) − ½ OT_ε(z, z) − ½ OT_ε(p, p) with the cost ‖x − y‖²/2 and ε = `epsilon`·d. It is between W2²/2
-    (ε → 0) and half of the squared distance of the means (ε → ∞). The log-domain iterations carry no gradient: at
-    their fixed point only the transport plan does. Cost: n² (d + iterations). https://arxiv.org/abs/1810.01118,
+    S = OT_ε(z, p) − ½ OT_ε(z, z) − ½ OT_ε(p, p) with the cost ‖x − y‖²/2 and ε = `epsilon`·d. It tends to W2²/2 for
+    ε → 0, and to half of the squared distance of the means for ε → ∞. The log-domain iterations carry no gradient: at
+    their fixed point only the transport plan does. Smaller ε needs more of them: with 20, values are up to 1 % too
+    small for ε = 0.1 d, and up to 7 % for 0.01 d. Cost: n² (d + iterations). https://arxiv.org/abs/1810.01118,
     https://arxiv.org/abs/1810.08278
 
     Args:

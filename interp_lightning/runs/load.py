@@ -98,6 +98,7 @@ def load_run(folder: str | Path, checkpoint: str = "last", root: str | None = No
         if not trust:
             check_foreign(config, path)
         data = _data(config, root, make)
+        data.trained_on, data.chosen = config["data_used"], bool(root)
         data.may_fetch = bool(root) or trust or _stays_here(config["data"].get("root", ""))
         weights = sum(value.numel() for value in state["state_dict"].values() if isinstance(value, torch.Tensor))
         with contextlib.nullcontext() if trust else SizeLimit(ROOM + 8 * weights):

@@ -183,6 +183,12 @@ def only(what: Callable[[Path], object]) -> Callable[[Path], str]:
         (lambda root: str(picture(root.with_suffix(".png"))), r"is a file, not a folder"),
         (only(lambda root: None), r"holds no pictures; name a folder with files that end in \.png"),
         (only(lambda root: (root / "a.pdf").touch()), r"holds no pictures, only 1 other file \(\.pdf\)"),
+        (
+            only(
+                lambda root: [Image.fromarray(-np.ones((9, 9), np.float32)).save(root / f"{i}.tif") for i in range(9)]
+            ),
+            r"9 of 9 pictures cannot be read, such as 0.tif \(pixels below 0\)",
+        ),
         (only(lambda root: picture(root / "a.png")), r"holds 1 picture, .* but must hold at least 2 and 2; add"),
         (only(lambda root: [(root / name).touch() for name in numbered(9)]), r"9 of 9 pictures cannot be read.*empty"),
         (
@@ -232,6 +238,33 @@ def test_links_in_a_circle_end(tmp_path):
     assert len(list_pictures(str(tmp_path)).names) == 9
 
 
+def test_what_is_no_file_is_skipped_and_counted(tmp_path):
+    pictures(tmp_path, numbered(9))
+    (tmp_path / "self.png").symlink_to("self.png")
+    (tmp_path / "nowhere.png").symlink_to(tmp_path / "none" / "a.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "linked.png").symlink_to("000.png")
+    listing = list_pictures(str(tmp_path))
+    assert listing.names == [*numbered(9), "linked.png"]
+    assert listing.skipped == "3 other files (links that lead nowhere, pipes and devices)"
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_in_memory_and_on_disk_as_many_pictures_may_be_damaged(split, tmp_path):
+    root = pictures(tmp_path / "pics", numbered(60))
+    listing = list_pictures(root)
+    for number, index in enumerate(getattr(divide(listing), split)[:4], 1):
+        Path(root, listing.names[index]).write_bytes(b"")
+        for memory in (2.0, 0.0):
+            data = ImageFolder(batch_size=4, root=root, image_size=8, memory=memory, workers=0)
+            if number <= 3:  # 5 % of 60
+                data.setup()
+                data.train.batch(data.train.all())
+            else:
+                with pytest.raises(DataError, match="4 of 60 pictures cannot be read"):
+                    data.setup()
+
+
 @given(st.binary(max_size=200))
 @settings(max_examples=60)
 def test_bytes_that_are_no_picture_are_unreadable(content):
@@ -251,5 +284,27 @@ def test_a_run_on_own_pictures_is_trained_loaded_and_shown(launch, tmp_path):
     assert (run / "figures" / "data.png").is_file()
     loaded = load_run(run)
     assert loaded.model.encode(torch.zeros(2, 3, 16, 16)).shape == (2, 32)
-    (tmp_path / "pics").rename(tmp_path / "moved")
+    moved = (tmp_path / "pics").rename(tmp_path / "moved")
     assert load_run(run).model.decode(torch.zeros(1, 32)).shape == (1, 3, 16, 16)
+    assert len(load_run(run, root=str(moved)).datamodule.test) == 8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "cat" / "003.png").unlink(),
+        lambda root: picture(root / "cat" / "new.png"),
+        lambda root: picture(root / "cat" / "003.png", size=(50, 50)),
+    ],
+)
+def test_a_run_is_not_measured_on_pictures_that_have_changed(change, launch, tmp_path, caplog):
+    root = tmp_path / "pics"
+    pictures(root, [*numbered(40, "cat/"), *numbered(40, "dog/")])
+    run = launch("data=folder", f"data.root={root}", "data.image_size=16", "data.batch_size=8")
+    before = load_run(run).datamodule.name
+    change(root)
+    with pytest.raises(DataError, match=f"^this run was trained on data={before}, but that is now .*name a folder by "):
+        load_run(run).datamodule.setup()
+    caplog.clear()
+    load_run(run, root=str(root)).datamodule.setup()
+    assert f"This run was trained on data={before}, but that is now" in caplog.text
