@@ -228,8 +228,8 @@ def find_image(what: str, name: str, earlier: int, data: "ImageData") -> tuple[s
     """Return the image that a user names.
 
     Args:
-        what: a label, `index:N`, `label:N`, or a file's name. A plain number is a label if there is such a label, which
-            is the most typical image with it: nearest to the mean of them all, pixel by pixel.
+        what: a label or its name, `index:N`, `label:N`, or a file's name. A plain number is a label if there is such a
+            label, which is the most typical image with it: nearest to the mean of them all, pixel by pixel.
         name: of the end, for sentences.
         earlier: number of ends before it with the same label, whose images are left to them.
         data: the data set whose test images labels and indices refer to.
@@ -243,10 +243,13 @@ def find_image(what: str, name: str, earlier: int, data: "ImageData") -> tuple[s
     from interp_lightning.data.files import read_image
     from interp_lightning.functional.images import by_typicality, to_unit_range
 
+    names = data.class_names if data.labelled else ()
+    if what in names and not Path(what).is_file():
+        what = f"label:{names.index(what)}"
     kind, colon, number = what.rpartition(":")
     if Path(what).is_file() or not (number.isdecimal() and kind in ("", "index", "label")):
         if not Path(what).exists() and not Path(what).suffix[1:].isalpha():
-            label = f"a label from 0 to {data.classes - 1}, " if data.labelled else ""
+            label = f"a label ({names[0]} … {names[-1]}), " if data.labelled else ""
             allowed = f"{label}index:N below {len(data.test):,}"
             raise ConfigError(f"`{name}` (={what}) must be {allowed}, or an image file")
         image, inverted = read_image(Path(what), data)
@@ -268,7 +271,7 @@ def find_image(what: str, name: str, earlier: int, data: "ImageData") -> tuple[s
         value = int(found[typical[earlier % len(found)]])
     if value >= len(items):
         raise ConfigError(f"`{name}` (={what}) must be an index below {len(items):,}, the number of test images")
-    label = f" (label {int(labels[value])})" if data.labelled else ""
+    label = f" (label {names[int(labels[value])]})" if data.labelled else ""
     return f"test image {value}{label}", to_unit_range(images[value : value + 1])
 
 

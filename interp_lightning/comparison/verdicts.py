@@ -27,6 +27,7 @@ WINNERS = {
     "prior_mixture": "samples of a Gaussian mixture",
 }
 FADING = "fading pixels over"
+HALF = 0.5  # share of noise that a judge takes for real, above which it is blind
 RIVALS = dict.fromkeys(("midpoints_blend", "blend_constant", "blend"), FADING) | {"noise": "noise"}
 
 
@@ -79,17 +80,28 @@ def verdicts(comparison: Comparison, names: Sequence[str]) -> list[str]:
 
 
 def shortcomings(run: Path, results: dict[str, Any]) -> list[str]:
-    """Return a sentence for each kind of image or path of a single run that does not beat its sanity numbers.
+    """Return sentences about images and paths of a single run that do not beat its sanity numbers.
 
-    Paths count at constant speed only.
+    Paths count at constant speed only. A judge that takes noise for real is named, and nothing is compared to noise.
     """
     group = Group("", [Result(run, results)])
     comparison = Comparison([group], [])
+    noise = group.sanity("precision_noise")
+    blind = (
+        f"Precision, membership and score show little here: the judge takes {noise:.0%} of noise for real. It needs "
+        "more images, or labels."
+        if noise > HALF
+        else ""
+    )
     lost: dict[tuple[str, str], list[str]] = {}
     for name in comparison.columns([name for every in COLUMNS.values() for name in every]):
         if parse(name)[1] not in HOW and not comparison.beats(group, name):
             lost.setdefault(_duel(name), []).append(name)
-    return [f"The {loses(group, names)}." for names in lost.values()]
+    losers: dict[str, list[str]] = {}  # by what they do not beat
+    for (winner, rival), names in lost.items():
+        if not (blind and rival == RIVALS["noise"]):
+            losers.setdefault(f"{rival} ({_sanity_numbers(group, names)})", []).append(winner)
+    return [blind] * bool(blind) + [f"The {', '.join(who)} do not beat {what}." for what, who in losers.items()]
 
 
 def loses(group: Group, names: Sequence[str]) -> str:

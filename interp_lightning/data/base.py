@@ -112,8 +112,7 @@ class ImageData(Configurable, L.LightningDataModule, ABC, group="data", top_leve
             return
         owner = type(self).__name__
         _check_declarations(self, owner)  # again, as an object may have others than its class
-        if self.trained_on is not None and not self.is_still(self.trained_on):
-            self._say_that_images_are_others(self.trained_on)
+        _check_unchanged(self)
         with theirs(f"{owner}.load()"):
             loaded = self.load()
         splits, labelled = zip(*map(self._checked, SPLITS, _three(owner, loaded)), strict=True)
@@ -131,6 +130,11 @@ class ImageData(Configurable, L.LightningDataModule, ABC, group="data", top_leve
 
     _splits: tuple[Source, Source, Source] | None = None
     _labelled = True
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the labels from 0 to classes − 1, for figures and command lines: by default the numbers."""
+        return tuple(map(str, range(self.classes)))
 
     @property
     def labelled(self) -> bool:
@@ -164,15 +168,6 @@ class ImageData(Configurable, L.LightningDataModule, ABC, group="data", top_leve
         images, labels = batch
         return to_unit_range(images), labels
 
-    def _say_that_images_are_others(self, before: str) -> None:
-        sentence = (
-            f"this run was trained on data={before}, but that is now data={self.name}: pictures have been added, "
-            "removed or changed, so its test images may have been trained on"
-        )
-        if not self.chosen:
-            raise DataError(f"{sentence}; restore them, or name a folder by data_root=…, which takes it as it is")
-        log.warning(f"{sentence[0].upper()}{sentence[1:]}")
-
     def _checked(self, split: str, source: Source) -> tuple[Source, bool | None]:
         """Return the checked split, and True if it has labels, False if not, None if it is empty."""
         contract = Contract(type(self).__name__, split, self.image_shape, self.classes)
@@ -191,6 +186,19 @@ class ImageData(Configurable, L.LightningDataModule, ABC, group="data", top_leve
 
     def _place(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+
+def _check_unchanged(data: ImageData) -> None:
+    """Raise DataError if a loaded run was trained on other images; warn if these have been chosen instead."""
+    if data.trained_on is None or data.is_still(data.trained_on):
+        return
+    sentence = (
+        f"this run was trained on data={data.trained_on}, but that is now data={data.name}: pictures have been added, "
+        "removed or changed, so its test images may have been trained on"
+    )
+    if not data.chosen:
+        raise DataError(f"{sentence}; restore them, or name a folder by data_root=…, which takes it as it is")
+    log.warning(f"{sentence[0].upper()}{sentence[1:]}")
 
 
 def mean_image_error(source: Source, items: int = 2_000) -> float:

@@ -23,6 +23,10 @@ class FashionMNIST(MNIST):
     features: ClassVar[str | None] = "own"
     drawing: ClassVar[Drawing | None] = None
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.torchvision.classes)
+
     torchvision: ClassVar[type[TorchvisionFashionMNIST]] = TorchvisionFashionMNIST
     installed: ClassVar[Path | None] = Path("/usr/share/datasets/fashion-mnist")
     files: ClassVar[dict[str, tuple[tuple[int, ...], str]]] = {

@@ -81,6 +81,10 @@ class ImageFolder(ImageData):
         return len(self._division.classes)
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        return self._division.classes
+
+    @property
     def epochs(self) -> int:  # type: ignore[override]
         return max(1, min(MOST_EPOCHS, round(IMAGES_SEEN / len(self._division.train))))
 

@@ -69,6 +69,10 @@ class Sprites(ImageData):
         self.image_shape = (3, image_size, image_size)  # type: ignore[misc]  # this object's own
         self.image_size = image_size
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return SHAPES
+
     def load(self) -> tuple[Source, Source, Source]:
         size = self.image_size
         return Factors(65_536, seed=0, size=size), Factors(2_000, seed=1, size=size), Factors(2_000, seed=2, size=size)

@@ -66,7 +66,7 @@ def of_assessment(assessment: Assessment, model: Autoencoder, data: ImageData, t
         return interpolations(model, x, title, how, path=kinds[how], look=look)
 
     pictures: dict[str, Callable[[], Figure]] = {
-        "latent_scatter": partial(latent_scatter, assessment.test.z, assessment.test.labels, title),
+        "latent_scatter": partial(latent_scatter, assessment.test.z, assessment.test.labels, title, data.class_names),
         "samples": lambda: samples(model, examples(data), title, assessment.samples),
         "paths": lambda: paths_compared(model, examples(data).to(model.device), title, kinds, look),
         **{f"interpolation_{how}": partial(along, how) for how in kinds},
@@ -156,7 +156,8 @@ def _speed(look: Look) -> str:
 
 def path_columns(steps: int) -> list[str]:
     """Return the column names of a path between two images."""
-    return ["image", *(f"{step / (steps - 1):.1f}" for step in range(steps)), "image"]
+    digits = 1 if 10 % (steps - 1) == 0 else 2
+    return ["image", *(f"{step / (steps - 1):.{digits}f}" for step in range(steps)), "image"]
 
 
 def reconstructions(model: Autoencoder, x: Tensor, title: str) -> Figure:
@@ -201,8 +202,8 @@ def predictions(predicted: Tensor, target: Tensor, critic: str) -> Figure:
     return figure
 
 
-def latent_scatter(z: Tensor, labels: Tensor, title: str) -> Figure:
-    """Draw codes (N, d) on their first two principal components, coloured by label (N,) unless all labels are −1."""
+def latent_scatter(z: Tensor, labels: Tensor, title: str, names: Sequence[str] = ()) -> Figure:
+    """Draw codes (N, d) on two principal components, coloured by label (N,) unless all labels are −1."""
     z = z.double().cpu()
     centred = z - z.mean(0)
     _, s, vt = torch.linalg.svd(centred, full_matrices=False)
@@ -219,7 +220,8 @@ def latent_scatter(z: Tensor, labels: Tensor, title: str) -> Figure:
         points = axes.scatter(
             plane[:, 0], plane[:, 1], c=labels.cpu().numpy(), cmap=colours, s=4, vmin=-0.5, vmax=classes - 0.5
         )
-        figure.colorbar(points, ticks=range(classes), label="label")
+        ticks = [literal(name, 20) for name in names[:classes]] or list(map(str, range(classes)))
+        figure.colorbar(points, label="label").set_ticks(range(classes), labels=ticks)
     else:
         axes.scatter(plane[:, 0], plane[:, 1], s=4)
     axes.set_xlabel(f"principal component 1 ({share[0]:.0%} of the variance)")

@@ -121,5 +121,5 @@ class Ends:
         test = self.data.test
         images, _ = test.batch(test.all()[item : item + 1])
         label = self._labels[item]
-        name = f"test image {item}" + (f" (label {label})" if label != UNLABELLED else "")
+        name = f"test image {item}" + (f" (label {self.data.class_names[label]})" if label != UNLABELLED else "")
         return End(name, to_unit_range(images).cpu())

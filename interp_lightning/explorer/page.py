@@ -85,7 +85,7 @@ class Page:
         with gr.Column(elem_id=f"end-{name}", min_width=ENDS_WIDTH):
             end = gr.State(first)
             with gr.Row():
-                choices = [("any", ANY), *((str(each), each) for each in ends.labels)]
+                choices = [("any", ANY), *((ends.data.class_names[each], each) for each in ends.labels)]
                 with_label = bool(ends.labels)
                 labels = gr.Dropdown(choices, value=label, label=f"{name}: label", min_width=80, visible=with_label)
                 title = "number" if with_label else f"{name}: number"

@@ -70,12 +70,12 @@ def said(facts: Facts, unit: str) -> dict[str, list[str]]:
 
     Example:
         >>> import torch
-        >>> said(Facts(classes=torch.tensor([3]), probability=torch.tensor([0.975])), "features")
+        >>> said(Facts(classes=("3",), probability=torch.tensor([0.975])), "features")
         {'judge': ['3 (98 %)']}
     """
     found: dict[str, list[str]] = {}
     if facts.classes is not None and facts.probability is not None:
-        pairs = zip(facts.classes.tolist(), facts.probability.tolist(), strict=True)
+        pairs = zip(facts.classes, facts.probability.tolist(), strict=True)
         found["judge"] = [f"{label} ({probability:.0%})".replace("%", " %") for label, probability in pairs]
     if facts.member is not None:
         found["among test images"] = ["yes" if member else "no" for member in facts.member.tolist()]

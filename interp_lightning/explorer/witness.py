@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp_lightning.data.base import ImageData
@@ -26,7 +26,7 @@ BATCH = 500
 class Facts:
     """What is said of T images; None if it cannot be said."""
 
-    classes: Int64[Tensor, " T"] | None = None  # the likeliest, to a judge that can be trusted
+    classes: tuple[str, ...] | None = None  # names of the T likeliest, to a judge that can be trusted
     probability: Float[Tensor, " T"] | None = None  # of that class
     member: Bool[Tensor, " T"] | None = None  # in the manifold of test images
     alpha: Float[Tensor, " T"] | None = None  # predicted by ACAI's critic; 0 is not mixed, ½ the middle
@@ -79,4 +79,5 @@ class Witness:
         if logits is None or self.problem:
             return Facts(None, None, member, alpha, distance)
         probability, classes = logits.softmax(1).max(1)
-        return Facts(classes.cpu(), probability.cpu(), member, alpha, distance)
+        names = tuple(self.data.class_names[each] for each in classes.tolist())
+        return Facts(names, probability.cpu(), member, alpha, distance)

@@ -270,8 +270,8 @@ def test_between_test_images(a, b, names, trained, tmp_path, caplog):
     [
         ("12345", r"`a` \(=12345\) must be an index below 360"),
         ("label:11", r"`a` \(=label:11\) must be a label of data=digits, 0 to 9"),
-        ("index:x", r"`a` \(=index:x\) must be a label from 0 to 9, index:N below 360, or an image file"),
-        ("-1", r"`a` \(=-1\) must be a label from 0 to 9, index:N below 360, or an image file"),
+        ("index:x", r"`a` \(=index:x\) must be a label \(0 … 9\), index:N below 360, or an image file"),
+        ("-1", r"`a` \(=-1\) must be a label \(0 … 9\), index:N below 360, or an image file"),
         ("nowhere.png", r"nowhere\.png is no file; name a PNG"),
     ],
 )

@@ -501,6 +501,14 @@ def test_a_runs_own_report_says_what_is_worthless(tmp_path):
     assert "The midpoints (lerp) do not beat fading pixels over (FID 15)." in shown["terminal"]
 
 
+@pytest.mark.parametrize(("noise", "blind"), [(0.0, False), (1.0, True)])
+def test_a_judge_that_takes_noise_for_real_is_named(noise, blind, tmp_path):
+    more = {"metrics.precision_reconstructions": 0.0, "sanity.precision_noise": noise}
+    shown = show_everywhere(made(tmp_path, fid(9, **more)), tmp_path)["terminal"]
+    assert ("Precision, membership and score show little here: the judge takes 100% of noise for" in shown) is blind
+    assert ("The reconstructions do not beat noise (precision 0.0%)." in shown) is not blind
+
+
 @pytest.mark.parametrize(("realism", "told"), [(0.9, False), (0.3, True)])
 def test_short_and_even_steps_are_no_duel_at_constant_speed(realism, told, tmp_path):
     numbers = {"realism": realism, "evenness": 1.15, "detour": 2.9}

@@ -14,6 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from interp_lightning.commands.interpolate import find_image
 from interp_lightning.data.folder import ImageFolder
 from interp_lightning.data.listing import divide, list_pictures
 from interp_lightning.data.pictures import Unreadable, View
@@ -283,6 +284,12 @@ def test_a_run_on_own_pictures_is_trained_loaded_and_shown(launch, tmp_path):
     assert results["config"]["data"]["channels"] == 3
     assert (run / "figures" / "data.png").is_file()
     loaded = load_run(run)
+    assert loaded.datamodule.class_names == ("cat", "dog")
+    title, image = find_image("dog", "a", 0, loaded.datamodule)
+    assert title.endswith(" (label dog)")
+    assert image.shape == (1, 3, 16, 16)
+    with pytest.raises(ConfigError, match=r"`a` \(=cow\) must be a label \(cat … dog\), index:N below 8, or an image"):
+        find_image("cow", "a", 0, loaded.datamodule)
     assert loaded.model.encode(torch.zeros(2, 3, 16, 16)).shape == (2, 32)
     moved = (tmp_path / "pics").rename(tmp_path / "moved")
     assert load_run(run).model.decode(torch.zeros(1, 32)).shape == (1, 3, 16, 16)
