@@ -33,7 +33,10 @@ class CelebA(Downloaded):
     epochs: ClassVar[int] = 2
     features: ClassVar[str | None] = "own"
     inside: ClassVar[str] = "celeba"
-    needed: ClassVar[str] = "img_align_celeba.zip and the five .txt files of its page"
+    needed: ClassVar[str] = (
+        "img_align_celeba.zip, identity_CelebA.txt, list_attr_celeba.txt, list_bbox_celeba.txt, "
+        "list_eval_partition.txt and list_landmarks_align_celeba.txt"
+    )
 
     def __init__(
         self,
