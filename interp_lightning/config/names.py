@@ -37,7 +37,7 @@ def did_you_mean(name: str) -> str:
 
     Example:
         >>> did_you_mean("lr")
-        'did you mean `optimizer.lr` or `penalty.lr` of penalty=gan?'
+        'did you mean `optimizer.lr` or `penalty.lr` of penalty=gan|max_sliced?'
     """
     leaf = name.rpartition(".")[2].lower()
     stems = {leaf, leaf.removesuffix("s"), f"{leaf}s"}

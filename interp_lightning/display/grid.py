@@ -98,8 +98,9 @@ def faded(x: Tensor, steps: int) -> Tensor:
 
 def pixels_of(figure: Figure) -> UInt8[np.ndarray, "H W 3"]:
     """Render a figure, once as long as it does not change."""
-    canvas = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
-    if figure.stale:
+    canvas = figure.canvas
+    if figure.stale or not isinstance(canvas, FigureCanvasAgg):
+        canvas = FigureCanvasAgg(figure)
         canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
