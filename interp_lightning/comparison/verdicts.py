@@ -88,8 +88,8 @@ def shortcomings(run: Path, results: dict[str, Any]) -> list[str]:
     comparison = Comparison([group], [])
     noise = group.sanity("precision_noise")
     blind = (
-        f"Precision, membership and score show little here: the judge takes {noise:.0%} of noise for real. It needs "
-        "more images, or labels."
+        f"Precision, membership and score show little here: the judge takes {noise:.0%} of noise for real. It "
+        "needs more images, and labels help."
         if noise > HALF
         else ""
     )
