@@ -86,13 +86,13 @@ def shortcomings(run: Path, results: dict[str, Any]) -> list[str]:
     """
     group = Group("", [Result(run, results)])
     comparison = Comparison([group], [])
-    noise = group.sanity("precision_noise")
-    blind = (
-        f"Precision, membership and score show little here: the judge takes {noise:.0%} of noise for real. It "
-        "needs more images, and labels help."
-        if noise > HALF
-        else ""
-    )
+    noise, sentences = group.sanity("precision_noise"), list[str]()
+    blind = noise > HALF
+    if blind:
+        sentences.append(
+            f"Precision, membership and score show little here: the judge takes {noise:.0%} of noise for real. It "
+            "needs more images, and labels help."
+        )
     lost: dict[tuple[str, str], list[str]] = {}
     for name in comparison.columns([name for every in COLUMNS.values() for name in every]):
         if parse(name)[1] not in HOW and not comparison.beats(group, name):
@@ -101,7 +101,7 @@ def shortcomings(run: Path, results: dict[str, Any]) -> list[str]:
     for (winner, rival), names in lost.items():
         if not (blind and rival == RIVALS["noise"]):
             losers.setdefault(f"{rival} ({_sanity_numbers(group, names)})", []).append(winner)
-    return [blind] * bool(blind) + [f"The {', '.join(who)} do not beat {what}." for what, who in losers.items()]
+    return sentences + [f"The {', '.join(who)} do not beat {what}." for what, who in losers.items()]
 
 
 def loses(group: Group, names: Sequence[str]) -> str:

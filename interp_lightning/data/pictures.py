@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -173,17 +174,17 @@ class PictureFiles(Dataset[Any]):
         labels: (N,), −1 without.
         view: how to read them.
         broken: (N,) True for pictures of the whole folder that cannot be read, shared with its other splits.
-        first: place of this split's first picture there.
+        part: the places of this split's pictures there.
     """
 
     def __init__(
-        self, root: str, names: Sequence[str], labels: np.ndarray, view: View, broken: Tensor, first: int
+        self, root: str, names: Sequence[str], labels: np.ndarray, view: View, broken: Tensor, part: slice
     ) -> None:
         self.root, self.view = root, view
         # In one array: processes that prefetch would copy a list of a million names by counting its references.
         self.names = np.array([os.fsencode(name) for name in names], dtype=bytes)
         self.labels = torch.from_numpy(labels).long()
-        self.everywhere, self.broken = broken, broken[first : first + len(names)]
+        self.everywhere, self.broken = broken, broken[part]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -235,7 +236,8 @@ def sources(
     Raises:
         DataError: more than 5 % of the pictures cannot be read.
     """
-    used = np.concatenate(splits)
+    used, ends = np.concatenate(splits), np.cumsum([0, *map(len, splits)])
+    parts = [slice(start, end) for start, end in pairwise(ends.tolist())]
     size = len(used) * view.channels * view.size**2
     if size > memory * GIB:
         log.info(
@@ -243,19 +245,16 @@ def sources(
             f"`data.memory` (={memory:g})"
         )
         broken = torch.zeros(len(used), dtype=torch.bool).share_memory_()  # seen by all processes
-        firsts = np.cumsum([0, *map(len, splits)])
         found = [
-            OnDisk(PictureFiles(root, [names[i] for i in each], labels[each], view, broken, int(first)), workers)
-            for each, first in zip(splits, firsts, strict=False)
+            OnDisk(PictureFiles(root, [names[i] for i in each], labels[each], view, broken, part), workers)
+            for each, part in zip(splits, parts, strict=True)
         ]
         return found[0], found[1], found[2]
     images, whole = _read_all(root, [names[i] for i in used], view, workers)
-    offset, kept = 0, []
-    for each in splits:
-        part = slice(offset, offset + len(each))
+    kept = []
+    for each, part in zip(splits, parts, strict=True):
         split = InMemory(images[part], torch.from_numpy(labels[each]).long())
         kept.append(split if whole[part].all() else InMemory(*split.batch(whole[part].nonzero()[:, 0])))
-        offset += len(each)
     return kept[0], kept[1], kept[2]
 
 

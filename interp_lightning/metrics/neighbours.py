@@ -86,9 +86,10 @@ def beyond_balls(
     """
     real, features = real.double(), features.double()
     radius = neighbour_distances(real, neighbours)[:, -1]
-    x = features - real.mean(0)
+    centre = real.mean(0)
+    x = features - centre
     squares = x.square().sum(1, keepdim=True).split(ROWS)
-    for lengths, square in zip(_lengths(x, real - real.mean(0), radius), squares, strict=True):
+    for lengths, square in zip(_lengths(x, real - centre, radius), squares, strict=True):
         yield lengths.add_(square)
 
 
