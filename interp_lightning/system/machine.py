@@ -14,7 +14,7 @@ import torch
 
 # Of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-
+DOCUMENTED = 2**25  # bytes, the limit of M_MMAP_THRESHOLD in mallopt's manual; newer versions allow more
 
 GIB = 2**30
 # Environment variables by which Lightning tells child processes of seeds and determinism.
@@ -86,6 +86,9 @@ def prepare_cpu(threads: int, *, flush_denormal: bool = True, keep_memory: bool 
     torch.set_flush_denormal(flush_denormal)
     if keep_memory:
         _keep_memory()
+    if not torch.cuda.is_available():
+        # Lightning sets it to 1, by which every step of an optimizer looks for a GPU for a tenth of a millisecond.
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
 
 
 def _keep_memory() -> None:
@@ -96,7 +99,7 @@ def _keep_memory() -> None:
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, GIB)
+        _ = libc.mallopt(M_MMAP_THRESHOLD, GIB) or libc.mallopt(M_MMAP_THRESHOLD, DOCUMENTED)
         libc.mallopt(M_TRIM_THRESHOLD, GIB)
 
 

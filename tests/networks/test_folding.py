@@ -1,4 +1,4 @@
-"""Folded pairs of layers are the plain ones: in value, in gradient, in their state dict."""
+"""Folded layers are the plain ones: in value, in gradient, in their state dict."""
 
 import copy
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from interp_lightning.networks.acai import ACAINetwork
 from interp_lightning.networks.base import Network
 from interp_lightning.networks.fast import FastNetwork
-from interp_lightning.networks.folding import Folding
+from interp_lightning.networks.folding import Folding, halve
 
 
 def same(plain: nn.Module, folded: nn.Module, x: Tensor) -> None:
@@ -45,6 +45,29 @@ def test_each_pair_by_itself(channels, middle, out, height, width):
     ):
         plain = randomise(nn.Sequential(*pair))
         same(plain, Folding(*plain), x.clone())
+
+
+@given(st.integers(1, 9), st.integers(1, 4), st.integers(2, 9), st.integers(2, 9), st.booleans())
+def test_a_convolution_that_halves_images(channels, out, height, width, bias):
+    x = torch.randn(2, channels, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    plain = randomise(nn.Sequential(nn.Conv2d(channels, out, 4, stride=2, padding=1, bias=bias)))
+    same(plain, Folding(*plain), x.clone())
+
+
+def test_a_convolution_that_halves_images_has_second_derivatives():
+    conv = randomise(nn.Conv2d(2, 3, 4, stride=2, padding=1))
+    x = torch.randn(2, 2, 4, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x, *_: halve(x, conv), (x, *conv.parameters()))
+
+
+def test_a_convolution_that_halves_images_in_half_precision():
+    conv = randomise(nn.Conv2d(2, 3, 4, stride=2, padding=1)).float()
+    x = torch.randn(2, 2, 4, 6, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = halve(x, conv)
+    assert y.dtype == torch.bfloat16
+    gradient, exact = (torch.autograd.grad(each.sum(), x)[0] for each in (y, conv(x)))
+    torch.testing.assert_close(gradient, exact, rtol=0.05, atol=0.05)
 
 
 @pytest.mark.parametrize("recipe", [ACAINetwork(IMAGE_SHAPE, 32, 3), FastNetwork(IMAGE_SHAPE, 5, 3)])
@@ -89,26 +112,35 @@ def test_what_cannot_be_folded_is_left_alone():
         [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(3, 2, 3, padding=1)],
         [nn.Upsample(scale_factor=2)],
         [nn.Conv2d(3, 4, 1)],
+        [nn.Conv2d(3, 4, 4, stride=2)],
+        [nn.Conv2d(3, 3, 4, stride=2, padding=1, groups=3)],
+        [nn.Conv2d(3, 4, 4, stride=2, padding=1, padding_mode="reflect")],
     ):
         plain = randomise(nn.Sequential(*layers))
         same(plain, Folding(*plain), x.clone())
 
 
-def test_both_pairs_are_found_in_the_networks():
-    recipe = ACAINetwork(IMAGE_SHAPE, 32, 2)
+@pytest.mark.parametrize(
+    ("recipe", "found"),
+    [
+        (ACAINetwork(IMAGE_SHAPE, 32, 2), [nn.Conv2d, nn.Conv2d] + [nn.Upsample, nn.Conv2d] * 3),
+        (FastNetwork(IMAGE_SHAPE, 5, 2), [nn.Conv2d] + [nn.Upsample, nn.Conv2d] * 3),
+    ],
+)
+def test_what_can_be_folded_is_found_in_the_networks(recipe: Network, found):
     networks = nn.Sequential(recipe.encoder(), recipe.decoder())
     layers = [layer for network in networks for layer in network]
     called = []  # both ways have one result, but a folded layer is never called by itself
     for layer in layers:
         layer.register_forward_hook(lambda layer, *_: called.append(layer))
-    networks(torch.randn(2, *IMAGE_SHAPE))
-    folded = [type(layer) for layer in layers if layer not in called]
-    assert folded == [nn.Conv2d, nn.Conv2d] + [nn.Upsample, nn.Conv2d] * 3
+    networks(torch.randn(2, *IMAGE_SHAPE, requires_grad=True))
+    assert [type(layer) for layer in layers if layer not in called] == found
 
 
 def test_compiled_layers_are_the_plain_ones():
     layers = [nn.Conv2d(1, 3, 1), nn.Conv2d(3, 4, 3, padding=1), nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2)]
-    plain = randomise(nn.Sequential(*layers, nn.Conv2d(4, 2, 3, padding=1)))
+    halved = nn.Conv2d(2, 3, 4, stride=2, padding=1)
+    plain = randomise(nn.Sequential(*layers, nn.Conv2d(4, 2, 3, padding=1), halved))
     compiled = Folding(*plain)
     compiled.compile(fullgraph=True)
     assert plain.state_dict().keys() == compiled.state_dict().keys()
