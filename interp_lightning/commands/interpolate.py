@@ -154,14 +154,14 @@ def _grid(
     settings: Settings, source: Path, run: "Run", names: list[str], x: "Tensor"
 ) -> tuple["Figure", "Tensor", "Tensor | None"]:
     """Draw the images between four corners; return also these images, row by row."""
-    from interp_lightning.display.grid import image_grid
+    from interp_lightning.display.grid import grid_between
     from interp_lightning.functional.codes import between_corners
     from interp_lightning.runs.record import run_title
 
     codes = between_corners(run.model.encode(x).unflatten(0, (2, 2)), settings.steps).flatten(0, 1)
     images = run.model.decode(codes).cpu()
     title = f"Between {', '.join(names)}\n{run_title(run.config)}"
-    return image_grid(images.unflatten(0, (settings.steps, settings.steps)), title), images, None
+    return grid_between(x.cpu(), images.unflatten(0, (settings.steps, settings.steps)), title), images, None
 
 
 def _write_frames(frames: "Tensor", folder: Path) -> None:

@@ -90,6 +90,20 @@ def image_grid(
     return figure
 
 
+def grid_between(corners: Tensor, images: Tensor, title: str) -> Figure:
+    """Draw what a model makes between four images, and these images beside their corners.
+
+    Args:
+        corners: the images, (4, channels, H, W): two at the top, two at the bottom.
+        images: what lies between them, (R, C, channels, H, W).
+        title: above them.
+    """
+    beside = images.new_ones(len(images), 2, *images.shape[2:])  # white
+    beside[[0, -1]] = corners.unflatten(0, (2, 2)).to(images)
+    columns = ["image", *[""] * images.shape[1], "image"]
+    return image_grid(torch.cat([beside[:, :1], images, beside[:, 1:]], 1), title, columns=columns)
+
+
 def faded(x: Tensor, steps: int) -> Tensor:
     """Fade the pixels of the first half of images (2n, C, H, W) over to the second's: (n, steps, C, H, W)."""
     x_a, x_b = x.cpu().flatten(1).chunk(2)

@@ -28,7 +28,7 @@ from interp_lightning.paths.base import Path, Space, Store, named
 
 log = logging.getLogger(__name__)
 
-NEED_A_JUDGE = "FID, KID, precision, recall, realism and the judge's metrics of paths"
+NEED_A_JUDGE = "FID, KID, precision, recall, realism, the judge's metrics of paths and path_profile.png"
 NEED_LOGITS = "realism and entropy"
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from interp_lightning.display.figures import path_profile
-from interp_lightning.display.grid import image_grid, mosaic
+from interp_lightning.display.grid import grid_between, image_grid, mosaic
 from interp_lightning.evaluation.assessment import Profile
 from interp_lightning.metrics.catalogue import WAYS
 
@@ -21,6 +21,15 @@ def test_blocks_of_rows_have_a_gap_and_captions_above_and_below():
         middles = [round(at) for at in axes.get_yticks()]
         rows = mosaic(images, block)[:, 0, 0]
         assert all(rows[middle] == 0 for middle in middles)
+
+
+def test_a_grid_between_four_images_shows_them_beside_its_corners():
+    corners = torch.tensor([-1.0, -0.5, 0.0, 0.5]).reshape(4, 1, 1, 1)
+    axes = grid_between(corners, torch.full((3, 2, 1, 1, 1), -0.75), "title").axes[0]
+    pixels = 2 * torch.as_tensor(axes.images[0].get_array())[::2, ::2] - 1  # without the gaps
+    between = [-0.75, -0.75]
+    assert pixels.tolist() == [[-1.0, *between, -0.5], [1.0, *between, 1.0], [0.0, *between, 0.5]]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["image", "", "", "image"]
 
 
 @pytest.mark.parametrize("judged", [True, False])

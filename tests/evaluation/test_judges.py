@@ -132,7 +132,8 @@ def test_without_a_judge_a_line_says_why(model, data, features, reason, caplog):
     found = measured(model, images, evaluation)
     assert found.protocol["features"] is None
     assert not any(name in found.metrics for name in JUDGED)
-    assert f"Skipped FID, KID, precision, recall, realism and the judge's metrics of paths: {reason}" in caplog.text
+    what = "FID, KID, precision, recall, realism, the judge's metrics of paths and path_profile.png"
+    assert f"Skipped {what}: {reason}" in caplog.text
 
 
 def test_a_search_for_realism_requires_labels():
