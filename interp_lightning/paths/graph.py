@@ -116,6 +116,8 @@ class Graph(Path):
         """Draw the nodes, move them and find their neighbours; keep all that."""
         check_integer("the number of training codes", len(space.codes), least=2, way_out="use how=lerp")
         codes, looks = some(space.codes, self.nodes).cpu(), self._looks(space)
+        if not self.quiet:
+            log.info(f"Joining {len(codes):,} codes of training images to a graph …")
         seen = [look(codes).cpu() for look in looks]
         units = torch.stack([self._unit_of(part[:FEW]) for part in seen])
         places = _together(seen, units)
