@@ -105,17 +105,25 @@ def halve(x: Tensor, conv: nn.Conv2d) -> Tensor:
         x: images.
         conv: 4 × 4 convolution with stride 2 and padding 1.
     """
-    odd = x.shape[2] % 2 or x.shape[3] % 2
-    if odd or not x.requires_grad or conv.in_channels >= FEW or torch.is_autocast_enabled(x.device.type):
-        return conv(x)
-    return _Halve.apply(x, conv.weight, conv.bias)
+    gains = x.requires_grad and conv.in_channels < FEW
+    can = not (x.shape[2] % 2 or x.shape[3] % 2 or torch.is_autocast_enabled(x.device.type))
+    if gains and can and not torch.compiler.is_compiling():
+        return _Halve.apply(x, conv.weight, conv.bias)
+    return conv(x)
 
 
 class _Halve(torch.autograd.Function):
+    generate_vmap_rule = True  # for torch.func
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(x, weight, bias, stride=2, padding=1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        x, weight, _ = inputs
+        ctx.save_for_backward(x, weight)
+        ctx.save_for_forward(x, weight)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -126,6 +134,13 @@ class _Halve(torch.autograd.Function):
             conv2d_weight(x, weight.shape, grad, stride=2, padding=1) if of_weight else None,
             grad.sum((0, 2, 3)) if of_bias else None,
         )
+
+    @staticmethod
+    def jvp(ctx: Any, x_t: Tensor | None, weight_t: Tensor | None, bias_t: Tensor | None) -> Tensor:
+        x, weight = ctx.saved_tensors
+        pairs = [(x_t, weight), (x, weight_t)]
+        parts = [F.conv2d(a, b, stride=2, padding=1) for a, b in pairs if a is not None and b is not None]
+        return sum(parts if bias_t is None else [*parts, bias_t[:, None, None]])  # type: ignore[return-value]
 
 
 def _by_parity(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

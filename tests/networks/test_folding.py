@@ -9,6 +9,7 @@ from conftest import IMAGE_SHAPE, on_a_gpu
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.func import grad, hessian, jacfwd, jacrev, vmap
 
 from interp_lightning.networks.acai import ACAINetwork
 from interp_lightning.networks.base import Network
@@ -58,6 +59,17 @@ def test_a_convolution_that_halves_images_has_second_derivatives():
     conv = randomise(nn.Conv2d(2, 3, 4, stride=2, padding=1))
     x = torch.randn(2, 2, 4, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda x, *_: halve(x, conv), (x, *conv.parameters()))
+
+
+@pytest.mark.parametrize("derivative", [jacrev, jacfwd, hessian, lambda f: vmap(grad(f))])
+def test_a_convolution_that_halves_images_has_the_derivatives_of_torch_func(derivative):
+    conv = randomise(nn.Conv2d(2, 3, 4, stride=2, padding=1))
+    x = torch.randn(2, 2, 4, 6, dtype=torch.float64, requires_grad=True)
+    found, expected = (
+        derivative(lambda x, layer=layer: layer(x.reshape(-1, 2, 4, 6)).pow(3).sum())(x)
+        for layer in (Folding(conv), conv)
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
 
 
 def test_a_convolution_that_halves_images_in_half_precision():
