@@ -1,5 +1,6 @@
 """Measure trained runs again: `python -m interp_lightning evaluate`, and `interp_lightning.evaluate` from Python."""
 
+import itertools
 import logging
 import os
 from collections.abc import Sequence
@@ -181,19 +182,28 @@ def _write(run: "Run", assessment: "Assessment", results: dict[str, Any], folder
 
 
 def _keep_others(folder: Path, results: dict[str, Any]) -> None:
-    """Keep a folder's results under another name if they have numbers that new ones lack, and say so."""
-    from interp_lightning.runs.results import read_results
+    """Keep a folder's results under another name if they have numbers that new ones lack, and say so.
 
-    try:
-        before = read_results(folder)["metrics"]
-    except ConfigError:  # none, or damaged
-        return
-    if lost := [name for name in before if name not in results["metrics"]]:
-        kept = folder / "results.before.json"
+    Of what has been kept before, only results are overwritten that have no other numbers.
+    """
+    before = _numbers(folder, "results.json")
+    if lost := sorted(before - results["metrics"].keys()):
+        names = itertools.chain(["results.before.json"], (f"results.before.{n}.json" for n in itertools.count(2)))
+        kept = folder / next(name for name in names if _numbers(folder, name) <= before)
         replace(kept, (folder / "results.json").read_bytes())
         log.warning(
             f"{len(lost)} numbers were not measured this time, such as {lost[0]}; the earlier results are in {kept}"
         )
+
+
+def _numbers(folder: Path, name: str) -> set[str]:
+    """Return the names of the numbers in a file of results; none if it is missing or damaged."""
+    from interp_lightning.runs.results import read_results
+
+    try:
+        return set(read_results(folder, name)["metrics"])
+    except ConfigError:
+        return set()
 
 
 def _metrics(overrides: Sequence[str]) -> DictConfig:

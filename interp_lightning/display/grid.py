@@ -75,7 +75,9 @@ def image_grid(
     names = 0.065 * max((len(line) for row in rows for line in row.split("\n")), default=0)  # inches
     inches = max(NARROWEST, 0.55 * count_c + 0.6 + names)
     title = heading(title, inches)
-    size = (inches, 0.55 * (count_r + (count_r // block / 3 if block else 0)) + 0.4 + 0.15 * (title.count("\n") + 1))
+    texts = 0.17 * (title.count("\n") + 1) + 0.2 * bool(columns)
+    side = min(0.8, (inches - 0.6 - names) / count_c)  # of an image
+    size = (inches, side * (count_r + (count_r // block / 3 if block else 0)) + 0.4 + texts)
     figure = Figure(figsize=size, dpi=min(150, MOST_PIXELS / max(size)), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(mosaic(images, block).squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")

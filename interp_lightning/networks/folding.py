@@ -1,7 +1,7 @@
 """Compute layers in other ways: the same function of the same parameters, with less arithmetic on a CPU."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
 FEW = 8  # output channels, below which a transposed convolution takes two to four times as long as it should
+Layer = TypeVar("Layer", bound=nn.Module)
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 
 class Folding(nn.Sequential):
@@ -105,8 +107,8 @@ def halve(x: Tensor, conv: nn.Conv2d) -> Tensor:
         x: images.
         conv: 4 × 4 convolution with stride 2 and padding 1.
     """
-    gains = x.requires_grad and conv.in_channels < FEW
-    can = not (x.shape[2] % 2 or x.shape[3] % 2 or torch.is_autocast_enabled(x.device.type))
+    gains = x.requires_grad and conv.in_channels < FEW and x.device.type == "cpu"
+    can = not (x.shape[2] % 2 or x.shape[3] % 2 or torch.is_autocast_enabled("cpu"))
     if gains and can and not torch.compiler.is_compiling():
         return _Halve.apply(x, conv.weight, conv.bias)
     return conv(x)
@@ -167,14 +169,19 @@ def _as_stored(tensor: Tensor, conv: nn.Conv2d) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
+def _is(layer: nn.Module | None, kind: type[Layer]) -> TypeGuard[Layer]:
+    """Return True for a layer of exactly this class without hooks: nothing else happens when it is called."""
+    return type(layer) is kind and not any(getattr(layer, hooks) for hooks in HOOKS)
+
+
 def _doubles(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Upsample) and layer.scale_factor == 2 and layer.mode == "nearest"
+    return _is(layer, nn.Upsample) and layer.scale_factor == 2 and layer.mode == "nearest"
 
 
 def _halves(layer: nn.Module) -> bool:
     """Return True for a 4 × 4 convolution that halves the image's size."""
     return (
-        isinstance(layer, nn.Conv2d)
+        _is(layer, nn.Conv2d)
         and (layer.kernel_size, layer.stride, layer.padding) == ((4, 4), (2, 2), (1, 1))
         and (layer.dilation, layer.groups, layer.padding_mode) == ((1, 1), 1, "zeros")
     )
@@ -183,7 +190,7 @@ def _halves(layer: nn.Module) -> bool:
 def _plain_conv(layer: nn.Module | None, size: int) -> bool:
     """Return True for a plain convolution of this kernel size that keeps the image's size."""
     return (
-        isinstance(layer, nn.Conv2d)
+        _is(layer, nn.Conv2d)
         and (layer.kernel_size, layer.stride, layer.padding) == ((size, size), (1, 1), (size // 2, size // 2))
         and (layer.dilation, layer.groups, layer.padding_mode) == ((1, 1), 1, "zeros")
         and layer.bias is not None

@@ -31,6 +31,8 @@ class Store:
         """Return what `make` returns for the state that was kept, or for an empty one if it cannot use that."""
         if state := self.load(path):
             try:
+                if not all(tensor.isfinite().all() for tensor in state.values()):
+                    raise ValueError("some numbers are not finite")
                 return make(state)
             except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
                 reason = " ".join(str(error).split())[:100]

@@ -73,7 +73,9 @@ class Flow(Path):
     def fit(self, space: Space) -> Path:
         fitted = copy.copy(self)
         fitted.fitted = True
-        fitted._network = space.store.use(self, lambda state: self._finished(state) or self._learned(space, state))
+        fitted._network = space.store.use(
+            self, lambda state: self._finished(state, space) or self._learned(space, state)
+        )
         return fitted
 
     def __call__(self, z_a: Codes, z_b: Codes, t: Positions) -> Points:
@@ -98,12 +100,14 @@ class Flow(Path):
         network = self._network.to(z.device)
         return torch.cat([self._solve(network.standardised(part), 1.0, 0.0) for part in z.split(BATCH)])
 
-    def _finished(self, state: Mapping[str, Tensor]) -> Velocity | None:
+    def _finished(self, state: Mapping[str, Tensor], space: Space) -> Velocity | None:
         """Return the network of a state that a finished training has left; None for any other."""
         if not self._is_finished(state):
             return None
         network = Velocity(len(state["mean"]), self.width, self.depth)
         network.load_state_dict(state)
+        with torch.no_grad():
+            space.decode(network.mean[None])  # an error if its codes are of another size
         return network.eval().requires_grad_(False)
 
     def _is_finished(self, state: Mapping[str, Tensor]) -> bool:

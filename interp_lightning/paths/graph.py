@@ -100,8 +100,12 @@ class Graph(Path):
         lengths, nodes = state["lengths"].numpy(), state["nodes"].numpy()
         if not lengths.size or not (np.isfinite(lengths) & (lengths >= 0) & (nodes >= 0) & (nodes < len(codes))).all():
             raise ValueError("lengths or nodes of edges are not possible")
+        if not len(codes) == len(places) == len(lengths):
+            raise ValueError("codes, places and lengths are of different numbers of nodes")
         fitted = copy.copy(self)
         fitted._look = _in_units(self._looks(space), state["units"])
+        if fitted._places(state["codes"][:1]).shape != places[:1].shape:
+            raise ValueError("places are not where these codes are seen")
         fitted._codes, fitted._search = codes, self._searched(places)
         fitted._unit = float(np.median(lengths)) or 1.0
         fitted._scales = fitted._scale(lengths)
@@ -218,7 +222,7 @@ def _neighbours(search: NearestNeighbors, places: np.ndarray | None = None) -> t
 
 def _in_units(looks: Sequence[Callable[[Tensor], Tensor]], units: Tensor) -> Callable[[Tensor], Tensor]:
     """Return one function of codes that puts what several give side by side, each in its unit."""
-    if len(units) != len(looks) or not (units.isfinite() & (units > 0)).all():
+    if units.shape != (len(looks),) or not (units.isfinite() & (units > 0)).all():
         raise ValueError("units of distances are not possible")
     return lambda z: _together([look(z).cpu() for look in looks], units)
 

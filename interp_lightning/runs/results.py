@@ -111,17 +111,17 @@ class Results(_Part):
     sanity: dict[Name, Number | None]
 
 
-def read_results(run: Path) -> dict[str, Any]:
-    """Read and check a run's results.json.
+def read_results(run: Path, name: str = "results.json") -> dict[str, Any]:
+    """Read and check a run's results.json, or a file of that kind with another name.
 
     Raises:
         ResultsError: it is missing, damaged or from another version.
         CheckpointError: a link leads out of the run's folder.
     """
-    path = within(run, run / "results.json")
+    path = within(run, run / name)
     again = f"python -m interp_lightning evaluate run={shlex.quote(printable(run))} writes it"
     if not path.is_file():
-        raise ResultsError(f"{printable(run)} has no results.json; {again}")
+        raise ResultsError(f"{printable(run)} has no {name}; {again}")
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES // 2**20} MiB")

@@ -187,6 +187,10 @@ def test_numbers_that_are_not_measured_again_are_not_lost(trained, tmp_path, cap
     assert not any("slerp" in name for name in results(run)["metrics"])
     assert json.loads((run / "results.before.json").read_text()) == before
     assert "the earlier results are in" in caplog.text
+    fewer = results(run)
+    call(evaluate, f"run={run}", *QUICK, "metrics.paths=[lerp]", "metrics.features=null")
+    assert json.loads((run / "results.before.json").read_text()) == before
+    assert json.loads((run / "results.before.2.json").read_text()) == fewer
 
 
 def test_evaluating_elsewhere_leaves_the_run_alone(trained, tmp_path):

@@ -94,6 +94,7 @@ def test_a_graph_of_a_judges_features_belongs_to_the_judge(distances, tmp_path, 
 
 GRAPH = {
     "codes": torch.randn(9, 2),
+    "places": torch.randn(9, 4),
     "units": torch.ones(2, dtype=torch.float64),
     "lengths": torch.ones(9, 3),
     "nodes": torch.zeros(9, 3, dtype=torch.int32),
@@ -116,6 +117,11 @@ GRAPH = {
         {"units": torch.ones(1, dtype=torch.float64)},
         {"units": torch.full((2,), torch.nan, dtype=torch.float64)},
         {"codes": torch.ones(0, 2)},
+        {"codes": torch.ones(9, 3)},
+        {"places": torch.ones(9, 3)},
+        {"places": torch.ones(8, 4)},
+        {"places": torch.full((9, 4), torch.nan)},
+        {"units": torch.ones(2, 2, dtype=torch.float64)},
     ],
 )
 def test_a_forged_graph_is_made_again(forged, tmp_path, model, caplog):
@@ -137,6 +143,21 @@ def test_a_forged_flow_is_made_again(forged, tmp_path, model, caplog):
     flow.fit(Space(torch.randn(20, 2), store=store))
     assert "it is made again" in caplog.text
     assert len(store.load(flow)) > 3
+
+
+@pytest.mark.parametrize("forge", [lambda weights: weights * torch.nan, lambda weights: weights])
+def test_a_flow_that_is_not_finite_or_of_other_codes_is_made_again(forge, tmp_path, model, caplog):
+    flow = Flow(epochs=1, width=4, depth=1)
+    flow.how = "flow"
+    store, decode = Kept(tmp_path, model), torch.nn.Linear(2, 3)
+    size = 2 if forge(torch.ones(())).isnan() else 5
+    flow.fit(Space(torch.randn(20, size), store=store))
+    store.save(flow, {name: forge(weights) for name, weights in store.load(flow).items()})
+    flow.fit(Space(torch.randn(20, 2), store=store, decode=decode))
+    assert "it is made again" in caplog.text
+    assert (
+        flow.fit(Space(torch.randn(20, 2), store=store, decode=decode)).points(*torch.ones(2, 1, 2), 3).isfinite().all()
+    )
 
 
 def test_a_folder_in_the_way_costs_a_warning_only(tmp_path, model, caplog):

@@ -139,14 +139,51 @@ def test_what_cannot_be_folded_is_left_alone():
         (FastNetwork(IMAGE_SHAPE, 5, 2), [nn.Conv2d] + [nn.Upsample, nn.Conv2d] * 3),
     ],
 )
-def test_what_can_be_folded_is_found_in_the_networks(recipe: Network, found):
+def test_what_can_be_folded_is_found_in_the_networks(recipe: Network, found, monkeypatch):
     networks = nn.Sequential(recipe.encoder(), recipe.decoder())
     layers = [layer for network in networks for layer in network]
     called = []  # both ways have one result, but a folded layer is never called by itself
-    for layer in layers:
-        layer.register_forward_hook(lambda layer, *_: called.append(layer))
+    for kind in {type(layer) for layer in layers}:
+
+        def noted(layer: nn.Module, x: Tensor, forward: Callable[..., Tensor] = kind.forward) -> Tensor:
+            called.append(layer)
+            return forward(layer, x)
+
+        monkeypatch.setattr(kind, "forward", noted)
     networks(torch.randn(2, *IMAGE_SHAPE, requires_grad=True))
     assert [type(layer) for layer in layers if layer not in called] == found
+
+
+class Tenth(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) / 10
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [Tenth(2, 3, 4, stride=2, padding=1)],
+        lambda: [nn.Upsample(scale_factor=2), Tenth(2, 3, 3, padding=1)],
+        lambda: [Tenth(2, 4, 1), nn.Conv2d(4, 3, 3, padding=1)],
+    ],
+)
+def test_a_class_of_its_own_is_called(layers):
+    plain = randomise(nn.Sequential(*layers()))
+    same(plain, Folding(*plain), torch.randn(2, 2, 8, 8, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_hooks_are_called(register, layer):
+    plain = randomise(
+        nn.Sequential(
+            nn.Conv2d(2, 3, 4, stride=2, padding=1), nn.Upsample(scale_factor=2), nn.Conv2d(3, 2, 3, padding=1)
+        )
+    )
+    called = []
+    getattr(plain[layer], register)(lambda *_: called.append(layer))
+    Folding(*plain)(torch.randn(2, 2, 8, 8, dtype=torch.float64, requires_grad=True))
+    assert called == [layer]
 
 
 def test_compiled_layers_are_the_plain_ones():
