@@ -48,11 +48,11 @@ class Folding(nn.Sequential):
         while layers:
             first, second = layers[0], layers[1] if len(layers) > 1 else None
             if _plain_conv(first, 1) and _plain_conv(second, 3):
-                x = pointwise_then_conv(x, first, second)  # type: ignore[arg-type]
+                x = pointwise_then_conv(x, first, second)
             elif _doubles(first) and _plain_conv(second, 3):
-                x = upsample_then_conv(x, second)  # type: ignore[arg-type]
+                x = upsample_then_conv(x, second)
             else:
-                x = halve(x, first) if _halves(first) else first(x)  # type: ignore[arg-type]
+                x = halve(x, first) if _plain_conv(first, 4, stride=2) else first(x)
                 layers = layers[1:]
                 continue
             layers = layers[2:]
@@ -178,20 +178,12 @@ def _doubles(layer: nn.Module) -> bool:
     return _is(layer, nn.Upsample) and layer.scale_factor == 2 and layer.mode == "nearest"
 
 
-def _halves(layer: nn.Module) -> bool:
-    """Return True for a 4 × 4 convolution that halves the image's size."""
+def _plain_conv(layer: nn.Module | None, size: int, stride: int = 1) -> TypeGuard[nn.Conv2d]:
+    """Return True for a plain convolution of this kernel size that divides the image's size by its stride."""
     return (
         _is(layer, nn.Conv2d)
-        and (layer.kernel_size, layer.stride, layer.padding) == ((4, 4), (2, 2), (1, 1))
-        and (layer.dilation, layer.groups, layer.padding_mode) == ((1, 1), 1, "zeros")
-    )
-
-
-def _plain_conv(layer: nn.Module | None, size: int) -> bool:
-    """Return True for a plain convolution of this kernel size that keeps the image's size."""
-    return (
-        _is(layer, nn.Conv2d)
-        and (layer.kernel_size, layer.stride, layer.padding) == ((size, size), (1, 1), (size // 2, size // 2))
+        and (layer.kernel_size, layer.stride) == ((size, size), (stride, stride))
+        and layer.padding == ((size - 1) // 2, (size - 1) // 2)
         and (layer.dilation, layer.groups, layer.padding_mode) == ((1, 1), 1, "zeros")
         and layer.bias is not None
     )
